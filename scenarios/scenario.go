@@ -1,0 +1,212 @@
+// Package scenarios is the scenario language: its files, what its verbs do,
+// and the judge that reads a run's trace and says whether it went as written.
+// docs/scenarios.md and `callbench help scenario` are generated from its tables.
+package scenarios
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Scenario is one parsed file, or one case of it.
+type Scenario struct {
+	Name  string // file name without folder and ending, and "/key=value" for a case
+	File  string // as given, for messages
+	Text  string // the whole file
+	Doc   string // the comment that opens the file
+	Needs []string
+
+	Settings map[string]string
+	Clients  []Client
+	Cases    []Case
+	Mix      []Field // shares of other scenarios under load
+	Require  []Field // thresholds under load
+	Steps    []Step
+
+	headerLines map[string]int // where a header word stands, for messages
+}
+
+// Client is one headless client: one device of one user.
+type Client struct {
+	Name    string // as the script calls it: "alice", "bob.phone", "viewer[7]"
+	User    string // "alice", "bob", "viewer7"
+	Device  string // "phone"; the user's name where the script names no device
+	Profile string // "electron"
+	Option  string // "relay" in electron:relay
+	Line    int
+}
+
+// Case is a variable and the values that the scenario is run with, one by one.
+type Case struct {
+	Name   string
+	Values []string
+	Line   int
+}
+
+// StepKind tells actions from expectations.
+type StepKind int
+
+// The kinds of steps.
+const (
+	Action StepKind = iota
+	Expect
+	Never
+)
+
+// Step is one line of the script.
+type Step struct {
+	Line    int
+	Text    string
+	Kind    StepKind
+	At      time.Duration // from the start of the run; negative if the line has no "at"
+	Refused bool          // "!": the action must be refused
+	Actors  []string      // clients or groups as written; empty for the world's own verbs
+	Clauses []Clause      // an action has one; an expectation one for each "or"
+	Within  time.Duration // how long an expectation may take; 0 means the scenario's timeout
+	For     time.Duration // how long a never lasts
+	As      string        // the span that this step names
+}
+
+// Clause is a verb with its arguments and fields.
+type Clause struct {
+	Verb   string
+	Args   []string
+	Fields []Field
+}
+
+// Field is key=value, or key with one of >=, <=, > and <.
+type Field struct {
+	Key, Op, Value string
+}
+
+// String renders the field as it was written.
+func (f Field) String() string { return f.Key + f.Op + f.Value }
+
+// Get is the value of the field key=value, "" if there is none.
+func (c Clause) Get(key string) string {
+	for _, f := range c.Fields {
+		if f.Key == key && f.Op == "=" {
+			return f.Value
+		}
+	}
+	return ""
+}
+
+// Timeout is how long an expectation may take that does not say.
+func (s *Scenario) Timeout() time.Duration {
+	if d, err := time.ParseDuration(s.Settings["timeout"]); err == nil {
+		return d
+	}
+	return 5 * time.Second
+}
+
+// Delay is the one-way delay of every client's network.
+func (s *Scenario) Delay() time.Duration {
+	d, err := time.ParseDuration(s.Settings["delay"])
+	if err != nil {
+		return 20 * time.Millisecond
+	}
+	return d
+}
+
+// Resolve names the clients that a word of the script stands for: one client, a
+// user with all devices, a group, or a part of a group such as viewer[1..40].
+func (s *Scenario) Resolve(word string) ([]Client, error) {
+	var found []Client
+	group, from, to, isRange := cutRange(word)
+	for _, c := range s.Clients {
+		name, i, _, indexed := cutRange(c.Name)
+		user, _, hasDevice := strings.Cut(c.Name, ".")
+		switch {
+		case c.Name == word, hasDevice && user == word:
+			found = append(found, c)
+		case indexed && name == group && (!isRange || from <= i && i <= to):
+			found = append(found, c)
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("no client is called %q%s", word, suggest(word, s.clientNames()))
+	}
+	return found, nil
+}
+
+// ResolveAll names the clients of several words, each once.
+func (s *Scenario) ResolveAll(words []string) ([]Client, error) {
+	var all []Client
+	for _, w := range words {
+		cs, err := s.Resolve(w)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range cs {
+			if !slices.Contains(all, c) {
+				all = append(all, c)
+			}
+		}
+	}
+	return all, nil
+}
+
+func (s *Scenario) clientNames() []string {
+	var names []string
+	for _, c := range s.Clients {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// cutRange splits "viewer[3..5]" into viewer, 3 and 5, and "viewer[3]" into
+// viewer, 3 and 3.
+func cutRange(word string) (name string, from, to int, ok bool) {
+	name, rest, found := strings.Cut(word, "[")
+	if !found || !strings.HasSuffix(rest, "]") {
+		return word, 0, 0, false
+	}
+	a, b, span := strings.Cut(strings.TrimSuffix(rest, "]"), "..")
+	if !span {
+		b = a
+	}
+	from, err1 := strconv.Atoi(a)
+	to, err2 := strconv.Atoi(b)
+	if err1 != nil || err2 != nil {
+		return word, 0, 0, false
+	}
+	return name, from, to, true
+}
+
+// Expand gives one scenario for each value of the cases, or the scenario itself
+// if it has none.
+func (s *Scenario) Expand() ([]*Scenario, error) {
+	sets := []map[string]string{{}}
+	for _, c := range s.Cases {
+		var next []map[string]string
+		for _, set := range sets {
+			for _, v := range c.Values {
+				with := map[string]string{c.Name: v}
+				for k, old := range set {
+					with[k] = old
+				}
+				next = append(next, with)
+			}
+		}
+		sets = next
+	}
+	if len(s.Cases) == 0 {
+		return []*Scenario{s}, nil
+	}
+	var out []*Scenario
+	for _, set := range sets {
+		one, err := parse(s.File, s.Text, set)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range s.Cases {
+			one.Name += "/" + c.Name + "=" + set[c.Name]
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
