@@ -1,0 +1,53 @@
+// Package media gives a headless client its media: what it sends, and the proof of
+// what it receives.
+//
+// A [Source] sends a [Clip] of real VP8, H264 or Opus in a loop, driven by a [Pacer]
+// that serves any number of clients with a few goroutines. Each frame and each audio
+// packet carries a [Marker] inside its codec payload: call, participant, track,
+// sequence number and capture time. A [Sink] takes RTP packets, finds the markers and
+// says who sent what it hears, what was lost, doubled, reordered or late, when media
+// froze or fell silent, and how long it took.
+//
+// # Why inside the codec payload
+//
+// A media server such as Kurento takes media out of RTP and packetizes it anew: RTP
+// sequence numbers, timestamps, SSRC and header extensions are its own. What the codec
+// payload holds arrives unchanged, unless the server transcodes, and then no marker
+// arrives at all, which is worth knowing too ([FlowUnmarked]).
+//
+// # Where the marker goes, and which decoders tolerate it
+//
+// VP8: behind the last partition, as a trailer. A frame header gives the sizes of all
+// token partitions but the last, which reaches to the end of the data (RFC 6386 §9.5).
+// The boolean decoder reads as much as the picture needs; the encoder flushed its
+// last 32 bits, so bytes behind them change no decision. libvpx, ffmpeg and
+// golang.org/x/image/vp8 decode marked frames to identical pictures (the tests
+// check the last two). A trailer was measured to come through Kurento on every frame.
+//
+// Opus: in the padding of a code 3 packet (RFC 6716 §3.2.5). An Opus decoder does not
+// tolerate a trailer: in codes 0 to 2 the last frame reaches to the end, and bytes
+// behind it spoil the range decoder, which reads raw bits from the end of the frame.
+// But any packet can be written with code 3, and "the decoder MUST accept any value
+// for the padding bytes". Header and lengths are rewritten, frames stay bit exact.
+// libopus from 1.5 on looks for extensions in the padding; the marker is formed as an
+// extension with a number for experiments, which it skips.
+//
+// H264: in an SEI message user_data_unregistered before the first slice (H.264
+// §7.3.2.3, §D.1.7), with a UUID of its own and emulation prevention. Decoders must
+// ignore SEI that they do not know. Bytes behind a slice would not do: there
+// they are trailing cabac_zero_words or an error.
+//
+// # Order and loss
+//
+// Loss is counted twice: from RTP sequence numbers (the last hop) and from marker
+// sequence numbers (end to end). A packet or unit may come 128 numbers late and still
+// be told from a duplicate; a video frame is given up as damaged when 16 newer
+// frames have begun. A video frame counts when all of its packets came.
+//
+// # Time
+//
+// Everything uses plain time and works in a testing/synctest bubble, where frames
+// leave at exact instants, and silence is noticed at an exact instant. Make the pacer
+// inside the bubble. One-way delay compares two wall clocks: it is exact within one
+// process and otherwise as good as their agreement.
+package media
