@@ -1,6 +1,10 @@
 package scenarios
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
 
 // suggest is ` (did you mean "accept"?)` when a known word is near, else "".
 func suggest(word string, known []string) string {
@@ -35,3 +39,5 @@ func distance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

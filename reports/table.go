@@ -1,0 +1,119 @@
+package reports
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Table prints the run for a terminal: a row for each scenario, its phases and
+// media below it, and failures in full at the end.
+func Table(w io.Writer, r Run) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(tw, "VERDICT\tSCENARIO\tWORLD\tTOOK\tWALL\tSTEPS\n")
+	for _, s := range r.Scenarios {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%d\n", strings.ToUpper(string(s.Verdict)), s.Name, s.World, short(s.Took), short(s.Wall), len(s.Steps))
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, s := range r.Scenarios {
+		if err := details(w, s); err != nil {
+			return err
+		}
+	}
+	for _, s := range r.Scenarios {
+		failures(w, s)
+	}
+	n := r.Count()
+	_, err := fmt.Fprintf(w, "\n%d passed, %d failed, %d skipped\n", n[Pass], n[Fail]+n[Broken], n[Skip])
+	return err
+}
+
+// details prints a scenario's spans, the phases of its calls with a column for
+// each party, and what media arrived.
+func details(w io.Writer, s Scenario) error {
+	if len(s.Spans)+len(s.Calls)+len(s.Media) == 0 {
+		return nil
+	}
+	fmt.Fprintf(w, "\n%s\n", s.Name)
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, sp := range s.Spans {
+		fmt.Fprintf(tw, "  span\t%s\t%s\tat %s\n", sp.Name, short(sp.Took), short(sp.At))
+	}
+	for _, c := range s.Calls {
+		parties := []string{c.From, c.To}
+		fmt.Fprintf(tw, "  call\t%s → %s\t%s\t%s\n", c.From, c.To, short(c.Took), c.Reason)
+		fmt.Fprintf(tw, "  phase\t\t%s\n", strings.Join(parties, "\t"))
+		for _, name := range phaseNames(c) {
+			fmt.Fprintf(tw, "  \t%s\t%s\t%s\n", name, phasesOf(c, name, parties[0]), phasesOf(c, name, parties[1]))
+		}
+	}
+	for _, m := range s.Media {
+		fmt.Fprintf(tw, "  media\t%s ← %s %s\t%d units\tlost %d\twrong %d\tgap %s\n", m.Client, m.From, m.Kind, m.Units, m.Lost, m.Wrong, short(m.MaxGap))
+	}
+	for _, n := range s.Notes {
+		fmt.Fprintf(tw, "  note\t%s\n", n)
+	}
+	return tw.Flush()
+}
+
+// phaseNames lists a call's phases in the order in which they first began.
+func phaseNames(c Call) []string {
+	var names []string
+	for _, p := range c.Phases {
+		if !slices.Contains(names, p.Name) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// phasesOf renders one party's phases of a name; a phase may occur several times.
+func phasesOf(c Call, name, party string) string {
+	var took []string
+	for _, p := range c.Phases {
+		if p.Name == name && p.Party == party {
+			took = append(took, short(p.Took))
+		}
+	}
+	return strings.Join(took, " ")
+}
+
+func failures(w io.Writer, s Scenario) {
+	if s.Verdict == Skip {
+		fmt.Fprintf(w, "\nSKIP %s: %s\n", s.Name, s.Reason)
+	}
+	if s.Verdict == Broken {
+		fmt.Fprintf(w, "\nBROKEN %s: %s\n", s.Name, s.Reason)
+	}
+	for _, f := range s.Failures {
+		fmt.Fprintf(w, "\nFAIL %s  [%s]\n%s: %s\n", s.Name, f.Check, f.place(), f.Message)
+		io.WriteString(w, f.Detail)
+	}
+	if s.Stderr != "" {
+		fmt.Fprintf(w, "\n%s: what the process said at its end\n%s\n", s.Name, s.Stderr)
+	}
+}
+
+func (f Failure) place() string {
+	if f.Line == 0 {
+		return f.File
+	}
+	return fmt.Sprintf("%s:%d", f.File, f.Line)
+}
+
+// short renders a duration with three significant digits or so.
+func short(d time.Duration) string {
+	switch {
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case d >= time.Millisecond:
+		return d.Round(100 * time.Microsecond).String()
+	default:
+		return d.Round(time.Microsecond).String()
+	}
+}

@@ -1,0 +1,237 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+func parseDuration(s string) (time.Duration, error) { return time.ParseDuration(s) }
+
+func contains(list []string, s string) bool { return slices.Contains(list, s) }
+
+// settings are the names that set takes.
+var settings = []FieldSpec{
+	{"timeout", Duration, "how long an expectation may take that has no within=; 5s if not set"},
+	{"delay", Duration, "one-way delay of each client's network in the virtual world; 20ms if not set"},
+}
+
+// Capabilities are the words that need takes; a world says which it has.
+var Capabilities = map[string]string{
+	"media":  "RTP really flows",
+	"resume": "the server speaks resume (protocol level 1)",
+}
+
+// profiles are the client profiles that can be played.
+var profiles = []string{"electron", "react-native"}
+
+// Check finds what the parser cannot: words that no table has, wrong numbers of
+// arguments, values of the wrong kind. The error joins one *Problem for each.
+func (s *Scenario) Check() error {
+	c := &checker{s: s, spans: map[string]int{}}
+	c.header()
+	for _, st := range s.Steps {
+		c.line = st.Line
+		c.step(st)
+	}
+	return errors.Join(c.problems...)
+}
+
+type checker struct {
+	s        *Scenario
+	line     int
+	spans    map[string]int // name of a span to its line
+	lastAt   time.Duration
+	problems []error
+}
+
+func (c *checker) fail(format string, args ...any) {
+	c.problems = append(c.problems, &Problem{c.s.File, c.line, fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) header() {
+	c.line = c.s.headerLines["need"]
+	var known []string
+	for k := range Capabilities {
+		known = append(known, k)
+	}
+	slices.Sort(known)
+	for _, n := range c.s.Needs {
+		if Capabilities[n] == "" {
+			c.fail("no world has %q%s", n, suggest(n, known))
+		}
+	}
+	c.line = c.s.headerLines["set"]
+	for k, v := range c.s.Settings {
+		c.field(settings, Field{k, "=", v})
+	}
+	for _, cl := range c.s.Clients {
+		c.line = cl.Line
+		if !contains(profiles, cl.Profile) {
+			c.fail("no profile is called %q%s", cl.Profile, suggest(cl.Profile, profiles))
+		}
+		if cl.Option != "" {
+			c.fail("profile %s has no option %q", cl.Profile, cl.Option)
+		}
+	}
+	c.line = 1
+	switch {
+	case len(c.s.Mix) > 0 || len(c.s.Require) > 0:
+		c.line = max(c.s.headerLines["mix"], c.s.headerLines["require"])
+		c.fail("mix and require describe a load, not a scenario that can be run")
+	case len(c.s.Clients) == 0:
+		c.fail("no clients")
+	case len(c.s.Steps) == 0:
+		c.fail("no steps")
+	}
+}
+
+func (c *checker) step(st Step) {
+	if st.At >= 0 {
+		if st.At < c.lastAt {
+			c.fail("at %v lies before the at %v above", st.At, c.lastAt)
+		}
+		c.lastAt = max(c.lastAt, st.At)
+	}
+	for _, cl := range st.Clauses {
+		if st.Kind == Action {
+			c.action(st, cl)
+		} else {
+			c.expectation(st, cl)
+		}
+	}
+	if st.Kind == Never && st.For == 0 {
+		c.fail("never needs for=<duration>")
+	}
+	if st.As == "" {
+		return
+	}
+	if first, twice := c.spans[st.As]; twice {
+		c.fail("the span %s is named on line %d already", st.As, first)
+	}
+	if st.Kind == Never {
+		c.fail("never fulfils nothing that as could name")
+	}
+	c.spans[st.As] = st.Line
+}
+
+func (c *checker) action(st Step, cl Clause) {
+	world := len(st.Actors) == 0
+	v := findVerb(cl.Verb, world)
+	if v == nil {
+		c.fail("no verb is called %q%s", cl.Verb, suggest(cl.Verb, verbNames(world)))
+		return
+	}
+	c.args(v.Name, v.Usage, v.Min, v.Max, cl)
+	fields := v.Fields
+	if st.Refused {
+		fields = append(slices.Clone(fields), refusal)
+	}
+	for _, f := range cl.Fields {
+		c.field(fields, f)
+	}
+	if v.target != nil && len(cl.Args) >= v.Min {
+		if err := v.target(c.s, cl); err != nil {
+			c.fail("%v", err)
+		}
+	}
+	if st.Refused && world {
+		c.fail(`"!" is for what a client asks of the server`)
+	}
+}
+
+func (c *checker) expectation(st Step, cl Clause) {
+	world := len(st.Actors) == 0
+	x := findExpectation(cl.Verb, world)
+	if x == nil {
+		c.fail("no expectation is called %q%s", cl.Verb, suggest(cl.Verb, expectationNames(world)))
+		return
+	}
+	if st.Kind == Never && world {
+		c.fail("never is about clients; %s is about the world", x.Name)
+	}
+	c.args(x.Name, x.Usage, x.Min, x.Max, cl)
+	for _, f := range cl.Fields {
+		if x.Name == "event" {
+			continue // its fields are the attributes of whatever event it is
+		}
+		c.field(x.Fields, f)
+	}
+	switch x.Name {
+	case "media", "silent":
+		for _, k := range mediaKinds(cl) {
+			if k != "audio" && k != "video" {
+				c.fail("%q is neither audio nor video", k)
+			}
+		}
+	case "span":
+		c.spanEnds(cl)
+	}
+}
+
+func (c *checker) spanEnds(cl Clause) {
+	if len(cl.Args) == 0 {
+		return
+	}
+	from, to, ok := strings.Cut(cl.Args[0], "..")
+	if !ok {
+		c.fail("a span is written <from>..<to>, not %q", cl.Args[0])
+		return
+	}
+	var known []string
+	for n := range c.spans {
+		known = append(known, n)
+	}
+	slices.Sort(known)
+	for _, n := range []string{from, to} {
+		if c.spans[n] == 0 {
+			c.fail("no step above is named with as %s%s", n, suggest(n, known))
+		}
+	}
+	if len(cl.Fields) == 0 {
+		c.fail("span needs a limit such as took<=2s")
+	}
+}
+
+func (c *checker) args(name, usage string, least, most int, cl Clause) {
+	if n := len(cl.Args); n < least || n > most {
+		if usage == "" {
+			usage = "no arguments"
+		}
+		c.fail("%s takes %s, not %q", name, usage, strings.Join(cl.Args, " "))
+	}
+}
+
+func (c *checker) field(specs []FieldSpec, f Field) {
+	var names []string
+	for _, s := range specs {
+		if s.Name == f.Key {
+			c.value(s, f)
+			return
+		}
+		names = append(names, s.Name)
+	}
+	c.fail("%s is not known here%s", f, suggest(f.Key, names))
+}
+
+func (c *checker) value(s FieldSpec, f Field) {
+	var err error
+	switch s.Kind {
+	case Duration:
+		_, err = parseDuration(f.Value)
+	case Number:
+		_, err = number(f.Value)
+	default:
+		if f.Op != "=" {
+			err = fmt.Errorf("text")
+		}
+	}
+	if err != nil {
+		c.fail("%s: %q is not a %s", f, f.Value, s.Kind)
+	}
+	if s.Name == "same" && f.Value != "call" {
+		c.fail("same=%s: only same=call is known", f.Value)
+	}
+}

@@ -1,0 +1,71 @@
+package scenarios
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/callbench/callbench/reports"
+	"github.com/callbench/callbench/reports/trace"
+)
+
+// checks are the rules that every run is held to, whatever its script says:
+//
+//	wrong-origin    marked media of somebody who is not in the call arrived
+//	ended-twice     a client was told twice that one call ended
+//	candidate-lost  a candidate did not get from the media server to the client or back
+//	sequence        the server's pushes to a client had a gap
+type checks struct {
+	wrong      map[string]int // client and kind to units of wrong origin
+	ended      map[[2]string]int
+	gaps       map[string]int
+	candidates map[string]*candidates
+}
+
+// candidates counts the trickled candidates of one call on their way.
+type candidates struct {
+	gathered, found, pushed, received int // media server to client
+	sent, accepted, added             int // client to media server
+}
+
+func newChecks() checks {
+	return checks{wrong: map[string]int{}, ended: map[[2]string]int{}, gaps: map[string]int{}, candidates: map[string]*candidates{}}
+}
+
+func (c *checks) observe(e trace.Event) {
+	switch e.Kind {
+	case kindWindow:
+		if n := int(e.Number("wrong")); n > 0 {
+			c.wrong[e.Actor+" "+e.Get("media")] += n
+		}
+	case "call.ended":
+		c.ended[[2]string{e.Actor, e.Get("call")}]++
+	case "protocol.violation":
+		switch e.Get("what") {
+		case "ended_twice":
+			c.ended[[2]string{e.Actor, e.Get("call")}]++
+		case "seq_gap":
+			c.gaps[e.Actor]++
+		}
+	}
+}
+
+// failures lists what was broken, in an order that does not change.
+func (c *checks) failures() []reports.Failure {
+	var out []reports.Failure
+	for _, k := range slices.Sorted(maps.Keys(c.wrong)) {
+		out = append(out, reports.Failure{Check: "wrong-origin", Message: fmt.Sprintf("%s: %d units came from somebody who is not the other party of the call", k, c.wrong[k])})
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(c.ended), func(a, b [2]string) int {
+		return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1]))
+	}) {
+		if n := c.ended[k]; n > 1 {
+			out = append(out, reports.Failure{Check: "ended-twice", Message: fmt.Sprintf("%s was told %d times that call %s ended", k[0], n, k[1])})
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.gaps)) {
+		out = append(out, reports.Failure{Check: "sequence", Message: fmt.Sprintf("%s: %d gaps in the numbers of the server's pushes", k, c.gaps[k])})
+	}
+	return out
+}

@@ -1,0 +1,242 @@
+package scenarios
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/callbench/callbench/reports/trace"
+)
+
+// Expectation describes what a script can wait for or rule out. The table of
+// expectations is also the reference in docs/scenarios.md.
+type Expectation struct {
+	Name     string
+	Usage    string
+	Help     string
+	Min, Max int
+	Fields   []FieldSpec
+	World    bool // about the world, not about a client
+
+	kind  trace.Kind        // the event that fulfils it …
+	where map[string]string // … with these attributes
+
+	parts func(Clause) []match                     // several events must be seen, one for each part
+	round func(*Judge, Clause, []trace.Event) bool // looks at all that one probe found
+	now   func(*Judge, Clause) bool                // looks at what the judge knows already
+}
+
+// match says whether an event fulfils one part of an expectation.
+type match struct {
+	what  string // for the message, such as "video"
+	event func(*Judge, trace.Event) bool
+}
+
+var (
+	fromField = FieldSpec{"from", Text, "who it comes from"}
+)
+
+// Expectations is the table of expectations.
+var Expectations = []Expectation{
+	{Name: "incoming", Help: "the invitation to a call arrives", kind: "call.incoming", Fields: []FieldSpec{fromField}},
+	{Name: "ringing", Help: "the caller learns that the callee rings", kind: "call.ringing"},
+	{Name: "accepted", Help: "the call was answered", kind: "call.accepted"},
+	{Name: "connected", Help: "ICE and DTLS are up; says nothing about media", kind: "call.connected", Fields: []FieldSpec{{"same", Text, `"call": the call that the client was in before`}}},
+	{Name: "media", Usage: "[audio,video]", Help: "marked media of the other party arrives, proven since the last action", Max: 1,
+		Fields: []FieldSpec{fromField, {"same", Text, `"call": the call that the client was in before`}}, parts: mediaParts},
+	{Name: "silent", Usage: "[audio|video]", Help: "media stops arriving", Max: 1, parts: silentParts},
+	{Name: "received", Help: "what has arrived in the call so far, counted by markers", parts: receivedParts,
+		Fields: []FieldSpec{{"audio", Number, "audio packets"}, {"video", Number, "video frames"}, {"lost", Number, "units lost, both kinds together"},
+			{"wrong", Number, "units of wrong origin"}, {"duplicated", Number, "units that came twice"}}},
+	{Name: "reconnecting", Help: "the client found its connection dead and dials again", kind: "session.reconnecting", Fields: []FieldSpec{{"cause", Text, "why"}}},
+	{Name: "resumed", Help: "the client has its session back", kind: "session.resumed"},
+	{Name: "peer-reconnecting", Help: "the client is told that the other party's connection dropped", kind: "call.reconnecting"},
+	{Name: "peer-reconnected", Help: "the client is told that the other party is back", kind: "call.reconnected"},
+	{Name: "negotiate", Help: "the server asks for a new leg", kind: "call.negotiate", Fields: []FieldSpec{{"reason", Text, "why"}}},
+	{Name: "ended", Help: "the call is over", kind: "call.ended", Fields: []FieldSpec{{"reason", Text, "why"}, {"by", Text, "who left"}}},
+	{Name: "hangup", Help: "the call is over because a party left it", kind: "call.ended", where: map[string]string{"reason": "hangup"}},
+	{Name: "error", Help: "a frame of the client was refused", kind: "error", Fields: []FieldSpec{{"code", Text, "error code"}}},
+	{Name: "event", Usage: "<kind>", Help: "any event of the trace by its kind; fields are its attributes", Min: 1, Max: 1, parts: eventParts},
+	{Name: "history", World: true, Usage: "[1v1|mcu|broadcast]", Help: "a room in the history is as described", Max: 1, round: roundHistory,
+		Fields: []FieldSpec{{"status", Text, "active or ended"}, {"members", Number, "how many ever joined"}, {"reason", Text, "why it ended"}, {"count", Number, "how many such rooms there are; at least one if absent"}}},
+	{Name: "clean", World: true, Help: "no media server object, Redis key, room or TURN allocation of a call is left", round: roundClean},
+	{Name: "span", World: true, Usage: "<from>..<to>", Help: "the time between two instants named with as: when an action began, when an expectation was fulfilled",
+		Min: 1, Max: 1, Fields: []FieldSpec{{"took", Duration, "length of the span"}}, now: spanTook},
+}
+
+func findExpectation(name string, world bool) *Expectation {
+	for i := range Expectations {
+		if Expectations[i].Name == name && Expectations[i].World == world {
+			return &Expectations[i]
+		}
+	}
+	return nil
+}
+
+func expectationNames(world bool) []string {
+	var names []string
+	for _, e := range Expectations {
+		if e.World == world {
+			names = append(names, e.Name)
+		}
+	}
+	return names
+}
+
+// matches lists the events that fulfil a clause for one client.
+func (x *Expectation) matches(c Clause) []match {
+	if x.parts != nil {
+		return x.parts(c)
+	}
+	return []match{{what: x.Name, event: func(j *Judge, e trace.Event) bool {
+		if e.Kind != x.kind {
+			return false
+		}
+		for k, v := range x.where {
+			if e.Get(k) != v {
+				return false
+			}
+		}
+		return j.fieldsHold(c.Fields, e)
+	}}}
+}
+
+// fieldsHold compares a clause's fields with an event's attributes.
+func (j *Judge) fieldsHold(fields []Field, e trace.Event) bool {
+	for _, f := range fields {
+		if f.Key == "same" {
+			if call := j.callBefore[e.Actor]; call == "" || e.Get("call") != call {
+				return false
+			}
+			continue
+		}
+		if !e.Has(f.Key) || !compare(e.Get(f.Key), f.Op, f.Value) {
+			return false
+		}
+	}
+	return true
+}
+
+// compare holds a value against a limit: as numbers or durations where both
+// are, else as text, of which only equality can be asked.
+func compare(have, op, want string) bool {
+	h, err1 := number(have)
+	w, err2 := number(want)
+	if err1 != nil || err2 != nil {
+		return op == "=" && have == want
+	}
+	switch op {
+	case ">=":
+		return h >= w
+	case "<=":
+		return h <= w
+	case ">":
+		return h > w
+	case "<":
+		return h < w
+	default:
+		return h == w
+	}
+}
+
+func number(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
+
+func mediaKinds(c Clause) []string {
+	if len(c.Args) == 0 {
+		return []string{"audio", "video"}
+	}
+	return strings.Split(c.Args[0], ",")
+}
+
+// mediaParts wants, for each kind, a unit that was proven to come from the other
+// party after the last action began: the start of a flow, or a counting window
+// that lies behind it as a whole.
+func mediaParts(c Clause) []match {
+	var parts []match
+	for _, kind := range mediaKinds(c) {
+		parts = append(parts, match{what: "media " + kind, event: func(j *Judge, e trace.Event) bool {
+			if e.Get("media") != kind || !j.fieldsHold(c.Fields, e) {
+				return false
+			}
+			switch e.Kind {
+			case kindFlow:
+				return e.Get("state") == "flowing"
+			case kindWindow:
+				return e.Number("units") > 0 && e.T-windowLength(e) >= j.actionAt
+			}
+			return false
+		}})
+	}
+	return parts
+}
+
+func silentParts(c Clause) []match {
+	var parts []match
+	for _, kind := range mediaKinds(c) {
+		parts = append(parts, match{what: "silent " + kind, event: func(_ *Judge, e trace.Event) bool {
+			return e.Kind == kindFlow && e.Get("media") == kind && e.Get("state") == "silent"
+		}})
+	}
+	return parts
+}
+
+// receivedParts holds the sums of all windows of the client's call against the
+// limits, whenever a window ends.
+func receivedParts(c Clause) []match {
+	return []match{{what: "received", event: func(j *Judge, e trace.Event) bool {
+		if e.Kind != kindWindow {
+			return false
+		}
+		audio, video := j.media.sum(e.Actor, e.Get("call"), "audio"), j.media.sum(e.Actor, e.Get("call"), "video")
+		have := map[string]int64{"audio": audio.Units, "video": video.Units, "lost": audio.Lost + video.Lost,
+			"wrong": audio.Wrong + video.Wrong, "duplicated": audio.Duplicated + video.Duplicated}
+		return !slices.ContainsFunc(c.Fields, func(f Field) bool {
+			return !compare(strconv.FormatInt(have[f.Key], 10), f.Op, f.Value)
+		})
+	}}}
+}
+
+func eventParts(c Clause) []match {
+	return []match{{what: "event " + c.Args[0], event: func(j *Judge, e trace.Event) bool {
+		return string(e.Kind) == c.Args[0] && j.fieldsHold(c.Fields, e)
+	}}}
+}
+
+func roundHistory(j *Judge, c Clause, found []trace.Event) bool {
+	rooms := 0
+	count := Field{Key: "count", Op: ">=", Value: "1"}
+	var fields []Field
+	for _, f := range c.Fields {
+		if f.Key == "count" {
+			count = f
+		} else {
+			fields = append(fields, f)
+		}
+	}
+	for _, e := range found {
+		if e.Get("what") == "room" && (len(c.Args) == 0 || e.Get("type") == c.Args[0]) && j.fieldsHold(fields, e) {
+			rooms++
+		}
+	}
+	return compare(strconv.Itoa(rooms), count.Op, count.Value)
+}
+
+func roundClean(_ *Judge, _ Clause, found []trace.Event) bool {
+	return !slices.ContainsFunc(found, func(e trace.Event) bool { return e.Get("what") == "left" })
+}
+
+func spanTook(j *Judge, c Clause) bool {
+	from, to, _ := strings.Cut(c.Args[0], "..")
+	a, okA := j.instants[from]
+	b, okB := j.instants[to]
+	if !okA || !okB {
+		return false
+	}
+	for _, f := range c.Fields {
+		limit, err := parseDuration(f.Value)
+		if err != nil || !compare(strconv.FormatInt(int64(b-a), 10), f.Op, strconv.FormatInt(int64(limit), 10)) {
+			return false
+		}
+	}
+	return true
+}

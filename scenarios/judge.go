@@ -1,0 +1,468 @@
+package scenarios
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/callbench/callbench/reports"
+	"github.com/callbench/callbench/reports/trace"
+)
+
+// Judge reads the trace of one scenario, event by event, and decides every step
+// of it. It is a function of the events alone: fed live during the run or from
+// the kept file, it comes to the same result.
+//
+// The matching rule: an expectation looks at events from the beginning of the
+// script's last action on, whoever acted, and consumes what it matched, so that
+// neither an early event is missed nor an old one believed.
+type Judge struct {
+	s      *Scenario
+	result reports.Scenario
+	strict bool // in virtual time a late step is an error
+
+	// OnDecided, if set, is called for each step as soon as it is decided.
+	OnDecided func(step int)
+
+	events     []seen // since the last action began
+	actionAt   time.Duration
+	actionLine int
+	open       *pending      // the expectation that is being waited for
+	round      []trace.Event // what the probe under way has found
+	lastRound  []trace.Event
+
+	callNow    map[string]string // client to the call it is in
+	callBefore map[string]string // the same when the last action began
+	instants   map[string]time.Duration
+	media      ledger
+	phases     phases
+	checks     checks
+	began, end bool
+}
+
+// seen is an event and whether an expectation has had it.
+type seen struct {
+	trace.Event
+	consumed bool
+}
+
+// pending is an expectation under way.
+type pending struct {
+	index int
+	step  Step
+	begin time.Duration
+	wants []*want
+	world *Expectation
+}
+
+// want is what one client must still see: one of the alternatives, all parts of it.
+type want struct {
+	actor        string
+	alternatives [][]part
+	done         bool
+}
+
+type part struct {
+	match
+	done bool
+}
+
+// NewJudge makes a judge of one scenario (one case of it, if it has cases).
+func NewJudge(s *Scenario) *Judge {
+	return &Judge{s: s, callNow: map[string]string{}, callBefore: map[string]string{}, instants: map[string]time.Duration{},
+		media: ledger{}, phases: newPhases(), checks: newChecks(),
+		result: reports.Scenario{Name: s.Name, File: s.File, Verdict: reports.Pass}}
+}
+
+// Observe takes the next event.
+func (j *Judge) Observe(e trace.Event) {
+	j.result.Took = max(j.result.Took, e.T)
+	switch e.Kind {
+	case trace.KindRunBegin:
+		j.begin(e)
+	case trace.KindRunEnd:
+		j.finish(e)
+	case trace.KindStepBegin:
+		j.stepBegin(e)
+	case trace.KindStepEnd:
+		j.stepEnd(e)
+	case trace.KindDeadline:
+		j.deadline(e)
+	case trace.KindProbe:
+		j.probe(e)
+	default:
+		j.happened(e)
+	}
+}
+
+func (j *Judge) begin(e trace.Event) {
+	j.began = true
+	j.strict = e.Get("world") == "virtual"
+	j.result.World = e.Get("world")
+	j.result.Seed = int64(e.Number("seed"))
+}
+
+// finish closes the books: what the run itself says, then the checks.
+func (j *Judge) finish(e trace.Event) {
+	j.end = true
+	if msg := e.Get("error"); msg != "" {
+		j.result.Verdict, j.result.Reason = reports.Broken, msg
+	}
+	for _, f := range j.checks.failures() {
+		j.fail(f)
+	}
+}
+
+func (j *Judge) stepBegin(e trace.Event) {
+	i := int(e.Number("step"))
+	if i < 0 || i >= len(j.s.Steps) {
+		return
+	}
+	st := j.s.Steps[i]
+	j.result.Steps = append(j.result.Steps, reports.Step{Line: st.Line, Text: st.Text, At: e.T, Verdict: reports.Broken})
+	if late := e.T - st.At; st.At >= 0 && late > 0 {
+		j.late(st, late)
+	}
+	if st.Kind != Action {
+		j.expect(i, st, e.T)
+		return
+	}
+	j.events = j.events[:0]
+	j.actionAt, j.actionLine = e.T, st.Line
+	for k, v := range j.callNow {
+		j.callBefore[k] = v
+	}
+	if st.As != "" {
+		j.instants[st.As] = e.T
+	}
+}
+
+// late is an error in virtual time, where nothing but the script can delay a
+// step, and a note in real time.
+func (j *Judge) late(st Step, by time.Duration) {
+	text := fmt.Sprintf("line %d began %v late: the steps above it took until then", st.Line, by.Round(time.Microsecond))
+	if j.strict {
+		j.fail(reports.Failure{Check: "late", Line: st.Line, Message: text})
+		return
+	}
+	j.result.Notes = append(j.result.Notes, text)
+}
+
+// stepEnd is the outcome of an action.
+func (j *Judge) stepEnd(e trace.Event) {
+	i := int(e.Number("step"))
+	if i < 0 || i >= len(j.s.Steps) || j.s.Steps[i].Kind != Action {
+		return
+	}
+	st := j.s.Steps[i]
+	if problem := outcome(st, e); problem != "" {
+		j.decide(i, e.T, &reports.Failure{Check: "action", Line: st.Line, Message: problem})
+		return
+	}
+	if st.As != "" {
+		j.result.Spans = append(j.result.Spans, reports.Span{Name: st.As, At: e.T, Took: e.T - j.actionAt})
+	}
+	j.decide(i, e.T, nil)
+}
+
+// outcome compares how an action went with how it should have gone.
+func outcome(st Step, e trace.Event) string {
+	code, message := e.Get("code"), e.Get("error")
+	want := st.Clauses[0].Get("code")
+	switch {
+	case !st.Refused && message != "":
+		return fmt.Sprintf("%q failed: %s", st.Text, message)
+	case st.Refused && message == "":
+		return fmt.Sprintf("%q should have been refused and was done", st.Text)
+	case st.Refused && code == "":
+		return fmt.Sprintf("%q should have been refused by the server; instead: %s", st.Text, message)
+	case st.Refused && want != "" && code != want:
+		return fmt.Sprintf("%q should have been refused with %s, was with %s", st.Text, want, code)
+	}
+	return ""
+}
+
+// expect opens an expectation and looks at what has happened already.
+func (j *Judge) expect(i int, st Step, now time.Duration) {
+	p := &pending{index: i, step: st, begin: now}
+	j.open = p
+	if len(st.Actors) == 0 {
+		p.world = findExpectation(st.Clauses[0].Verb, true)
+		if p.world.now != nil {
+			j.spanStep(p, now)
+		}
+		return
+	}
+	clients, err := j.s.ResolveAll(st.Actors)
+	if err != nil {
+		j.decide(i, now, &reports.Failure{Check: "expect", Line: st.Line, Message: err.Error()})
+		return
+	}
+	for _, c := range clients {
+		p.wants = append(p.wants, newWant(c.Name, st))
+	}
+	for k := range j.events {
+		if j.open == p {
+			j.offer(&j.events[k])
+		}
+	}
+}
+
+func newWant(actor string, st Step) *want {
+	w := &want{actor: actor}
+	for _, c := range st.Clauses {
+		var parts []part
+		for _, m := range findExpectation(c.Verb, false).matches(c) {
+			parts = append(parts, part{match: m})
+		}
+		w.alternatives = append(w.alternatives, parts)
+	}
+	return w
+}
+
+func (j *Judge) spanStep(p *pending, now time.Duration) {
+	c := p.step.Clauses[0]
+	if p.world.now(j, c) {
+		j.decide(p.index, now, nil)
+		return
+	}
+	from, to, _ := strings.Cut(c.Args[0], "..")
+	j.decide(p.index, now, &reports.Failure{Check: "expect", Line: p.step.Line,
+		Message: fmt.Sprintf("%q does not hold: it took %v", p.step.Text, j.instants[to]-j.instants[from])})
+}
+
+// happened takes an event of a part under test.
+func (j *Judge) happened(e trace.Event) {
+	j.track(e)
+	j.events = append(j.events, seen{Event: e})
+	if j.open != nil {
+		j.offer(&j.events[len(j.events)-1])
+	}
+}
+
+func (j *Judge) track(e trace.Event) {
+	switch e.Kind {
+	case "call.incoming", "call.outgoing":
+		j.callNow[e.Actor] = e.Get("call")
+	}
+	j.media.observe(e)
+	j.phases.observe(e)
+	j.checks.observe(e)
+}
+
+// offer shows an event to the open expectation.
+func (j *Judge) offer(e *seen) {
+	p := j.open
+	for _, w := range p.wants {
+		if e.consumed || w.done || w.actor != e.Actor || !j.advance(w, e) || !w.done {
+			continue
+		}
+		if p.step.Kind == Never {
+			j.decide(p.index, e.T, &reports.Failure{Check: "never", Line: p.step.Line, Message: fmt.Sprintf("%q, but it happened at %s: %s",
+				p.step.Text, clock(e.T), describe(e.Event))})
+			return
+		}
+	}
+	if p.step.Kind == Expect && p.world == nil && !slices.ContainsFunc(p.wants, func(w *want) bool { return !w.done }) {
+		j.fulfilled(p, max(e.T, p.begin))
+	}
+}
+
+// advance lets the event fulfil what it can of a want.
+func (j *Judge) advance(w *want, e *seen) bool {
+	for _, parts := range w.alternatives {
+		for k := range parts {
+			if parts[k].done || !parts[k].event(j, e.Event) {
+				continue
+			}
+			parts[k].done, e.consumed = true, true
+			w.done = !slices.ContainsFunc(parts, func(p part) bool { return !p.done })
+			return true
+		}
+	}
+	return false
+}
+
+func (j *Judge) fulfilled(p *pending, at time.Duration) {
+	if p.step.As != "" {
+		j.instants[p.step.As] = at
+		j.result.Spans = append(j.result.Spans, reports.Span{Name: p.step.As, At: at, Took: at - j.actionAt})
+	}
+	j.decide(p.index, at, nil)
+}
+
+// probe collects what one look at the world found; the event that ends the
+// round decides.
+func (j *Judge) probe(e trace.Event) {
+	if e.Get("what") != "done" {
+		j.round = append(j.round, e)
+		return
+	}
+	found := j.round
+	if p := j.open; p != nil && p.world != nil && p.world.round != nil && p.world.round(j, p.step.Clauses[0], found) {
+		j.fulfilled(p, e.T)
+	}
+	j.lastRound, j.round = found, nil
+}
+
+// deadline ends an expectation that ran out of time, and a never that held.
+func (j *Judge) deadline(e trace.Event) {
+	p := j.open
+	if p == nil || p.index != int(e.Number("step")) {
+		return
+	}
+	if p.step.Kind == Never {
+		j.decide(p.index, e.T, nil)
+		return
+	}
+	j.decide(p.index, e.T, &reports.Failure{Check: "expect", Line: p.step.Line, Detail: j.seenInstead(p),
+		Message: fmt.Sprintf("%q: not within %v%s", p.step.Text, (e.T - p.begin).Round(time.Microsecond), missing(p))})
+}
+
+func (j *Judge) decide(i int, at time.Duration, f *reports.Failure) {
+	last := &j.result.Steps[len(j.result.Steps)-1]
+	last.Verdict, last.Took = reports.Pass, at-last.At
+	if f != nil {
+		last.Verdict = reports.Fail
+		j.fail(*f)
+	}
+	j.open = nil
+	if j.OnDecided != nil {
+		j.OnDecided(i)
+	}
+}
+
+func (j *Judge) fail(f reports.Failure) {
+	f.File = j.s.File
+	j.result.Failures = append(j.result.Failures, f)
+	if j.result.Verdict == reports.Pass {
+		j.result.Verdict = reports.Fail
+		j.result.Reason = fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Message)
+	}
+}
+
+// Failed reports whether anything has gone wrong so far.
+func (j *Judge) Failed() bool { return len(j.result.Failures) > 0 }
+
+// Result is the verdict on what was observed. A trace that stops before the
+// run's end is judged broken: nothing proves what was not recorded.
+func (j *Judge) Result() reports.Scenario {
+	r := j.result
+	if !j.end && r.Verdict != reports.Broken {
+		r.Verdict, r.Reason = reports.Broken, "the trace ends before the run does"
+	}
+	r.Calls = j.phases.calls()
+	r.Media = j.media.rows()
+	return r
+}
+
+// missing names the clients that have not seen all of what was expected.
+func missing(p *pending) string {
+	var lack []string
+	for _, w := range p.wants {
+		if w.done {
+			continue
+		}
+		var alternatives []string
+		for _, parts := range w.alternatives {
+			var names []string
+			for _, pt := range parts {
+				if !pt.done {
+					names = append(names, pt.what)
+				}
+			}
+			alternatives = append(alternatives, strings.Join(names, ", "))
+		}
+		lack = append(lack, w.actor+" lacks "+strings.Join(alternatives, " or "))
+	}
+	if len(lack) == 0 {
+		return ""
+	}
+	return "; " + strings.Join(lack, "; ")
+}
+
+// seenInstead lists what the clients concerned saw since the last action, and
+// for the world's expectations what the last look found.
+func (j *Judge) seenInstead(p *pending) string {
+	var b strings.Builder
+	if p.world != nil {
+		fmt.Fprintf(&b, "the last look found:\n")
+		list(&b, j.lastRound, 40)
+		return b.String()
+	}
+	for _, w := range p.wants {
+		if !w.done {
+			fmt.Fprintf(&b, "%s saw since line %d (%s):\n", w.actor, j.actionLine, clock(j.actionAt))
+			list(&b, j.of(w.actor), 25)
+		}
+	}
+	return b.String()
+}
+
+// of lists an actor's events since the last action.
+func (j *Judge) of(actor string) []trace.Event {
+	var out []trace.Event
+	for _, e := range j.events {
+		if e.Actor == actor {
+			out = append(out, e.Event)
+		}
+	}
+	return out
+}
+
+// list writes the last events for people.
+func list(b *strings.Builder, events []trace.Event, most int) {
+	switch left := len(events) - most; {
+	case len(events) == 0:
+		b.WriteString("  nothing\n")
+	case left > 0:
+		fmt.Fprintf(b, "  … %d earlier\n", left)
+		events = events[left:]
+	}
+	for _, e := range events {
+		fmt.Fprintf(b, "  %9s %s\n", clock(e.T), describe(e))
+	}
+}
+
+// clock renders an instant of the run for people.
+func clock(t time.Duration) string { return fmt.Sprintf("%.3fs", t.Seconds()) }
+
+// describe renders an event for people.
+func describe(e trace.Event) string {
+	var b strings.Builder
+	b.WriteString(string(e.Kind))
+	for _, a := range e.Attrs {
+		fmt.Fprintf(&b, " %s=%s", a.Key, a.Text())
+	}
+	return b.String()
+}
+
+// Rejudge judges a kept trace by the scenario text that it carries.
+func Rejudge(events []trace.Event) (reports.Scenario, error) {
+	if len(events) == 0 || events[0].Kind != trace.KindRunBegin {
+		return reports.Scenario{}, fmt.Errorf("the trace does not begin with %s", trace.KindRunBegin)
+	}
+	head := events[0]
+	if v := int(head.Number("version")); v != trace.Version {
+		return reports.Scenario{}, fmt.Errorf("the trace has version %d; this callbench reads %d", v, trace.Version)
+	}
+	s, err := Parse(head.Get("file"), head.Get("text"))
+	if err != nil {
+		return reports.Scenario{}, err
+	}
+	cases, err := s.Expand()
+	if err != nil {
+		return reports.Scenario{}, err
+	}
+	for _, c := range cases {
+		if c.Name == head.Get("scenario") {
+			j := NewJudge(c)
+			for _, e := range events {
+				j.Observe(e)
+			}
+			return j.Result(), nil
+		}
+	}
+	return reports.Scenario{}, fmt.Errorf("the trace's text has no scenario %q", head.Get("scenario"))
+}

@@ -1,0 +1,287 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/signaling"
+	"github.com/callbench/callbench/simclient"
+)
+
+// World is where a scenario is played.
+type World interface {
+	// Name is "virtual", "local", …
+	Name() string
+	// Lacks says why the world has not got a capability; "" if it has.
+	Lacks(capability string) string
+	// Client makes one of the scenario's clients; it is not connected yet.
+	Client(Client) (*simclient.Client, error)
+	// Network is a client's attachment to the network.
+	Network(Client) (Network, error)
+	// Probe looks at what the servers hold now.
+	Probe(context.Context) ([]Finding, error)
+	// Settle is how long clean-up may take in this world.
+	Settle() time.Duration
+	// Parts names the versions of what the world runs.
+	Parts() map[string]string
+	// Close stops everything and returns when it has ended.
+	Close() error
+}
+
+// Network is what the net verb acts on.
+type Network interface {
+	Cut()
+	Restore()
+	Reset()
+	SetLoss(percent float64)
+	SetDelay(time.Duration)
+}
+
+// Finding is one thing that a probe found: something left behind ("left") or a
+// room of the history ("room").
+type Finding struct {
+	What  string
+	Attrs []trace.Attr
+}
+
+// probeEvery is how often the world is looked at while an expectation waits.
+const probeEvery = 100 * time.Millisecond
+
+// actionLimit is how long an action may take before it counts as failed.
+const actionLimit = 30 * time.Second
+
+// Missing says which of the scenario's needs the world lacks and why; "" if it
+// has them all.
+func Missing(w World, s *Scenario) string {
+	var lacks []string
+	for _, n := range s.Needs {
+		if why := w.Lacks(n); why != "" {
+			lacks = append(lacks, n+": "+why)
+		}
+	}
+	return strings.Join(lacks, "; ")
+}
+
+// Play plays a scenario in a world and records it in log, beginning with
+// run.begin and ending with run.end. The verdict is the judge's. Play closes
+// the clients, not the world. An error means that the play itself broke; it is
+// in the trace too.
+func Play(ctx context.Context, w World, s *Scenario, log *trace.Log, j *Judge, seed int64) error {
+	p := &play{w: w, s: s, log: log, judge: j, clients: map[string]*simclient.Client{}, decided: make(chan int, len(s.Steps))}
+	j.OnDecided = func(i int) { p.decided <- i }
+	log.Watch(j.Observe)
+	log.Add("script", trace.KindRunBegin, p.head(seed)...)
+	err := errors.Join(p.run(ctx), p.closeClients())
+	var attrs []trace.Attr
+	if err != nil {
+		attrs = append(attrs, trace.String("error", err.Error()))
+	}
+	log.Add("script", trace.KindRunEnd, attrs...)
+	return err
+}
+
+type play struct {
+	w       World
+	s       *Scenario
+	log     *trace.Log
+	judge   *Judge
+	clients map[string]*simclient.Client
+	decided chan int
+}
+
+func (p *play) head(seed int64) []trace.Attr {
+	attrs := []trace.Attr{trace.Int("version", trace.Version), trace.String("scenario", p.s.Name), trace.String("file", p.s.File),
+		trace.String("world", p.w.Name()), trace.Int("seed", seed), trace.String("text", p.s.Text)}
+	for _, part := range sortedKeys(p.w.Parts()) {
+		attrs = append(attrs, trace.String("part."+part, p.w.Parts()[part]))
+	}
+	return attrs
+}
+
+func (p *play) run(ctx context.Context) error {
+	if err := p.connect(ctx); err != nil {
+		return err
+	}
+	for i, st := range p.s.Steps {
+		if err := p.wait(ctx, st.At); err != nil {
+			return err
+		}
+		p.log.Add("script", trace.KindStepBegin, trace.Int("step", i), trace.Int("line", st.Line), trace.String("text", st.Text))
+		if st.Kind == Action {
+			p.act(ctx, i, st)
+		} else if err := p.await(ctx, i, st); err != nil {
+			return err
+		}
+		if <-p.decided; p.judge.Failed() {
+			return nil // what follows a failure says nothing about the system
+		}
+	}
+	return nil
+}
+
+func (p *play) connect(ctx context.Context) error {
+	for _, c := range p.s.Clients {
+		cl, err := p.w.Client(c)
+		if err != nil {
+			return fmt.Errorf("make client %s: %w", c.Name, err)
+		}
+		p.clients[c.Name] = cl
+		ctx, cancel := context.WithTimeout(ctx, actionLimit)
+		err = cl.Connect(ctx)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("connect %s: %w", c.Name, err)
+		}
+	}
+	return nil
+}
+
+func (p *play) closeClients() error {
+	var errs []error
+	for _, c := range p.s.Clients {
+		if cl := p.clients[c.Name]; cl != nil {
+			errs = append(errs, cl.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// wait sleeps until the run is as old as at says.
+func (p *play) wait(ctx context.Context, at time.Duration) error {
+	return sleep(ctx, at-p.log.Now())
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// act performs an action on all its clients at once and records how it went.
+func (p *play) act(ctx context.Context, i int, st Step) {
+	ctx, cancel := context.WithTimeout(ctx, actionLimit)
+	defer cancel()
+	err := p.perform(ctx, st)
+	attrs := []trace.Attr{trace.Int("step", i)}
+	var refused *signaling.Error
+	if errors.As(err, &refused) {
+		attrs = append(attrs, trace.String("code", string(refused.Code)))
+	}
+	if err != nil {
+		attrs = append(attrs, trace.String("error", err.Error()))
+	}
+	p.log.Add("script", trace.KindStepEnd, attrs...)
+}
+
+func (p *play) perform(ctx context.Context, st Step) error {
+	clause := st.Clauses[0]
+	if len(st.Actors) == 0 {
+		return findVerb(clause.Verb, true).world(p.w, p.s, clause)
+	}
+	clients, err := p.s.ResolveAll(st.Actors)
+	if err != nil {
+		return err
+	}
+	verb := findVerb(clause.Verb, false)
+	errs := make([]error, len(clients))
+	var wg sync.WaitGroup
+	for k, c := range clients {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := verb.client(ctx, p.clients[c.Name], p.aim(clause, k, len(clients))); err != nil {
+				errs[k] = fmt.Errorf("%s: %w", c.Name, err)
+			}
+		}()
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// aim turns an argument that names clients into the user that the k-th of n
+// actors means: a group's members pair up with another group's.
+func (p *play) aim(c Clause, k, n int) Clause {
+	if c.Verb != "call" {
+		return c
+	}
+	targets, err := p.s.Resolve(c.Args[0])
+	if err != nil {
+		return c // a user who is not a client of the script
+	}
+	c.Args = []string{targets[0].User}
+	if n > 1 && len(targets) == n {
+		c.Args[0] = targets[k].User
+	}
+	return c
+}
+
+// await waits until the judge has decided an expectation or its time is up.
+func (p *play) await(ctx context.Context, i int, st Step) error {
+	limit := p.limit(st)
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	var look <-chan time.Time
+	if x := findExpectation(st.Clauses[0].Verb, true); len(st.Actors) == 0 && x.round != nil {
+		ticker := time.NewTicker(probeEvery)
+		defer ticker.Stop()
+		look = ticker.C
+		if err := p.probe(ctx); err != nil {
+			return err
+		}
+	}
+	for {
+		select {
+		case got := <-p.decided:
+			p.decided <- got // run takes it
+			return nil
+		case <-look:
+			if err := p.probe(ctx); err != nil {
+				return err
+			}
+		case <-deadline.C:
+			p.log.Add("script", trace.KindDeadline, trace.Int("step", i))
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (p *play) limit(st Step) time.Duration {
+	switch {
+	case st.Kind == Never:
+		return st.For
+	case st.Within > 0:
+		return st.Within
+	case st.Clauses[0].Verb == "clean":
+		return p.w.Settle()
+	default:
+		return p.s.Timeout()
+	}
+}
+
+// probe records what the world holds now, as one round of events.
+func (p *play) probe(ctx context.Context) error {
+	found, err := p.w.Probe(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the servers: %w", err)
+	}
+	for _, f := range found {
+		p.log.Add("script", trace.KindProbe, append([]trace.Attr{trace.String("what", f.What)}, f.Attrs...)...)
+	}
+	p.log.Add("script", trace.KindProbe, trace.String("what", "done"))
+	return nil
+}

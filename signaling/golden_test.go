@@ -1,0 +1,228 @@
+package signaling
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files and the generated part of docs/protocol.md")
+
+func index(i int) *int { return &i }
+
+// golden is every frame of docs/protocol.md: the file's name, and what it says.
+var golden = map[string]struct {
+	frame   Frame
+	payload any
+}{
+	"hello":            {Frame{Type: TypeHello, ID: "1"}, &Hello{Version: 1, Token: "jwt", Device: "phone-1", Features: []string{FeatureResume}}},
+	"hello-resume":     {Frame{Type: TypeHello, ID: "1"}, &Hello{Version: 1, Resume: "secret", LastSeq: 12}},
+	"welcome":          {Frame{Type: TypeWelcome, ID: "1"}, &Welcome{Version: 1, Features: []string{FeatureResume, FeatureCallID, FeatureAck}, SessionID: "s-1", UserID: "alice", ResumeToken: "secret", Heartbeat: 30, Timeout: 90, ResumeWindow: 60}},
+	"welcome-resumed":  {Frame{Type: TypeWelcome, ID: "1"}, &Welcome{Version: 1, Features: []string{FeatureResume}, SessionID: "s-1", UserID: "alice", ResumeToken: "next", Resumed: true, Heartbeat: 30, Timeout: 90, ResumeWindow: 60, Call: &CallRef{CallID: "c-1", RoomID: "r-1", Peer: "bob", State: "connected"}}},
+	"ack-call":         {Frame{Type: TypeAck, ID: "2"}, &RTC{RoomID: "r-1", CallID: "c-1"}},
+	"error":            {Frame{Type: TypeError, ID: "7"}, &Error{Code: CodeBusy, Message: "bob is in a call"}},
+	"rtc-call":         {Frame{Type: TypeRTC, Action: ActionCall, ID: "2"}, &RTC{TargetUser: "bob"}},
+	"rtc-invite":       {Frame{Type: TypeInvite, Seq: 1}, &Invite{RoomID: "r-1", CallID: "c-1", From: "alice", Expire: 60}},
+	"rtc-ringing":      {Frame{Type: TypeRTC, Action: ActionRinging, Seq: 1}, &RTC{RoomID: "r-1", CallID: "c-1", UserID: "bob"}},
+	"rtc-answer":       {Frame{Type: TypeRTC, Action: ActionAnswer, ID: "3"}, &RTC{RoomID: "r-1", CallID: "c-1"}},
+	"rtc-answer-sdp":   {Frame{Type: TypeRTC, Action: ActionAnswer, Seq: 3}, &RTC{RoomID: "r-1", CallID: "c-1", SDP: "v=0\r\n"}},
+	"rtc-offer":        {Frame{Type: TypeRTC, Action: ActionOffer, ID: "4"}, &RTC{RoomID: "r-1", CallID: "c-1", SDP: "v=0\r\n"}},
+	"rtc-candidate":    {Frame{Type: TypeRTC, Action: ActionCandidate, ID: "5"}, &RTC{RoomID: "r-1", CallID: "c-1", Candidate: "candidate:1 1 UDP 2015364095 127.0.0.1 48619 typ host", SDPMid: "0", SDPMLineIndex: index(0), UsernameFragment: "abcd"}},
+	"rtc-leave":        {Frame{Type: TypeRTC, Action: ActionLeave, ID: "6"}, &RTC{RoomID: "r-1", CallID: "c-1"}},
+	"rtc-ended":        {Frame{Type: TypeRTC, Action: ActionEnded, Seq: 9}, &RTC{RoomID: "r-1", CallID: "c-1", UserID: "alice", Reason: ReasonHangup}},
+	"rtc-negotiate":    {Frame{Type: TypeRTC, Action: ActionNegotiate, Seq: 5}, &RTC{RoomID: "r-1", CallID: "c-1", Reason: ReasonDTLSTimeout}},
+	"rtc-reconnecting": {Frame{Type: TypeRTC, Action: ActionReconnecting, Seq: 6}, &RTC{RoomID: "r-1", CallID: "c-1", UserID: "bob"}},
+	"rtc-reconnected":  {Frame{Type: TypeRTC, Action: ActionReconnected, Seq: 7}, &RTC{RoomID: "r-1", CallID: "c-1", UserID: "bob"}},
+	"message":          {Frame{Type: TypeMessage}, &Message{From: "user1", To: "user2", Content: "...", Timestamp: 1234567890}},
+	"state":            {Frame{Type: TypeState}, &State{UserID: "user1", Status: "online", LastSeen: 1234567890}},
+}
+
+func TestGolden(t *testing.T) {
+	for name, g := range golden {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join("testdata", "golden", name+".json")
+			f, err := New(g.frame.Type, g.frame.Action, g.payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.ID, f.Seq = g.frame.ID, g.frame.Seq
+			wire, err := Encode(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *update {
+				writeFile(t, path, append(wire, '\n'))
+			}
+			file, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(bytes.TrimSpace(file)), string(wire)); diff != "" {
+				t.Errorf("encoded frame differs from %s:\n%s", path, diff)
+			}
+			back, err := Decode(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(f, back); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	files, _ := filepath.Glob("testdata/golden/*.json")
+	if len(files) != len(golden) {
+		t.Errorf("%d golden files for %d frames", len(files), len(golden))
+	}
+}
+
+// The design document shows fields beside action as well; both read the same.
+func TestDecodeReadsBothSpellings(t *testing.T) {
+	for _, c := range []struct{ flat, nested string }{
+		{`{"type":"rtc","action":"call","targetUser":"user_b"}`, `{"type":"rtc","action":"call","data":{"targetUser":"user_b"}}`},
+		{`{"type":"rtc","action":"answer","roomId":"123"}`, `{"type":"rtc","action":"answer","data":{"roomId":"123"}}`},
+		{`{"type":"rtc","action":"offer","sdp":"v=0\r\n","id":"4"}`, `{"type":"rtc","action":"offer","id":"4","data":{"sdp":"v=0\r\n"}}`},
+		{`{"type":"rtc","action":"candidate","candidate":"c","sdpMLineIndex":0}`, `{"type":"rtc","action":"candidate","data":{"candidate":"c","sdpMLineIndex":0}}`},
+	} {
+		a, err := Decode([]byte(c.flat))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wire, err := Encode(a)
+		if err != nil || string(wire) != c.nested {
+			t.Errorf("%s\nbecame %s (%v)\nwant   %s", c.flat, wire, err, c.nested)
+		}
+	}
+}
+
+func TestDecodeRefusesWithACode(t *testing.T) {
+	for _, bad := range []string{``, `x`, `null`, `[]`, `"s"`, `{}`, `{"type":5}`, `{"type":"rtc"}`, `{"type":"rtc","action":`, `{"action":"call"}`} {
+		_, err := Decode([]byte(bad))
+		if e := AsError(err); err == nil || e.Code != CodeBadFrame {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	f, err := Decode([]byte(`{"type":"rtc","action":"call","data":{"targetUser":5}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := AsError(f.Into(&RTC{})); e.Code != CodeBadData {
+		t.Errorf("wrong type of field: %v", e)
+	}
+}
+
+func TestErrorTable(t *testing.T) {
+	codes, closes := map[Code]bool{}, map[int]bool{}
+	for _, e := range Errors {
+		if codes[e.Code] || e.Close != 0 && closes[e.Close] {
+			t.Errorf("%s or its close code is there twice", e.Code)
+		}
+		codes[e.Code], closes[e.Close] = true, true
+		if (e.Close == 0) != (e.Retry == "") || !strings.HasSuffix(e.Meaning, ".") {
+			t.Errorf("%s: close %d with retry %q: %s", e.Code, e.Close, e.Retry, e.Meaning)
+		}
+		if e.Code.Info() != e {
+			t.Errorf("%s is not found by its code", e.Code)
+		}
+		if got, ok := OfClose(e.Close); ok != (e.Close != 0) || ok && got != e {
+			t.Errorf("%s is not found by its close code", e.Code)
+		}
+	}
+}
+
+// TestProtocolPage checks docs/protocol.md: its error table is the one in the
+// code, and every frame that it shows whole can be decoded.
+func TestProtocolPage(t *testing.T) {
+	const path = "../docs/protocol.md"
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, _ := strings.Cut(string(page), "<!-- errors:begin -->\n")
+	have, after, ok := strings.Cut(rest, "<!-- errors:end -->")
+	if !ok {
+		t.Fatal("the page lacks the marks around its error table")
+	}
+	if *update {
+		writeFile(t, path, []byte(before+"<!-- errors:begin -->\n"+errorTable()+"<!-- errors:end -->"+after))
+		return
+	}
+	if diff := cmp.Diff(errorTable(), have); diff != "" {
+		t.Errorf("error table differs (go test ./signaling -update):\n%s", diff)
+	}
+	for _, line := range strings.Split(string(page), "`") {
+		if strings.HasPrefix(line, `{"type"`) && !strings.Contains(line, "…}") {
+			if _, err := Decode([]byte(line)); err != nil {
+				t.Errorf("%s: %v", line, err)
+			}
+		}
+	}
+}
+
+func errorTable() string {
+	var b strings.Builder
+	b.WriteString("| code | meaning | close | then |\n| --- | --- | --- | --- |\n")
+	for _, e := range Errors {
+		closes := ""
+		if e.Close != 0 {
+			closes = fmt.Sprint(e.Close)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", e.Code, e.Meaning, closes, e.Retry)
+	}
+	return b.String()
+}
+
+func writeFile(t *testing.T, path string, b []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for name := range golden {
+		if b, err := os.ReadFile(filepath.Join("testdata", "golden", name+".json")); err == nil {
+			f.Add(b)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		frame, err := Decode(b)
+		if err != nil {
+			return
+		}
+		wire, err := Encode(frame)
+		if err != nil {
+			t.Fatalf("%q decodes and does not encode: %v", b, err)
+		}
+		if !json.Valid(wire) {
+			t.Fatalf("%q became invalid JSON %q", b, wire)
+		}
+		var rtc RTC
+		_ = frame.Into(&rtc)
+	})
+}
+
+func BenchmarkRelay(b *testing.B) {
+	sdp := bytes.Repeat([]byte("a=rtpmap:96 VP8/90000\\r\\n"), 400)
+	in := []byte(`{"type":"rtc","action":"offer","id":"4","data":{"roomId":"r-1","callId":"c-1","sdp":"` + string(sdp) + `"}}`)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(in)))
+	for b.Loop() {
+		f, err := Decode(in)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := Encode(f); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
