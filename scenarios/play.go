@@ -10,7 +10,6 @@ import (
 
 	"github.com/callbench/callbench/reports/trace"
 	"github.com/callbench/callbench/signaling"
-	"github.com/callbench/callbench/simclient"
 )
 
 // World is where a scenario is played.
@@ -20,7 +19,7 @@ type World interface {
 	// Lacks says why the world has not got a capability; "" if it has.
 	Lacks(capability string) string
 	// Client makes one of the scenario's clients; it is not connected yet.
-	Client(Client) (*simclient.Client, error)
+	Client(Client) (Caller, error)
 	// Network is a client's attachment to the network.
 	Network(Client) (Network, error)
 	// Probe looks at what the servers hold now.
@@ -30,6 +29,18 @@ type World interface {
 	// Parts names the versions of what the world runs.
 	Parts() map[string]string
 	// Close stops everything and returns when it has ended.
+	Close() error
+}
+
+// Caller is a client that the script's verbs drive. A refusal by the server is
+// returned as a *signaling.Error.
+type Caller interface {
+	Connect(context.Context) error
+	Call(ctx context.Context, user string) error
+	Accept(context.Context) error
+	Hangup(context.Context) error
+	Drop() error
+	Send(ctx context.Context, frame []byte) error
 	Close() error
 }
 
@@ -72,7 +83,7 @@ func Missing(w World, s *Scenario) string {
 // the clients, not the world. An error means that the play itself broke; it is
 // in the trace too.
 func Play(ctx context.Context, w World, s *Scenario, log *trace.Log, j *Judge, seed int64) error {
-	p := &play{w: w, s: s, log: log, judge: j, clients: map[string]*simclient.Client{}, decided: make(chan int, len(s.Steps))}
+	p := &play{w: w, s: s, log: log, judge: j, clients: map[string]Caller{}, decided: make(chan int, len(s.Steps))}
 	j.OnDecided = func(i int) { p.decided <- i }
 	log.Watch(j.Observe)
 	log.Add("script", trace.KindRunBegin, p.head(seed)...)
@@ -90,7 +101,7 @@ type play struct {
 	s       *Scenario
 	log     *trace.Log
 	judge   *Judge
-	clients map[string]*simclient.Client
+	clients map[string]Caller
 	decided chan int
 }
 

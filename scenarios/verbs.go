@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/callbench/callbench/simclient"
 )
 
 // ValueKind says what a field's value must look like.
@@ -37,7 +35,7 @@ type Verb struct {
 	Fields   []FieldSpec
 	World    bool // acts on the world, not on a client
 
-	client func(context.Context, *simclient.Client, Clause) error
+	client func(context.Context, Caller, Clause) error
 	world  func(World, *Scenario, Clause) error
 	target func(*Scenario, Clause) error // checks an argument that names clients
 }
@@ -48,19 +46,19 @@ var refusal = FieldSpec{"code", Text, `after "!": the error code that the server
 // Verbs is the table of actions.
 var Verbs = []Verb{
 	{Name: "call", Usage: "<user>", Help: "starts a call; a group calls a group one to one", Min: 1, Max: 1,
-		client: func(ctx context.Context, c *simclient.Client, cl Clause) error { return c.Call(ctx, cl.Args[0]) }},
+		client: func(ctx context.Context, c Caller, cl Clause) error { return c.Call(ctx, cl.Args[0]) }},
 	{Name: "accept", Help: "answers the incoming call",
-		client: func(ctx context.Context, c *simclient.Client, _ Clause) error { return c.Accept(ctx) }},
+		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Accept(ctx) }},
 	{Name: "hangup", Help: "leaves the call; before the answer this cancels (caller) or declines (callee)",
-		client: func(ctx context.Context, c *simclient.Client, _ Clause) error { return c.Hangup(ctx) }},
+		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Hangup(ctx) }},
 	{Name: "drop", Help: "breaks the client's WebSocket without a close frame; the client reconnects as a real one would",
-		client: func(_ context.Context, c *simclient.Client, _ Clause) error { return c.Drop() }},
+		client: func(_ context.Context, c Caller, _ Clause) error { return c.Drop() }},
 	{Name: "send", Usage: "<frame>", Help: "sends a frame as written, however wrong it is", Min: 1, Max: 1,
-		client: func(ctx context.Context, c *simclient.Client, cl Clause) error {
+		client: func(ctx context.Context, c Caller, cl Clause) error {
 			return c.Send(ctx, []byte(cl.Args[0]))
 		}},
 	{Name: "close", Help: "closes the client for good",
-		client: func(_ context.Context, c *simclient.Client, _ Clause) error { return c.Close() }},
+		client: func(_ context.Context, c Caller, _ Clause) error { return c.Close() }},
 	{Name: "net", Usage: "<clients> [cut|restore|reset]", World: true, Min: 1, Max: 2,
 		Help:   "acts on clients' networks: cut drops every packet and stalls every stream, restore ends that, reset breaks the streams",
 		Fields: []FieldSpec{{"loss", Number, "share of datagrams lost each way from now on, in percent"}, {"delay", Duration, "one-way delay added from now on"}},

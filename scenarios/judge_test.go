@@ -1,0 +1,352 @@
+package scenarios
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/callbench/callbench/reports"
+	"github.com/callbench/callbench/reports/trace"
+)
+
+// record writes a trace by hand. A line is `<seconds> <actor> <kind> key=value…`;
+// the script's own lines are `<seconds> begin|end|deadline <step> key=value…`
+// and `<seconds> probe key=value…`.
+func record(t *testing.T, text, world string, lines ...string) []trace.Event {
+	t.Helper()
+	events := []trace.Event{{Actor: "script", Kind: trace.KindRunBegin, Attrs: []trace.Attr{trace.Int("version", trace.Version),
+		trace.String("scenario", "x"), trace.String("file", "x.call"), trace.String("world", world), trace.String("text", text)}}}
+	for _, l := range lines {
+		words := strings.Fields(l)
+		sec, err := strconv.ParseFloat(words[0], 64)
+		if err != nil {
+			t.Fatalf("%s: %v", l, err)
+		}
+		e := trace.Event{T: time.Duration(sec * float64(time.Second)), Actor: words[1]}
+		rest := words[2:]
+		switch kind, ok := map[string]trace.Kind{"begin": trace.KindStepBegin, "end": trace.KindStepEnd, "deadline": trace.KindDeadline}[words[1]]; {
+		case ok:
+			e.Actor, e.Kind = "script", kind
+			e.Attrs = append(e.Attrs, trace.String("step", rest[0]))
+			n, _ := strconv.Atoi(rest[0])
+			e.Attrs[0] = trace.Int("step", n)
+			rest = rest[1:]
+		case words[1] == "probe":
+			e.Actor, e.Kind = "script", trace.KindProbe
+		default:
+			e.Kind = trace.Kind(rest[0])
+			rest = rest[1:]
+		}
+		for _, w := range rest {
+			k, v, _ := strings.Cut(w, "=")
+			if n, err := strconv.Atoi(v); err == nil {
+				e.Attrs = append(e.Attrs, trace.Int(k, n))
+			} else {
+				e.Attrs = append(e.Attrs, trace.String(k, v))
+			}
+		}
+		events = append(events, e)
+	}
+	last := events[len(events)-1].T
+	return append(events, trace.Event{T: last, Actor: "script", Kind: trace.KindRunEnd})
+}
+
+func judge(t *testing.T, events []trace.Event) reports.Scenario {
+	t.Helper()
+	r, err := Rejudge(events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+const pair = "clients alice=electron bob=electron\n"
+
+// Each expectation with a trace that fulfils it and one that nearly does.
+var expectationCases = []struct {
+	name     string
+	step     string
+	yes, nay []string // events between the action (at 1 s) and the deadline (at 9 s)
+}{
+	{"incoming", "expect bob incoming from=alice", []string{"2 bob call.incoming call=c1 from=alice"}, []string{"2 bob call.incoming call=c1 from=carol", "2 alice call.incoming call=c1 from=alice"}},
+	{"ringing", "expect alice ringing", []string{"2 alice call.ringing call=c1"}, []string{"2 bob call.ringing call=c1"}},
+	{"accepted", "expect alice accepted", []string{"2 alice call.accepted call=c1"}, []string{"2 alice call.ringing call=c1"}},
+	{"connected", "expect alice,bob connected", []string{"2 alice call.connected call=c1", "3 bob call.connected call=c1"}, []string{"2 alice call.connected call=c1", "3 alice call.connected call=c1"}},
+	{"media", "expect alice media audio,video", []string{"2 alice media.flow media=audio state=flowing", "3 alice media.window media=video units=30 window_ms=1000"},
+		[]string{"1.5 alice media.window media=video units=30 window_ms=1000", "2 alice media.flow media=audio state=flowing", "3 alice media.flow media=video state=silent", "4 alice media.window media=video units=0 window_ms=1000"}},
+	{"media", "expect alice media from=bob", []string{"2 alice media.flow media=audio state=flowing from=bob", "2 alice media.flow media=video state=flowing from=bob"},
+		[]string{"2 alice media.flow media=audio state=flowing from=bob", "2 alice media.flow media=video state=flowing from=carol"}},
+	{"silent", "expect alice silent video", []string{"2 alice media.flow media=video state=silent"}, []string{"2 alice media.flow media=audio state=silent", "2 alice media.flow media=video state=flowing"}},
+	{"received", "expect alice received audio>=100 video>=60 lost=0", []string{"2 alice media.window call=c1 media=audio units=50 window_ms=1000", "2 alice media.window call=c1 media=video units=60 window_ms=1000", "3 alice media.window call=c1 media=audio units=50 window_ms=1000"},
+		[]string{"2 alice media.window call=c1 media=audio units=100 lost=1 window_ms=1000", "2 alice media.window call=c1 media=video units=60 window_ms=1000"}},
+	{"reconnecting", "expect bob reconnecting cause=no_pong", []string{"2 bob session.reconnecting cause=no_pong"}, []string{"2 bob session.reconnecting cause=eof"}},
+	{"resumed", "expect bob resumed", []string{"2 bob session.resumed"}, []string{"2 bob session.welcome"}},
+	{"peer-reconnecting", "expect alice peer-reconnecting", []string{"2 alice call.reconnecting user=bob"}, []string{"2 bob call.reconnecting user=bob"}},
+	{"peer-reconnected", "expect alice peer-reconnected", []string{"2 alice call.reconnected user=bob"}, []string{"2 alice call.reconnecting user=bob"}},
+	{"negotiate", "expect alice negotiate reason=dtls_timeout", []string{"2 alice call.negotiate reason=dtls_timeout"}, []string{"2 alice call.negotiate reason=ice_failed"}},
+	{"ended", "expect bob ended reason=hangup by=alice", []string{"2 bob call.ended reason=hangup by=alice"}, []string{"2 bob call.ended reason=dropped by=alice", "3 alice call.ended reason=hangup by=alice"}},
+	{"hangup", "expect bob hangup", []string{"2 bob call.ended reason=hangup"}, []string{"2 bob call.ended reason=declined"}},
+	{"error", "expect bob error code=busy", []string{"2 bob error code=busy"}, []string{"2 bob error code=bad_state"}},
+	{"event", "expect bob event ice.state state=failed", []string{"2 bob ice.state state=failed"}, []string{"2 bob ice.state state=connected"}},
+	{"history", "expect history 1v1 status=ended members=2", []string{"2 probe what=room type=1v1 status=ended members=2", "2 probe what=done"},
+		[]string{"2 probe what=room type=1v1 status=active members=2", "2 probe what=room type=mcu status=ended members=2", "2 probe what=room type=1v1 status=ended members=1", "2 probe what=done"}},
+	{"history", "expect history count=2", []string{"2 probe what=room type=1v1", "2 probe what=room type=1v1", "2 probe what=done"}, []string{"2 probe what=room type=1v1", "2 probe what=done"}},
+	{"clean", "expect clean", []string{"2 probe what=left where=kms id=1", "2 probe what=done", "3 probe what=done"}, []string{"2 probe what=left where=kms id=1", "2 probe what=done", "3 probe what=left where=kms id=1", "3 probe what=done"}},
+	{"span", "expect span a..b took>=1s took<=2s", []string{}, nil},
+}
+
+func TestExpectations(t *testing.T) {
+	tried := map[string]bool{}
+	for _, c := range expectationCases {
+		tried[c.name] = true
+		if c.name == "span" {
+			continue // TestSpans
+		}
+		text := pair + "alice call bob\n" + c.step + "\n"
+		run := func(events []string) reports.Scenario {
+			lines := append([]string{"1 begin 0", "1 end 0", "1 begin 1"}, events...)
+			return judge(t, record(t, text, "virtual", append(lines, "9 deadline 1")...))
+		}
+		if r := run(c.yes); r.Verdict != reports.Pass {
+			t.Errorf("%s: %+v", c.step, r.Failures)
+		}
+		r := run(c.nay)
+		if r.Verdict != reports.Fail || r.Failures[0].Line != 3 || r.Failures[0].Check != "expect" {
+			t.Errorf("%s held on %q: %+v", c.step, c.nay, r)
+		}
+	}
+	for _, x := range Expectations {
+		if !tried[x.Name] {
+			t.Errorf("expectation %s has no case here", x.Name)
+		}
+	}
+}
+
+// The message says what was wanted of whom, and what was seen instead, with times.
+func TestFailureTellsWhatWasSeen(t *testing.T) {
+	r := judge(t, record(t, pair+"alice call bob\nexpect alice,bob media audio,video\n", "virtual",
+		"1 begin 0", "1 end 0", "1 begin 1", "2 alice media.flow media=audio state=flowing", "2 alice media.flow media=video state=flowing",
+		"2.5 bob media.flow media=audio state=flowing from=alice", "6 deadline 1"))
+	f := r.Failures[0]
+	if f.Line != 3 || !strings.Contains(f.Message, "not within 5s; bob lacks media video") {
+		t.Errorf("message: %s", f.Message)
+	}
+	for _, want := range []string{"bob saw since line 2 (1.000s):", "2.500s media.flow media=audio state=flowing from=alice"} {
+		if !strings.Contains(f.Detail, want) {
+			t.Errorf("detail lacks %q:\n%s", want, f.Detail)
+		}
+	}
+	if strings.Contains(f.Detail, "alice saw") {
+		t.Error("detail speaks of alice, who saw everything")
+	}
+}
+
+// An expectation sees what happened since the last action began, whoever acted,
+// and each event serves once.
+func TestMatchingRule(t *testing.T) {
+	text := pair + "alice call bob\nexpect bob ended\nnet bob cut\nexpect bob ended\n"
+	early := judge(t, record(t, text, "virtual", "1 begin 0", "1 bob call.ended reason=x call=c0", "1 end 0", "1 begin 1", // before the step, after the action: seen
+		"2 begin 2", "2 end 2", "2 bob call.ended call=c1", "2 begin 3", "7 deadline 3"))
+	if early.Verdict != reports.Pass {
+		t.Errorf("an early event was missed: %+v", early.Failures)
+	}
+	old := judge(t, record(t, text, "virtual", "1 begin 0", "1 end 0", "1 bob call.ended call=c1", "1 begin 1", "2 begin 2", "2 end 2", "2 begin 3", "7 deadline 3"))
+	if old.Verdict != reports.Fail || old.Failures[0].Line != 5 {
+		t.Errorf("an old event was believed: %+v", old)
+	}
+	twice := judge(t, record(t, pair+"alice call bob\nexpect bob ended\nexpect bob ended\n", "virtual",
+		"1 begin 0", "1 end 0", "1 bob call.ended call=c1", "1 begin 1", "1 begin 2", "6 deadline 2"))
+	if twice.Verdict != reports.Fail || twice.Failures[0].Line != 4 {
+		t.Errorf("one event served twice: %+v", twice)
+	}
+}
+
+func TestSameCall(t *testing.T) {
+	text := pair + "alice call bob\nnet bob cut\nexpect alice media audio same=call\n"
+	for call, want := range map[string]reports.Verdict{"c1": reports.Pass, "c2": reports.Fail} {
+		r := judge(t, record(t, text, "virtual", "1 begin 0", "1 alice call.outgoing call=c1", "1 end 0", "2 begin 1", "2 end 1", "2 begin 2",
+			"3 alice media.flow media=audio state=flowing call="+call, "7 deadline 2"))
+		if r.Verdict != want {
+			t.Errorf("media of %s: %s", call, r.Verdict)
+		}
+	}
+}
+
+func TestAlternatives(t *testing.T) {
+	text := pair + "alice call bob\nexpect alice,bob media audio,video or ended reason=media_failed\n"
+	for _, c := range []struct {
+		events []string
+		want   reports.Verdict
+	}{
+		{[]string{"2 alice call.ended reason=media_failed call=c1", "2 bob media.flow media=audio state=flowing", "2 bob media.flow media=video state=flowing"}, reports.Pass},
+		{[]string{"2 alice call.ended reason=media_failed call=c1", "2 bob media.flow media=audio state=flowing"}, reports.Fail},
+	} {
+		lines := append([]string{"1 begin 0", "1 end 0", "1 begin 1"}, c.events...)
+		if r := judge(t, record(t, text, "virtual", append(lines, "6 deadline 1")...)); r.Verdict != c.want {
+			t.Errorf("%q: %s %+v", c.events, r.Verdict, r.Failures)
+		}
+	}
+}
+
+func TestNever(t *testing.T) {
+	text := pair + "alice call bob\nnever bob ended reason=hangup for=5s\n"
+	if r := judge(t, record(t, text, "virtual", "1 begin 0", "1 end 0", "1 begin 1", "2 bob call.ended reason=dropped call=c1", "6 deadline 1")); r.Verdict != reports.Pass {
+		t.Errorf("%+v", r.Failures)
+	}
+	for _, when := range []string{"1", "3"} { // before the step, since the action; and during it
+		r := judge(t, record(t, text, "virtual", "1 begin 0", "1 end 0", when+" bob call.ended reason=hangup call=c1", "1 begin 1", when+" bob call.ended reason=hangup call=c2", "6 deadline 1"))
+		if r.Verdict != reports.Fail || r.Failures[0].Check != "never" {
+			t.Errorf("at %s: %+v", when, r)
+		}
+	}
+}
+
+// Every action can fail, and after "!" must.
+func TestActions(t *testing.T) {
+	steps := map[string]string{"call": "alice call bob", "accept": "alice accept", "hangup": "alice hangup", "drop": "alice drop",
+		"send": "alice send x", "close": "alice close", "net": "net alice cut"}
+	for _, v := range Verbs {
+		step := steps[v.Name]
+		if step == "" {
+			t.Errorf("verb %s has no case here", v.Name)
+			continue
+		}
+		if r := judge(t, record(t, pair+step+"\n", "virtual", "1 begin 0", "1 end 0")); r.Verdict != reports.Pass {
+			t.Errorf("%s: %+v", step, r.Failures)
+		}
+		r := judge(t, record(t, pair+step+"\n", "virtual", "1 begin 0", "2 end 0 error=boom"))
+		if r.Verdict != reports.Fail || r.Failures[0].Check != "action" || !strings.Contains(r.Reason, "x.call:2: ") {
+			t.Errorf("%s failed and was let pass: %+v", step, r)
+		}
+	}
+	for _, c := range []struct {
+		step, end string
+		want      reports.Verdict
+	}{
+		{"! alice call bob code=busy", "error=e code=busy", reports.Pass},
+		{"! alice call bob", "error=e code=busy", reports.Pass},
+		{"! alice call bob code=busy", "error=e code=bad_state", reports.Fail},
+		{"! alice call bob", "error=timeout", reports.Fail},
+		{"! alice call bob", "", reports.Fail},
+	} {
+		if r := judge(t, record(t, pair+c.step+"\n", "virtual", "1 begin 0", "1 end 0 "+c.end)); r.Verdict != c.want {
+			t.Errorf("%s, %q: %s %+v", c.step, c.end, r.Verdict, r.Failures)
+		}
+	}
+}
+
+// Late is an error in virtual time and a note in real time.
+func TestLate(t *testing.T) {
+	text := pair + "at 1s alice hangup\n"
+	if r := judge(t, record(t, text, "virtual", "1.5 begin 0", "1.5 end 0")); r.Verdict != reports.Fail || r.Failures[0].Check != "late" {
+		t.Errorf("virtual: %+v", r)
+	}
+	if r := judge(t, record(t, text, "local", "1.5 begin 0", "1.5 end 0")); r.Verdict != reports.Pass || len(r.Notes) != 1 {
+		t.Errorf("local: %+v", r)
+	}
+	if r := judge(t, record(t, text, "virtual", "1 begin 0", "1 end 0")); r.Verdict != reports.Pass {
+		t.Errorf("in time: %+v", r)
+	}
+}
+
+func TestSpans(t *testing.T) {
+	lines := []string{"1 begin 0", "1.2 end 0", "1.2 begin 1", "3 bob call.incoming call=c1", "3 begin 2"}
+	text := pair + "alice call bob as a\nexpect bob incoming as b\nexpect span a..b took%s\n"
+	for limit, want := range map[string]reports.Verdict{">=2s": reports.Pass, "<=2s": reports.Pass, "<2s": reports.Fail, ">=2.1s": reports.Fail} {
+		r := judge(t, record(t, strings.Replace(text, "%s", limit, 1), "virtual", lines...))
+		if r.Verdict != want {
+			t.Errorf("%s: %s %+v", limit, r.Verdict, r.Failures)
+		}
+		wantSpans := []reports.Span{{Name: "a", At: 1200 * time.Millisecond, Took: 200 * time.Millisecond}, {Name: "b", At: 3 * time.Second, Took: 2 * time.Second}}
+		if diff := cmp.Diff(wantSpans, r.Spans); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+// The rules that hold for every run, whatever its script says.
+func TestChecks(t *testing.T) {
+	for check, events := range map[string][]string{
+		"wrong-origin": {"2 bob media.window call=c1 media=video units=29 wrong=1 window_ms=1000"},
+		"ended-twice":  {"2 bob call.ended call=c1 reason=hangup", "3 bob call.ended call=c1 reason=hangup"},
+		"sequence":     {"2 bob protocol.violation what=seq_gap"},
+	} {
+		lines := append([]string{"1 begin 0", "1 end 0"}, events...)
+		r := judge(t, record(t, pair+"alice call bob\n", "virtual", lines...))
+		if r.Verdict != reports.Fail || len(r.Failures) != 1 || r.Failures[0].Check != check || !strings.Contains(r.Failures[0].Message, "bob") {
+			t.Errorf("%s: %+v", check, r)
+		}
+	}
+	r := judge(t, record(t, pair+"alice call bob\n", "virtual", "1 begin 0", "1 end 0", "2 bob call.ended call=c1", "2 alice call.ended call=c1", "3 bob call.ended call=c2"))
+	if r.Verdict != reports.Pass {
+		t.Errorf("two calls that each end once: %+v", r.Failures)
+	}
+}
+
+func TestPhases(t *testing.T) {
+	r := judge(t, record(t, pair+"alice call bob\n", "virtual", "1 begin 0", "1 end 0",
+		"1 alice call.outgoing call=c1 to=bob", "1.1 bob call.incoming call=c1 from=alice", "1.3 alice call.ringing call=c1", "4.3 alice call.accepted call=c1",
+		"4.5 alice media.flow call=c1 media=audio state=flowing", "4.8 alice media.flow call=c1 media=video state=flowing",
+		"10.5 alice media.flow call=c1 media=video state=silent", "20 alice media.flow call=c1 media=video state=flowing gap_ms=10000", "30 alice call.ended call=c1 reason=hangup"))
+	var got []string
+	for _, p := range r.Calls[0].Phases {
+		got = append(got, p.Party+" "+p.Name+" "+p.Begin.String()+" "+p.Took.String())
+	}
+	want := []string{"alice invite_to_ring 1s 300ms", "alice ring_duration 1.3s 3s", "alice first_marked_media.audio 4.3s 200ms",
+		"alice first_marked_media.video 4.3s 500ms", "alice media_gap.video 10s 10s"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if c := r.Calls[0]; c.From != "alice" || c.To != "bob" || c.Reason != "hangup" || c.Took != 29*time.Second {
+		t.Errorf("call: %+v", c)
+	}
+}
+
+// Live and from the file the judge comes to the same result.
+func TestRejudgeFromTheFile(t *testing.T) {
+	events := record(t, pair+"alice call bob as a\nexpect bob ended as b\n", "virtual", "1 begin 0", "1 end 0", "1 begin 1", "2.5 bob call.ended call=c1", "2.5 alice media.window call=c1 media=audio units=50 delay_max_ms=20.5 window_ms=1000")
+	var file bytes.Buffer
+	for _, e := range events {
+		file.Write(e.Append(nil))
+	}
+	var back []trace.Event
+	if err := trace.Read(&file, func(e trace.Event) { back = append(back, e) }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(judge(t, events), judge(t, back)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRejudgeRefuses(t *testing.T) {
+	good := record(t, pair+"alice hangup\n", "virtual", "1 begin 0", "1 end 0")
+	if _, err := Rejudge(good[1:]); err == nil {
+		t.Error("a trace without a head was judged")
+	}
+	if r := judge(t, good[:len(good)-1]); r.Verdict != reports.Broken {
+		t.Errorf("a trace that stops early is %s", r.Verdict)
+	}
+	other := record(t, pair+"alice hangup\n", "virtual")
+	other[0].Attrs[0] = trace.Int("version", 99)
+	if _, err := Rejudge(other); err == nil || !strings.Contains(err.Error(), "version 99") {
+		t.Errorf("version 99: %v", err)
+	}
+}
+
+func BenchmarkJudge(b *testing.B) {
+	s, err := Parse("x.call", pair+"alice call bob\nexpect alice ended\n")
+	if err != nil {
+		b.Fatal(err)
+	}
+	e := trace.Event{T: time.Second, Actor: "bob", Kind: kindWindow, Attrs: []trace.Attr{trace.String("call", "c1"), trace.String("media", "video"), trace.Int("units", 30)}}
+	b.ReportAllocs()
+	j := NewJudge(s)
+	for b.Loop() {
+		j.Observe(e)
+		j.events = j.events[:0]
+	}
+}

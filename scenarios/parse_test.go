@@ -1,0 +1,234 @@
+package scenarios
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseReadsAStory(t *testing.T) {
+	s, err := Parse("dir/story.call", `# Two talk.
+# They like it.
+need    media resume
+set     timeout=3s delay=50ms
+clients alice=electron bob.phone=react-native viewer[2]=electron:relay
+case    loss=0,2
+alice   call bob            # a comment
+! bob   accept code=bad_state
+at 10s  net alice,bob loss=$loss
+expect  alice,bob media audio or ended reason=hangup within=7s as heard
+never   viewer[2] ended for=5s
+expect  clean
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Name != "story" || s.Doc != "Two talk. They like it." || s.Timeout() != 3*time.Second || s.Delay() != 50*time.Millisecond {
+		t.Errorf("header: %q %q %v %v", s.Name, s.Doc, s.Timeout(), s.Delay())
+	}
+	wantClients := []Client{
+		{Name: "alice", User: "alice", Device: "alice", Profile: "electron", Line: 5},
+		{Name: "bob.phone", User: "bob", Device: "phone", Profile: "react-native", Line: 5},
+		{Name: "viewer[1]", User: "viewer1", Device: "viewer1", Profile: "electron", Option: "relay", Line: 5},
+		{Name: "viewer[2]", User: "viewer2", Device: "viewer2", Profile: "electron", Option: "relay", Line: 5}}
+	if diff := cmp.Diff(wantClients, s.Clients); diff != "" {
+		t.Error(diff)
+	}
+	for i := range s.Steps {
+		s.Steps[i].Text = ""
+	}
+	want := []Step{
+		{Line: 7, At: -1, Actors: []string{"alice"}, Clauses: []Clause{{Verb: "call", Args: []string{"bob"}}}},
+		{Line: 8, At: -1, Refused: true, Actors: []string{"bob"}, Clauses: []Clause{{Verb: "accept", Fields: []Field{{"code", "=", "bad_state"}}}}},
+		{Line: 9, At: 10 * time.Second, Clauses: []Clause{{Verb: "net", Args: []string{"alice,bob"}, Fields: []Field{{"loss", "=", "0"}}}}},
+		{Line: 10, At: -1, Kind: Expect, Actors: []string{"alice", "bob"}, Within: 7 * time.Second, As: "heard", Clauses: []Clause{
+			{Verb: "media", Args: []string{"audio"}}, {Verb: "ended", Fields: []Field{{"reason", "=", "hangup"}}}}},
+		{Line: 11, At: -1, Kind: Never, For: 5 * time.Second, Actors: []string{"viewer[2]"}, Clauses: []Clause{{Verb: "ended"}}},
+		{Line: 12, At: -1, Kind: Expect, Clauses: []Clause{{Verb: "clean"}}},
+	}
+	if diff := cmp.Diff(want, s.Steps); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestExpandGivesAScenarioForEachValue(t *testing.T) {
+	s, err := Parse("x.call", "clients a=electron\ncase loss=0,2 round=1..3\nnet a loss=$loss\nnet a delay=${round}ms\n")
+	if err == nil {
+		t.Fatal("${round} is not the language's and was accepted")
+	}
+	s, err = Parse("x.call", "clients a=electron\ncase loss=0,2 round=1..3\nnet a loss=$loss delay=$roundms\n")
+	if err == nil {
+		t.Fatal("$roundms names no case and was accepted")
+	}
+	s, err = Parse("x.call", "clients a=electron\ncase loss=0,2 lag=10ms,20ms\nnet a loss=$loss delay=$lag\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases, err := s.Expand()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range cases {
+		got = append(got, c.Name+" "+c.Steps[0].Clauses[0].Get("loss")+" "+c.Steps[0].Clauses[0].Get("delay"))
+	}
+	want := []string{"x/loss=0/lag=10ms 0 10ms", "x/loss=0/lag=20ms 0 20ms", "x/loss=2/lag=10ms 2 10ms", "x/loss=2/lag=20ms 2 20ms"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Every mistake is told with file, line and, where a word is near, what was
+// probably meant.
+func TestMistakes(t *testing.T) {
+	const head = "clients alice=electron bob=electron\n"
+	for _, c := range []struct{ text, want string }{
+		{head + "alice cal bob", `x.call:2: no verb is called "cal" (did you mean "call"?)`},
+		{head + "alcie call bob", `x.call:2: no client is called "alcie" (did you mean "alice"?)`},
+		{head + "alice call", `x.call:2: call takes <user>, not ""`},
+		{head + "alice accept bob", `x.call:2: accept takes no arguments, not "bob"`},
+		{head + "alice", `x.call:2: what alice does is missing`},
+		{head + "expect alice incomming", `did you mean "incoming"?`},
+		{head + "expect alice incoming form=bob", `x.call:2: form=bob is not known here (did you mean "from"?)`},
+		{head + "expect alice incoming from>bob", `from>bob: "bob" is not a text`},
+		{head + "expect alice received audio>=many", `"many" is not a number`},
+		{head + "expect alice media smell", `"smell" is neither audio nor video`},
+		{head + "expect alice media same=room", `only same=call is known`},
+		{head + "expect alice media within=soon", `x.call:2: within: "soon" is not a duration`},
+		{head + "expect clena", `no client is called "clena"`},
+		{head + "expect alice clean", `no expectation is called "clean"`},
+		{head + "expect", "x.call:2: the step is not finished"},
+		{head + "at 5s", "x.call:2: at needs a time and a step"},
+		{head + "at noon alice hangup", `at: "noon" is not a duration`},
+		{head + "at 5s alice hangup\nat 3s alice call bob", "x.call:3: at 3s lies before the at 5s above"},
+		{head + "never alice ended", "x.call:2: never needs for=<duration>"},
+		{head + "never clean for=5s", "never is about clients; clean is about the world"},
+		{head + "never alice ended for=1s as x", "never fulfils nothing that as could name"},
+		{head + "! expect alice ended", `"!" is for actions`},
+		{head + "! net alice cut", `"!" is for what a client asks of the server`},
+		{head + "alice hangup or accept", `"or" is for expectations`},
+		{head + "expect alice ended or", `"or" stands between two expectations`},
+		{head + "alice hangup as", "as needs the name of a span"},
+		{head + "alice hangup as a\nbob hangup as a", "x.call:3: the span a is named on line 2 already"},
+		{head + "alice hangup as a\nexpect span a..b took<=1s", "no step above is named with as b"},
+		{head + "alice hangup as a\nexpect span a took<=1s", "a span is written <from>..<to>"},
+		{head + "alice hangup as a\nbob hangup as b\nexpect span a..b", "span needs a limit"},
+		{head + "net alice", "net needs cut, restore, reset, loss= or delay="},
+		{head + "net alice cutt", `net cannot "cutt" (did you mean "cut"?)`},
+		{head + "net carol cut", `no client is called "carol"`},
+		{head + `alice send "x`, "a quote is not closed"},
+		{head + `alice send {"a":1`, "a brace is not closed"},
+		{head + "alice hangup\nneed media", `x.call:3: "need" belongs above the first step`},
+		{head + "need medai\nalice hangup", `x.call:2: no world has "medai" (did you mean "media"?)`},
+		{head + "set timeot=5s\nalice hangup", `x.call:2: timeot=5s is not known here (did you mean "timeout"?)`},
+		{head + "set timeout=5\nalice hangup", `"5" is not a duration`},
+		{head + "set timeout=5s timeout=6s\nalice hangup", "timeout is set twice"},
+		{head + "case loss=\nalice hangup", "case loss has an empty value"},
+		{head + "case n=5..1\nalice hangup", "5..1 is not a range"},
+		{head + "net alice loss=$los", "$los is not defined by a case"},
+		{"clients alice=electrn\nalice hangup", `x.call:1: no profile is called "electrn" (did you mean "electron"?)`},
+		{"clients alice=electron:fast\nalice hangup", `profile electron has no option "fast"`},
+		{"clients net=electron\nnet hangup", `"net" cannot name a client`},
+		{"clients a=electron a=electron\na hangup", "client a is there twice"},
+		{"clients alice\nx y", `"alice" is not of the form name=profile`},
+		{"alice hangup", "no client is called"},
+		{head, "no steps"},
+		{"# nothing\n", "no clients"},
+		{head + "mix call=1\nalice hangup", "mix and require describe a load"},
+	} {
+		s, err := Parse("x.call", c.text)
+		if err == nil {
+			err = s.Check()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q\n got %v\nwant %s", c.text, err, c.want)
+		}
+	}
+}
+
+func TestAllMistakesAreToldAtOnce(t *testing.T) {
+	_, err := Parse("x.call", "clients a=electron\nb hangup\na\nat 5s\n")
+	if n := strings.Count(err.Error(), "x.call:"); n != 3 {
+		t.Errorf("%d problems: %v", n, err)
+	}
+}
+
+// The hard scenarios were written before the parser, to find out whether the
+// language can say them.
+func TestPaperScenariosParse(t *testing.T) {
+	files, _ := filepath.Glob("testdata/paper/*.call")
+	if len(files) < 15 {
+		t.Fatalf("%d paper scenarios", len(files))
+	}
+	for _, f := range files {
+		s, err := ParseFile(f)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if s.Doc == "" || len(s.Steps)+len(s.Mix) == 0 {
+			t.Errorf("%s has lost its story or its steps", f)
+		}
+	}
+}
+
+func TestSuiteIsInOrder(t *testing.T) {
+	all, err := Suite()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		if err := s.Check(); err != nil {
+			t.Error(err)
+		}
+		if s.Doc == "" {
+			t.Errorf("%s tells no story", s.Name)
+		}
+	}
+	if len(all) < 2 {
+		t.Errorf("%d scenarios", len(all))
+	}
+}
+
+func TestLoadFindsFilesAndTheSuite(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "mine.call")
+	if err := os.WriteFile(file, []byte("clients a=electron\na hangup\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{file, "call", "call.call", "reconnect"} {
+		if _, err := Load(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Load("recconect"); err == nil || !strings.Contains(err.Error(), `did you mean "reconnect"?`) {
+		t.Errorf("no suggestion: %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	files, _ := filepath.Glob("*/*.call")
+	more, _ := filepath.Glob("testdata/paper/*.call")
+	for _, file := range append(files, more...) {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(b))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := Parse("fuzz.call", text)
+		if err != nil {
+			return
+		}
+		if s.Check() != nil || len(s.Cases) > 3 {
+			return
+		}
+		if _, err := s.Expand(); err != nil && len(s.Cases) == 0 {
+			t.Fatal(err)
+		}
+	})
+}
