@@ -35,8 +35,7 @@ type Source struct {
 	mu        sync.Mutex
 	packets   packetizer
 	marker    Marker
-	queued    bool // the pacer has it
-	running   bool
+	run       *sourceRun // what the pacer has; nil when stopped
 	muted     bool
 	wantKey   bool
 	start     time.Time // of unit 0 of this run
@@ -94,20 +93,17 @@ func (s *Source) SetIdentity(id Identity) {
 func (s *Source) Start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.running {
+	if s.run != nil {
 		return nil
 	}
-	now := time.Now()
-	if !s.queued {
-		if err := s.pacer.add(s, now); err != nil {
-			return fmt.Errorf("start media source: %w", err)
-		}
-		s.queued = true
+	now, run := time.Now(), &sourceRun{s}
+	if err := s.pacer.add(run, now); err != nil {
+		return fmt.Errorf("start media source: %w", err)
 	}
 	if !s.start.IsZero() {
 		s.timestamp += uint32(s.clip.unitsIn(now.Sub(s.start))+1) * s.clip.rtpTicks(1)
 	}
-	s.running, s.wantKey = true, true
+	s.run, s.wantKey = run, true
 	s.start, s.n = now, 0
 	s.logState("started")
 	return nil
@@ -118,8 +114,8 @@ func (s *Source) Start() error {
 func (s *Source) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.running {
-		s.running = false
+	if s.run != nil {
+		s.run = nil
 		s.logState("stopped")
 	}
 }
@@ -173,18 +169,18 @@ func (s *Source) logState(state string) {
 		"codec", s.clip.codec.String(), "clip", s.clip.name, "track", s.marker.Track)
 }
 
-func (s *Source) tick(now time.Time) (next time.Time, again bool) {
+// sourceRun is the time from one Start to the next Stop. The pacer drops it when it
+// finds that the source has stopped or runs anew.
+type sourceRun struct{ source *Source }
+
+func (r *sourceRun) tick(now time.Time) (next time.Time, again bool) {
+	s := r.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.running {
-		s.queued = false
+	if s.run != r {
 		return time.Time{}, false
 	}
-	due := s.start.Add(s.clip.Offset(s.n))
-	if now.Before(due) { // restarted since the pacer planned this
-		return due, true
-	}
-	if now.Sub(due) > catchUp {
+	if due := s.start.Add(s.clip.Offset(s.n)); now.Sub(due) > catchUp {
 		s.skipTo(now)
 	}
 	s.sendUnit(now)
