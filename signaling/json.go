@@ -6,5 +6,5 @@ import "github.com/goccy/go-json"
 // the frame relay is a hot path. Both functions live here so that the choice is
 // made once.
 
-func marshal(v any) ([]byte, error)   { return json.MarshalNoEscape(v) }
+func marshal(v any) ([]byte, error)   { return json.MarshalWithOption(v, json.DisableHTMLEscape()) }
 func unmarshal(b []byte, v any) error { return json.Unmarshal(b, v) }

@@ -1,0 +1,37 @@
+# The commands of the README, CI and developers.
+
+GO ?= go
+SEED ?= 1
+
+.PHONY: test short sim loop service lint bench fuzz build
+
+test: lint ## everything that this machine can run
+	$(GO) test -race ./...
+
+short: ## unit tests alone, in seconds
+	$(GO) test -short ./...
+
+sim: ## the suite in virtual time
+	$(GO) test -race -run TestSim ./scenarios/world
+
+loop: ## the suite on real loopback sockets
+	$(GO) test -run TestLoop ./scenarios/world
+
+service: ## against real services, from the addresses in CALLBENCH_KMS_URL, CALLBENCH_REDIS_ADDR, …
+	$(GO) test -run 'TestService|TestConform' ./...
+
+lint: ## format, vet, staticcheck
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+bench: ## hot paths with allocations
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+FUZZTIME ?= 30s
+fuzz: ## every fuzz test for FUZZTIME
+	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
+	  echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
+
+build: ## the binary
+	$(GO) build -o callbench ./cmd/callbench

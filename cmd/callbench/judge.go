@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/callbench/callbench/reports"
+	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/scenarios"
+	"github.com/callbench/callbench/scenarios/world"
+)
+
+type judgeCmd struct {
+	Traces []string `arg:"" name:"trace" type:"existingfile" help:"Kept traces (*.trace.jsonl)."`
+	Out    string   `short:"o" default:"callbench-report" type:"path" help:"Folder for the report."`
+}
+
+// Run implements `callbench judge`: the trace holds all that a verdict needs.
+func (c *judgeCmd) Run(_ context.Context, out *console) error {
+	run := reports.Run{Tool: world.Tool(), Started: time.Now()}
+	for _, path := range c.Traces {
+		s, err := judgeFile(path)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		run.World = s.World
+		run.Scenarios = append(run.Scenarios, s)
+	}
+	if err := os.MkdirAll(c.Out, 0o755); err != nil {
+		return fmt.Errorf("make the report's folder: %w", err)
+	}
+	return finish(out, c.Out, run)
+}
+
+func judgeFile(path string) (reports.Scenario, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return reports.Scenario{}, err
+	}
+	defer f.Close()
+	var events []trace.Event
+	if err := trace.Read(f, func(e trace.Event) { events = append(events, e) }); err != nil {
+		return reports.Scenario{}, err
+	}
+	s, err := scenarios.Rejudge(events)
+	s.Trace = path
+	return s, err
+}

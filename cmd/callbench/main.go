@@ -1,0 +1,100 @@
+// Command callbench plays call scenarios, judges what happened and puts load on
+// signaling servers. `callbench help` lists its commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/callbench/callbench/scenarios/world"
+)
+
+// Exit codes. docs/scenarios.md and `callbench help exit` list them.
+const (
+	exitPass  = 0
+	exitFail  = 1 // something was played and did not go as written
+	exitUsage = 2 // nothing was played: wrong flags, a file that cannot be read
+)
+
+// errFailed says that the verdict is not a pass; it has been printed already.
+var errFailed = errors.New("failed")
+
+type cli struct {
+	Run   runCmd   `cmd:"" help:"Play scenarios and judge them."`
+	Load  loadCmd  `cmd:"" help:"Play a scenario many times at a rate."`
+	Judge judgeCmd `cmd:"" help:"Judge a kept trace again."`
+	Help  helpCmd  `cmd:"" help:"Explain a topic: scenario, exit."`
+
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == world.ChildCommand {
+		world.Child(os.Stdin, os.Stdout)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// Main runs the command line and returns the exit code.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+	var c cli
+	out := &console{Writer: stdout, err: stderr}
+	parser, err := kong.New(&c, kong.Name("callbench"), kong.Description("Scenario and load tests for audio/video calls over an IM WebSocket."),
+		kong.Vars{"version": world.Tool()}, kong.Writers(stdout, stderr), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(out),
+		kong.Exit(func(n int) { panic(exit(n)) }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		fmt.Fprintln(stderr, "callbench:", err)
+		return exitUsage
+	}
+	defer func() {
+		if n, ok := recover().(exit); ok { // --help and --version end here
+			code = int(n)
+		}
+	}()
+	kctx, err := parser.Parse(doubleDashes(args))
+	if err != nil {
+		fmt.Fprintf(stderr, "callbench: %v (callbench help lists the commands)\n", err)
+		return exitUsage
+	}
+	switch err := kctx.Run(); {
+	case err == nil:
+		return exitPass
+	case errors.Is(err, errFailed):
+		return exitFail
+	default:
+		fmt.Fprintln(stderr, "callbench:", err)
+		return exitUsage
+	}
+}
+
+type exit int
+
+// console is where commands print.
+type console struct {
+	io.Writer
+	err io.Writer
+}
+
+// doubleDashes lets flags be written with one dash, as Go's own tools have
+// them: -world local as well as --world local. A single letter stays as it is.
+func doubleDashes(args []string) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		if name, _, _ := strings.Cut(a, "="); len(name) > 2 && name[0] == '-' && name[1] != '-' {
+			a = "-" + a
+		}
+		out[i] = a
+	}
+	return out
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/callbench/callbench/reports"
+	"github.com/callbench/callbench/scenarios"
+	"github.com/callbench/callbench/scenarios/world"
+)
+
+type runCmd struct {
+	Scenarios []string      `arg:"" optional:"" name:"scenario" help:"Files, or names from the suite; the whole suite if none."`
+	World     string        `default:"virtual" enum:"virtual,local" help:"Where to play: virtual (in memory, virtual time) or local (real sockets on loopback, real time)."`
+	Kms       string        `name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A real Kurento for the local world, instead of the mock."`
+	Seed      int64         `default:"1" help:"Seed of everything random."`
+	Out       string        `short:"o" default:"callbench-report" type:"path" help:"Folder for the report and the traces."`
+	ParseOnly bool          `short:"n" help:"Parse and check the scenarios; play nothing."`
+	Timeout   time.Duration `default:"2m" help:"Wall time that one scenario may take."`
+}
+
+// Run implements `callbench run`.
+func (c *runCmd) Run(ctx context.Context, out *console) error {
+	list, err := load(c.Scenarios)
+	if err != nil {
+		return err
+	}
+	if c.ParseOnly {
+		for _, s := range list {
+			fmt.Fprintf(out, "ok  %s: %d clients, %d steps\n", s.Name, len(s.Clients), len(s.Steps))
+		}
+		return nil
+	}
+	if c.Kms != "" && c.World == "virtual" {
+		return fmt.Errorf("-kms is a real server and the virtual world has no real sockets; add -world local")
+	}
+	if err := os.MkdirAll(c.Out, 0o755); err != nil {
+		return fmt.Errorf("make the report's folder: %w", err)
+	}
+	progress := newProgress(out, len(list))
+	runner := world.Runner{World: c.World, KMS: c.Kms, Seed: c.Seed, Dir: c.Out, Timeout: c.Timeout, Begin: progress.begin, End: progress.end}
+	run, err := runner.Run(ctx, list)
+	if err != nil {
+		return err
+	}
+	return finish(out, c.Out, run)
+}
+
+// load finds the scenarios, checks them and takes their cases apart.
+func load(names []string) ([]*scenarios.Scenario, error) {
+	var found []*scenarios.Scenario
+	if len(names) == 0 {
+		all, err := scenarios.Suite()
+		if err != nil {
+			return nil, err
+		}
+		found = all
+	}
+	for _, n := range names {
+		s, err := scenarios.Load(n)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, s)
+	}
+	var list []*scenarios.Scenario
+	for _, s := range found {
+		if err := s.Check(); err != nil {
+			return nil, err
+		}
+		cases, err := s.Expand()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, cases...)
+	}
+	return list, nil
+}
+
+// finish prints the table and writes the report.
+func finish(out *console, dir string, run reports.Run) error {
+	fmt.Fprintln(out)
+	if err := reports.Table(out, run); err != nil {
+		return err
+	}
+	if err := reports.Write(dir, run); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "report: %s\n", filepath.Join(dir, "report.json"))
+	if !run.Passed() {
+		return errFailed
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+// Package callbench_test holds the rules that the tree as a whole is held to.
+package callbench_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/callbench/callbench/"
+
+// allowed says which of the module's packages each package may import. cmd may
+// import anything and nothing may import cmd. kurento and kmsmock share no
+// code, so that one mistake cannot agree with itself; server and simclient
+// meet only on the wire.
+var allowed = map[string][]string{
+	"signaling":       {},
+	"kurento":         {"internal/serial"},
+	"kmsmock":         {},
+	"server":          {"signaling", "internal/serial"},
+	"server/kms":      {"server", "kurento", "internal/serial"},
+	"server/store":    {"server", "signaling"},
+	"simclient":       {"signaling", "simclient/media", "internal/serial"},
+	"simclient/media": {},
+	"scenarios":       {"signaling", "reports", "reports/trace"},
+	"scenarios/world": {"scenarios", "signaling", "simclient", "simclient/media", "server", "server/kms", "server/store", "kurento",
+		"kmsmock", "reports", "reports/trace", "internal/netsim"},
+	"loadtest":        {"scenarios", "scenarios/world", "reports", "reports/trace"},
+	"reports":         {"reports/trace"},
+	"reports/trace":   {},
+	"internal/serial": {},
+	"internal/netsim": {"internal/serial"},
+}
+
+// onlyIn are libraries that one folder owns.
+var onlyIn = map[string]string{
+	"github.com/testcontainers/testcontainers-go": "scenarios/world",
+	"testing":                    "scenarios/world",
+	"github.com/alecthomas/kong": "cmd/callbench",
+}
+
+func TestImports(t *testing.T) {
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "testdata") {
+			return err
+		}
+		folder := filepath.ToSlash(filepath.Dir(path))
+		seen[folder] = true
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, imp := range file.Imports {
+			name, err := strconv.Unquote(imp.Path.Value)
+			if err != nil {
+				return err
+			}
+			checkImport(t, path, folder, name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for folder := range seen {
+		if _, ok := allowed[folder]; !ok && !strings.HasPrefix(folder, "cmd/") {
+			t.Errorf("%s has no rule in this test", folder)
+		}
+	}
+}
+
+func checkImport(t *testing.T, path, folder, name string) {
+	t.Helper()
+	for library, home := range onlyIn {
+		if (name == library || strings.HasPrefix(name, library+"/")) && folder != home {
+			t.Errorf("%s imports %s, which belongs to %s", path, name, home)
+		}
+	}
+	ours, ok := strings.CutPrefix(name, module)
+	if !ok || strings.HasPrefix(folder, "cmd/") {
+		return
+	}
+	if !slices.Contains(allowed[folder], ours) {
+		t.Errorf("%s: %s may not import %s", path, folder, ours)
+	}
+}

@@ -1,0 +1,76 @@
+package scenarios
+
+import (
+	"fmt"
+	"strings"
+)
+
+// grammar is the part of the reference that no table holds.
+const grammar = `# The scenario language
+
+A scenario is a text file, ` + "`something.call`" + `. A line is a step; ` + "`#`" + ` starts a comment, and the comment at the top tells what
+the scenario is about.
+
+    # Alice calls Bob.
+    need    media                                   capabilities that the world must have, else it is skipped
+    set     timeout=5s                              settings, see below
+    clients alice=electron bob=react-native         name=profile; bob.phone=… is one of bob's devices, viewer[50]=… a group
+    case    loss=0,2,10                             one run for each value; $loss stands for it; 1..20 is a range
+    alice   call bob                                an action: who does what
+    ! bob   call alice code=busy                    an action that the server must refuse
+    at 10s  net bob cut                             not before 10 s after the start; too late is an error in virtual time
+    expect  alice,bob media audio within=4s as back an expectation; as names the span from the last action until now
+    expect  bob media or ended reason=dropped       one or the other
+    never   bob ended for=5s                        must not happen, since the last action and for 5 s from now
+
+An expectation looks at events from the beginning of the last action on, whoever acted, and consumes what it matched: an
+early event is not missed and an old one not believed. Without within= it may take as long as ` + "`set timeout`" + ` says.
+Fields compare with = >= <= > and <. When an expectation fails, the message says who lacks what, and what was seen
+instead. A run stops at the first failure.
+
+Besides what the script expects, every run is held to these rules: no media of wrong origin (wrong-origin), no call that
+ends twice for a client (ended-twice), no candidate lost between media server and client (candidate-lost), no gap in the
+server's pushes (sequence).
+`
+
+// Reference is the language's reference in Markdown, generated from its tables.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString(grammar)
+	b.WriteString("\n## Settings\n\n")
+	for _, s := range settings {
+		fmt.Fprintf(&b, "- `set %s=<%s>`: %s\n", s.Name, s.Kind, s.Help)
+	}
+	b.WriteString("\n## Capabilities\n\n")
+	for _, k := range sortedKeys(Capabilities) {
+		fmt.Fprintf(&b, "- `need %s`: %s\n", k, Capabilities[k])
+	}
+	fmt.Fprintf(&b, "\n## Profiles\n\n%s\n", strings.Join(profiles, ", "))
+	b.WriteString("\n## Actions\n\n")
+	for _, v := range Verbs {
+		entry(&b, subject(v.World, "<client> "), v.Name, v.Usage, v.Help, v.Fields)
+	}
+	b.WriteString("\n## Expectations\n\n")
+	for _, x := range Expectations {
+		entry(&b, subject(x.World, "expect <clients> "), x.Name, x.Usage, x.Help, x.Fields)
+	}
+	return b.String()
+}
+
+func subject(world bool, client string) string {
+	switch {
+	case !world:
+		return client
+	case strings.HasPrefix(client, "expect"):
+		return "expect "
+	default:
+		return ""
+	}
+}
+
+func entry(b *strings.Builder, subject, name, usage, help string, fields []FieldSpec) {
+	fmt.Fprintf(b, "- `%s`: %s\n", strings.TrimSpace(subject+name+" "+usage), help)
+	for _, f := range fields {
+		fmt.Fprintf(b, "  - `%s` (%s): %s\n", f.Name, f.Kind, f.Help)
+	}
+}

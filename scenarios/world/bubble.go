@@ -1,0 +1,26 @@
+package world
+
+import (
+	"os"
+	"testing"
+	"testing/synctest"
+)
+
+// bubble runs f in a synctest bubble, where time is virtual, and ends the
+// process: with exit code 0 when f returned and left nothing behind, with 1 or
+// 2 and the stacks on standard error when it panicked, deadlocked or leaked a
+// goroutine. There is no other way: the runtime ends the process in those cases.
+//
+// synctest.Test wants a *testing.T, which outside `go test` only testing.Main
+// makes; it reads its flags from os.Args and prints to os.Stdout. All of this
+// project that depends on that is in this file, and TestBubble fails when a new
+// Go changes it.
+func bubble(f func()) {
+	os.Args = []string{os.Args[0], "-test.timeout=0", "-test.v=false", "-test.paniconexit0=false"}
+	os.Stdout = os.Stderr
+	testing.Main(
+		func(string, string) (bool, error) { return true, nil },
+		[]testing.InternalTest{{Name: "scenario", F: func(t *testing.T) {
+			synctest.Test(t, func(*testing.T) { f() })
+		}}}, nil, nil)
+}
