@@ -1,0 +1,337 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/callbench/callbench/internal/serial"
+	"github.com/callbench/callbench/signaling"
+)
+
+// callState is where a 1v1 call stands. The numbers are the steps of the design
+// document that it covers.
+//
+//	dialing ──> ringing ──> accepting ──> active ──> ending ──> ended
+//	  3–6        7–10         11–14       15–26      27–34
+//
+// Every state but ended may go to ending, and dialing and ending to ended.
+type callState int32
+
+const (
+	stateDialing   callState = iota // the caller's pipeline and endpoint are being made
+	stateRinging                    // the callee was invited
+	stateAccepting                  // the callee said yes; its endpoint is being made
+	stateActive                     // legs may be negotiated
+	stateEnding                     // somebody left; the others are told and confirm
+	stateEnded                      // nothing is left
+)
+
+func (s callState) String() string {
+	return [...]string{"dialing", "ringing", "accepting", "active", "ending", "ended"}[s]
+}
+
+// call is one attempt of two users to talk. Everything in it belongs to its
+// queue: whoever wants something of the call hands the queue a function.
+// Nothing on the queue ever waits; operations of the media server run beside
+// it and continue on it, and writes run on a queue of their own, in order.
+type call struct {
+	*room
+	srv    *Server
+	id     string
+	log    *slog.Logger
+	queue  serial.Queue
+	writes serial.Queue // State and History
+
+	caller, callee *member
+	state          atomic.Int32 // a callState, written on the queue only
+	reason         signaling.Reason
+	endedBy        *member // who left first; nil if the server ended the call
+	timer          *time.Timer
+	rung           bool
+	hurry          bool     // the server shuts down: nobody is waited for
+	closing        bool     // the room is being closed
+	pending        int      // operations and writes that have not continued yet
+	later          []func() // what came while dialing
+}
+
+// newCall makes a call that nobody knows yet.
+func newCall(from, to *session) *call {
+	s := from.srv
+	c := &call{srv: s, id: s.cfg.NewID("call", from.user), room: newRoom(s.cfg.NewID("room", from.user), from.user, Room1v1)}
+	c.log = s.log.With("call", c.id, "room", c.room.id)
+	c.caller = c.add(from, RolePublisher)
+	c.callee = c.add(to, RolePublisher)
+	c.caller.invited = true
+	return c
+}
+
+func (c *call) at() callState { return callState(c.state.Load()) }
+
+func (c *call) move(to callState) {
+	from := c.at()
+	c.state.Store(int32(to))
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+	c.log.Info("call.state", "from", from.String(), "to", to.String(), "reason", string(c.reason))
+}
+
+// after runs f on the queue when the call has been in its present state for d.
+func (c *call) after(d time.Duration, f func()) {
+	var t *time.Timer
+	t = time.AfterFunc(d, func() {
+		c.queue.Do(func() {
+			if c.timer == t {
+				f()
+			}
+		})
+	})
+	c.timer = t
+}
+
+// ref is how the call is named on the wire.
+func (c *call) ref() signaling.RTC { return signaling.RTC{RoomID: c.room.id, CallID: c.id} }
+
+// refFor describes the call to a session that came back. It may be called by
+// anybody.
+func (c *call) refFor(u *session) *signaling.CallRef {
+	peer := c.caller
+	if peer.session == u {
+		peer = c.callee
+	}
+	return &signaling.CallRef{CallID: c.id, RoomID: c.room.id, Peer: peer.user, State: c.at().String()}
+}
+
+// push sends a member an rtc frame of this call.
+func (c *call) push(m *member, a signaling.Action, data signaling.RTC) {
+	m.session.push(signaling.TypeRTC, a, data)
+}
+
+// start is steps 3 to 6: the room, its pipeline and the caller's endpoint.
+func (c *call) start(r request) {
+	c.log.Info("call.start", "session", r.id, "user", c.caller.user, "request", r.frame.ID, "callee", c.callee.user)
+	var p Pipeline
+	c.do("create pipeline", func(ctx context.Context) (err error) {
+		p, err = c.srv.cfg.Media.NewPipeline(ctx)
+		return err
+	}, func(err error) {
+		c.pipeline = p
+		if err != nil {
+			c.stillborn(r, err)
+			return
+		}
+		c.log.Info("room.created", "pipeline", p.ID())
+		c.newLeg(c.caller, nil, func(err error) { c.dialed(r, err) })
+	})
+}
+
+// dialed writes the room down and then invites the callee.
+func (c *call) dialed(r request, err error) {
+	if err != nil {
+		c.stillborn(r, err)
+		return
+	}
+	m := c.caller
+	m.joined, c.opened = time.Now(), true
+	room, member, leg := c.record(), m.record(), m.leg.record()
+	c.save("open room", func(ctx context.Context) error { return c.srv.cfg.State.OpenRoom(ctx, room, member, leg) }, func() {
+		r.ack(c.ref())
+		c.invite()
+	})
+	started := RoomHistory{RoomID: c.room.id, Type: c.kind, Creator: c.creator, CreatedAt: c.created, CallID: c.id}
+	c.save("record room", func(ctx context.Context) error { return c.srv.cfg.History.RoomStarted(ctx, started) }, nil)
+	c.recordJoin(m)
+}
+
+func (c *call) recordJoin(m *member) {
+	joined := m.history(time.Time{})
+	c.save("record member", func(ctx context.Context) error { return c.srv.cfg.History.MemberJoined(ctx, joined) }, nil)
+}
+
+// stillborn ends a call that the media server refused before it began.
+func (c *call) stillborn(r request, err error) {
+	r.fail(mediaError(err))
+	c.reason = signaling.ReasonMediaFailed
+	c.move(stateEnding)
+	c.depart(c.callee, func() {})
+	c.depart(c.caller, func() { c.settle(nil) })
+	c.runLater()
+}
+
+// invite is steps 7 and 8.
+func (c *call) invite() {
+	c.move(stateRinging)
+	c.callee.invited = true
+	c.callee.session.push(signaling.TypeInvite, "", signaling.Invite{
+		RoomID: c.room.id, CallID: c.id, From: c.caller.user, Expire: seconds(c.srv.cfg.RingTimeout)})
+	c.after(c.srv.cfg.RingTimeout, func() { c.end(signaling.ReasonNoAnswer, nil) })
+	c.runLater()
+}
+
+// runLater does what had to wait for the caller's endpoint.
+func (c *call) runLater() {
+	later := c.later
+	c.later = nil
+	for _, f := range later {
+		f()
+	}
+}
+
+// ringing forwards that the callee's device rings.
+func (c *call) ringing(r request) {
+	m := c.memberOf(r.session)
+	if m != c.callee || c.at() != stateRinging {
+		r.fail(c.wrongState(m))
+		return
+	}
+	r.ack(nil)
+	if !c.rung {
+		c.rung = true
+		data := c.ref()
+		data.UserID = m.user
+		c.push(c.caller, signaling.ActionRinging, data)
+	}
+}
+
+// accept is steps 9 to 14: the callee comes in, and gets its endpoint.
+func (c *call) accept(r request) {
+	m := c.memberOf(r.session)
+	if m != c.callee || c.at() != stateRinging {
+		r.fail(c.wrongState(m))
+		return
+	}
+	c.move(stateAccepting)
+	c.newLeg(m, nil, func(err error) { c.accepted(r, m, err) })
+}
+
+func (c *call) accepted(r request, m *member, err error) {
+	switch {
+	case c.at() != stateAccepting:
+		r.fail(c.wrongState(nil))
+		return
+	case err != nil:
+		r.fail(mediaError(err))
+		c.end(signaling.ReasonMediaFailed, nil)
+		return
+	}
+	m.joined = time.Now()
+	member, leg := m.record(), m.leg.record()
+	c.save("join room", func(ctx context.Context) error { return c.srv.cfg.State.JoinRoom(ctx, member, leg) }, func() {
+		if c.at() != stateAccepting {
+			r.fail(c.wrongState(nil))
+			return
+		}
+		c.activate(r, m)
+	})
+	c.recordJoin(m)
+}
+
+// activate tells both that they may send their offers.
+func (c *call) activate(r request, m *member) {
+	c.move(stateActive)
+	r.ack(nil)
+	data := c.ref()
+	data.UserID = m.user
+	c.push(c.caller, signaling.ActionAnswer, data)
+	for _, m := range c.members {
+		if m.away {
+			c.tellConnection(m)
+		}
+	}
+}
+
+// wrongState is why a request cannot be done now; m is who asked, nil if it is
+// in the call no more.
+func (c *call) wrongState(m *member) error {
+	if m == nil {
+		return noSuchCall()
+	}
+	return signaling.Errorf(signaling.CodeBadState, "the call is %s", c.at())
+}
+
+func noSuchCall() error { return signaling.Errorf(signaling.CodeNoSuchCall, "there is no such call") }
+
+// connection notes that a member's connection dropped or came back, and tells
+// the other one.
+func (c *call) connection(u *session, up bool) {
+	m := c.memberOf(u)
+	if m == nil || m.away != up {
+		return
+	}
+	m.away = !up
+	if c.at() == stateActive {
+		c.tellConnection(m)
+	}
+}
+
+func (c *call) tellConnection(m *member) {
+	action := signaling.ActionReconnected
+	if m.away {
+		action = signaling.ActionReconnecting
+	}
+	if peer := c.peer(m); !peer.left {
+		data := c.ref()
+		data.UserID = m.user
+		c.push(peer, action, data)
+	}
+}
+
+// do runs an operation of the media server beside the queue and continues on
+// it. The operation gets MediaTimeout.
+func (c *call) do(what string, op func(context.Context) error, then func(error)) {
+	c.pending++
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), c.srv.cfg.MediaTimeout)
+		defer cancel()
+		err := op(ctx)
+		c.queue.Do(func() {
+			if err != nil {
+				c.log.Warn("media.failed", "operation", what, "error", err.Error())
+			}
+			then(err)
+			c.doneOne()
+		})
+	}()
+}
+
+// save writes something to State or History, after everything that was saved
+// before, and continues on the queue. That it failed is noted and changes
+// nothing: the call does not depend on it.
+func (c *call) save(what string, write func(context.Context) error, then func()) {
+	c.pending++
+	c.writes.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), c.srv.cfg.StoreTimeout)
+		defer cancel()
+		err := write(ctx)
+		c.queue.Do(func() {
+			if err != nil {
+				c.log.Error("state.failed", "operation", what, "error", err.Error())
+			}
+			if then != nil {
+				then()
+			}
+			c.doneOne()
+		})
+	})
+}
+
+// doneOne counts a continuation. When the call has ended and nothing is
+// pending its queue stops, and the call is no more.
+func (c *call) doneOne() {
+	c.pending--
+	if c.at() == stateEnded && c.pending == 0 {
+		c.queue.Stop()
+		c.srv.work.Done()
+	}
+}
+
+// mediaError hides the media server's words from the client.
+func mediaError(err error) error {
+	if wire := signaling.AsError(err); wire.Code != signaling.CodeInternal {
+		return wire
+	}
+	return signaling.Errorf(signaling.CodeMediaFailed, "the media server failed")
+}

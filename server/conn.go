@@ -1,0 +1,315 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/callbench/callbench/internal/serial"
+	"github.com/callbench/callbench/signaling"
+)
+
+// conn is one WebSocket. Its reader is the one goroutine that it always has;
+// its writer exists while there is something to write. So an idle connection
+// costs a stack and some small structs.
+type conn struct {
+	srv    *Server
+	ws     *websocket.Conn
+	bearer string // token of the Authorization header
+	out    serial.Queue
+
+	mu       sync.Mutex
+	session  *session // nil before hello
+	seen     time.Time
+	beat     *time.Timer
+	waiting  int // frames to be written
+	bytes    int // bytes of them
+	shutting bool
+	discard  bool      // what waits to be written is not written any more
+	writeBy  time.Time // when shutting, everything is written by then or never
+	cause    signaling.Code
+}
+
+func newConn(s *Server, ws *websocket.Conn, bearer string) *conn {
+	c := &conn{srv: s, ws: ws, bearer: bearer}
+	ws.SetPingHandler(func(data string) error {
+		c.alive()
+		c.enqueue(websocket.PongMessage, []byte(data))
+		return nil
+	})
+	ws.SetPongHandler(func(string) error { c.alive(); return nil })
+	ws.SetCloseHandler(func(code int, _ string) error { c.shut(code, "", nil); return nil })
+	return c
+}
+
+// run is the connection's life: hello, then frames until it ends.
+func (c *conn) run() {
+	defer c.srv.forget(c)
+	c.srv.log.Info("conn.open", "remote", c.ws.RemoteAddr().String())
+	_ = c.ws.SetReadDeadline(time.Now().Add(c.srv.cfg.HelloTimeout))
+	err := c.hello()
+	for err == nil {
+		var f signaling.Frame
+		if f, err = c.read(); err != nil {
+			err = c.excuse(err)
+			continue
+		}
+		c.alive()
+		if !c.isShutting() {
+			c.session.handle(f)
+		}
+	}
+	c.finish(err)
+}
+
+// read reads one frame. Its error is a *signaling.Error if the client can be
+// told, and a network error otherwise.
+func (c *conn) read() (signaling.Frame, error) {
+	kind, r, err := c.ws.NextReader()
+	if err != nil {
+		return signaling.Frame{}, err
+	}
+	buf, _ := c.srv.buffers.Get().(*bytes.Buffer)
+	if buf == nil {
+		buf = new(bytes.Buffer)
+	}
+	defer c.srv.buffers.Put(buf)
+	buf.Reset()
+	n, err := buf.ReadFrom(io.LimitReader(r, signaling.MaxFrame+1))
+	switch {
+	case err != nil:
+		return signaling.Frame{}, err
+	case n > signaling.MaxFrame:
+		return signaling.Frame{}, signaling.Errorf(signaling.CodeTooLarge, "more than %d bytes", signaling.MaxFrame)
+	case kind != websocket.TextMessage:
+		return signaling.Frame{}, signaling.Errorf(signaling.CodeBadFrame, "not a text message")
+	}
+	return signaling.Decode(buf.Bytes())
+}
+
+// hello reads the first frame and makes the connection a session's. A client
+// that is refused is told so; its connection is then shutting down, and session
+// stays nil.
+func (c *conn) hello() error {
+	f, err := c.read()
+	var wire *signaling.Error
+	switch {
+	case err == nil:
+		wire = c.srv.welcome(c, f)
+	case errors.As(err, &wire) && wire.Code == signaling.CodeTooLarge:
+	case errors.As(err, &wire):
+		wire = signaling.Errorf(signaling.CodeHelloRequired, "the first frame is not hello")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.fail("", signaling.Errorf(signaling.CodeHelloRequired, "no hello within %v", c.srv.cfg.HelloTimeout))
+		return err
+	default:
+		return err
+	}
+	if wire != nil {
+		c.fail(f.ID, wire)
+	}
+	return nil
+}
+
+// excuse answers a frame that could not be read. It returns nil if reading may
+// go on, and the error that ends the connection otherwise.
+func (c *conn) excuse(err error) error {
+	var wire *signaling.Error
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && !c.isShutting():
+		c.fail("", signaling.Errorf(signaling.CodeSessionTimeout, "nothing was heard for %v", c.srv.cfg.Timeout))
+		return err
+	case !errors.As(err, &wire) || c.isShutting():
+		return err
+	case wire.Code.Info().Close != 0:
+		c.fail("", wire)
+		return nil // reads on until the client has seen the close frame
+	default:
+		c.alive()
+		c.sendError("", wire)
+		return nil
+	}
+}
+
+// alive notes a sign of life. While the connection is shutting down its reader
+// keeps the deadline that shut gave it.
+func (c *conn) alive() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen = time.Now()
+	if c.session != nil && !c.shutting {
+		_ = c.ws.SetReadDeadline(c.seen.Add(c.srv.cfg.Timeout))
+	}
+}
+
+func (c *conn) isShutting() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.shutting
+}
+
+// begin is called once, when hello has been accepted: from now on the
+// connection pings, and silence is measured.
+func (c *conn) begin(s *session) {
+	c.mu.Lock()
+	c.session = s
+	if !c.shutting {
+		c.beat = time.AfterFunc(c.srv.cfg.Heartbeat, c.heartbeat)
+	}
+	c.mu.Unlock()
+	c.alive()
+}
+
+// heartbeat pings, and has the session write down when the client was last
+// heard.
+func (c *conn) heartbeat() {
+	c.enqueue(websocket.PingMessage, nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.shutting {
+		c.beat.Reset(c.srv.cfg.Heartbeat)
+		c.session.beat(c.seen)
+	}
+}
+
+// send queues a frame. A client that does not read what it is sent is
+// disconnected: it can resume and gets the rest then.
+func (c *conn) send(frame []byte) { c.enqueue(websocket.TextMessage, frame) }
+
+// sendError queues an error frame.
+func (c *conn) sendError(id string, wire *signaling.Error) {
+	if b, err := encode(signaling.Frame{Type: signaling.TypeError, ID: id}, wire); err == nil {
+		c.send(b)
+	}
+}
+
+func (c *conn) enqueue(kind int, b []byte) {
+	c.mu.Lock()
+	if c.shutting {
+		c.mu.Unlock()
+		return
+	}
+	c.waiting++
+	c.bytes += len(b)
+	full := c.waiting > c.srv.cfg.MaxQueue || c.bytes > c.srv.cfg.MaxQueueBytes
+	if !full {
+		c.out.Do(func() { c.write(kind, b) })
+	}
+	c.mu.Unlock()
+	if full {
+		c.overflow()
+	}
+}
+
+// write runs on the writer.
+func (c *conn) write(kind int, b []byte) {
+	c.mu.Lock()
+	c.waiting--
+	c.bytes -= len(b)
+	discard, deadline := c.discard, c.writeBy
+	c.mu.Unlock()
+	if discard {
+		return
+	}
+	if deadline.IsZero() {
+		deadline = time.Now().Add(c.srv.cfg.WriteTimeout)
+	}
+	_ = c.ws.SetWriteDeadline(deadline)
+	if err := c.ws.WriteMessage(kind, b); err != nil {
+		_ = c.ws.NetConn().Close() // the reader ends, and with it the connection
+	}
+}
+
+// overflow disconnects a slow consumer: what waits is given up.
+func (c *conn) overflow() {
+	c.mu.Lock()
+	c.discard = true
+	c.mu.Unlock()
+	wire := signaling.Errorf(signaling.CodeSlowConsumer, "more than %d frames or %d bytes wait to be read",
+		c.srv.cfg.MaxQueue, c.srv.cfg.MaxQueueBytes)
+	c.shut(wire.Code.Info().Close, wire.Code, nil)
+}
+
+// fail tells the client what is wrong and closes the connection with the code
+// that the error table gives.
+func (c *conn) fail(id string, wire *signaling.Error) {
+	b, err := encode(signaling.Frame{Type: signaling.TypeError, ID: id}, wire)
+	if err != nil {
+		b = nil
+	}
+	c.shut(wire.Code.Info().Close, wire.Code, b)
+}
+
+// shut begins the end of the connection: a last frame, if there is one, and the
+// close frame leave behind everything queued before. All that has CloseTimeout,
+// and so has the reader to find the client's answer: closing a TCP connection
+// that has unread data would reset it, and the client might never see the close
+// code. shut may be called by anybody and more than once; the first call counts.
+func (c *conn) shut(closeCode int, cause signaling.Code, last []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shutting {
+		return
+	}
+	c.shutting, c.cause = true, cause
+	if c.beat != nil {
+		c.beat.Stop()
+	}
+	c.writeBy = time.Now().Add(c.srv.cfg.CloseTimeout)
+	message := websocket.FormatCloseMessage(closeCode, string(cause))
+	deadline := c.writeBy
+	c.out.Do(func() { c.writeLast(last, message, deadline) })
+	c.out.Stop()
+	_ = c.ws.NetConn().SetDeadline(deadline) // also that of a write that is stuck
+}
+
+func (c *conn) writeLast(last, message []byte, deadline time.Time) {
+	_ = c.ws.SetWriteDeadline(deadline)
+	if last != nil && c.ws.WriteMessage(websocket.TextMessage, last) != nil {
+		return
+	}
+	_ = c.ws.WriteMessage(websocket.CloseMessage, message)
+}
+
+// finish ends the connection when its reader has ended. It returns when the
+// writer has, too.
+func (c *conn) finish(err error) {
+	dropped := !c.isShutting()
+	if dropped {
+		_ = c.ws.Close() // nobody is there to read
+		c.shut(websocket.CloseAbnormalClosure, "", nil)
+	}
+	c.leave(err)
+	<-c.out.Done()
+	_ = c.ws.Close()
+}
+
+// leave tells the session that its connection is gone. A client that closed
+// with 1000 has said goodbye.
+func (c *conn) leave(err error) {
+	attrs := []slog.Attr{slog.String("cause", string(c.cause)), slog.String("error", err.Error())}
+	s := c.session
+	if s != nil {
+		attrs = append(attrs, slog.String("session", s.id), slog.String("user", s.user))
+	}
+	c.srv.log.LogAttrs(context.Background(), slog.LevelInfo, "conn.closed", attrs...)
+	if s != nil {
+		s.detach(c, c.cause == "" && websocket.IsCloseError(err, websocket.CloseNormalClosure))
+	}
+}
+
+// closeConns tells all clients that the server shuts down.
+func (s *Server) closeConns() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.fail("", signaling.Errorf(signaling.CodeGoingAway, "the server shuts down"))
+	}
+}

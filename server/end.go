@@ -1,0 +1,189 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/callbench/callbench/signaling"
+)
+
+// leave is step 27, or 31: a member hangs up, cancels, declines, or confirms
+// that the call is over.
+func (c *call) leave(r request) {
+	if c.at() == stateDialing {
+		c.later = append(c.later, func() { c.leave(r) })
+		return
+	}
+	m := c.memberOf(r.session)
+	if m == nil {
+		r.fail(noSuchCall())
+		return
+	}
+	if c.at() != stateEnding {
+		c.begin(c.reasonOf(m), m)
+	}
+	c.depart(m, func() { c.settle(func() { r.ack(nil); c.tell() }) })
+}
+
+// reasonOf is why the call ends if this member leaves now.
+func (c *call) reasonOf(m *member) signaling.Reason {
+	switch {
+	case c.at() != stateRinging:
+		return signaling.ReasonHangup
+	case m == c.caller:
+		return signaling.ReasonCancelled
+	default:
+		return signaling.ReasonDeclined
+	}
+}
+
+// gone is told that a member's session has ended.
+func (c *call) gone(u *session) {
+	if c.at() == stateDialing {
+		c.later = append(c.later, func() { c.gone(u) })
+		return
+	}
+	m := c.memberOf(u)
+	if m == nil {
+		return
+	}
+	if c.at() != stateEnding {
+		c.end(signaling.ReasonDropped, m)
+		return
+	}
+	c.depart(m, func() { c.settle(c.tell) })
+}
+
+// end ends the call on the server's own account: by is the member that was
+// lost, nil if both are still there.
+func (c *call) end(reason signaling.Reason, by *member) {
+	switch c.at() {
+	case stateEnding, stateEnded:
+		return
+	case stateDialing:
+		c.later = append(c.later, func() { c.end(reason, by) })
+		return
+	}
+	c.begin(reason, by)
+	if by == nil {
+		c.tell()
+		return
+	}
+	c.depart(by, func() { c.settle(c.tell) })
+}
+
+// begin moves the call to ending.
+func (c *call) begin(reason signaling.Reason, by *member) {
+	c.reason, c.endedBy = reason, by
+	c.move(stateEnding)
+	for _, m := range c.members {
+		if !m.invited {
+			c.depart(m, func() {})
+		}
+	}
+}
+
+// shutdown ends the call without waiting for anybody. It may be called by
+// anybody.
+func (c *call) shutdown() {
+	c.queue.Do(func() {
+		c.hurry = true
+		if c.at() == stateEnding {
+			c.giveUp()
+			return
+		}
+		c.end(signaling.ReasonDropped, nil)
+	})
+}
+
+// tell is step 30: every member that is still there is told once that the call
+// is over, and has ConfirmTimeout to confirm.
+func (c *call) tell() {
+	if c.at() != stateEnding {
+		return
+	}
+	data := c.ref()
+	data.Reason = c.reason
+	if c.endedBy != nil {
+		data.UserID = c.endedBy.user
+	}
+	for _, m := range c.members {
+		if !m.left && !m.told {
+			m.told = true
+			c.log.Info("call.ended", "user", m.user, "session", m.session.id, "reason", string(c.reason))
+			c.push(m, signaling.ActionEnded, data)
+		}
+	}
+	switch {
+	case c.hurry:
+		c.giveUp()
+	case c.timer == nil:
+		c.after(c.srv.cfg.ConfirmTimeout, c.giveUp)
+	}
+}
+
+// giveUp takes out every member that has not confirmed.
+func (c *call) giveUp() {
+	for _, m := range c.members {
+		if !m.left {
+			c.log.Info("call.unconfirmed", "user", m.user, "session", m.session.id)
+			c.depart(m, func() { c.settle(nil) })
+		}
+	}
+}
+
+// depart takes a member out: step 28 and 29, or 32. Its endpoint is released
+// and its leaving written down; then the continuation runs.
+func (c *call) depart(m *member, then func()) {
+	m.left = true
+	left := time.Now()
+	c.releaseLeg(m, func() {
+		if m.joined.IsZero() {
+			c.departed(m, then)
+			return
+		}
+		record, row := m.record(), m.history(left)
+		c.save("leave room", func(ctx context.Context) error { return c.srv.cfg.State.LeaveRoom(ctx, record) }, func() { c.departed(m, then) })
+		c.save("record leave", func(ctx context.Context) error { return c.srv.cfg.History.MemberLeft(ctx, row) }, nil)
+	})
+}
+
+// departed sets the member free for other calls.
+func (c *call) departed(m *member, then func()) {
+	m.gone = true
+	c.srv.users.disengage(m, c)
+	then()
+}
+
+// settle runs the continuation, after steps 33 and 34 if nobody is left.
+func (c *call) settle(then func()) {
+	if then == nil {
+		then = func() {}
+	}
+	if !c.empty() || c.closing {
+		then()
+		return
+	}
+	c.closing = true
+	c.do("release pipeline", func(ctx context.Context) error {
+		if c.pipeline == nil {
+			return nil
+		}
+		return c.pipeline.Release(ctx)
+	}, func(error) { c.closeRoom(then) })
+}
+
+func (c *call) closeRoom(then func()) {
+	if !c.opened {
+		c.over(then)
+		return
+	}
+	row := RoomHistory{RoomID: c.room.id, Type: c.kind, Creator: c.creator, CreatedAt: c.created, EndedAt: time.Now(), CallID: c.id, Reason: c.reason}
+	c.save("close room", func(ctx context.Context) error { return c.srv.cfg.State.CloseRoom(ctx, row.RoomID) }, nil)
+	c.save("record end", func(ctx context.Context) error { return c.srv.cfg.History.RoomEnded(ctx, row) }, func() { c.over(then) })
+}
+
+func (c *call) over(then func()) {
+	c.move(stateEnded)
+	then()
+}

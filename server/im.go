@@ -1,0 +1,29 @@
+package server
+
+import (
+	"time"
+
+	"github.com/callbench/callbench/signaling"
+)
+
+// handleMessage relays an IM message to every session of the recipient. Who it
+// is from and when it was sent is the server's to say.
+func handleMessage(r request) error {
+	var m signaling.Message
+	if err := r.frame.Into(&m); err != nil {
+		return err
+	}
+	if m.To == "" {
+		return signaling.Errorf(signaling.CodeBadData, "to is missing")
+	}
+	to := r.srv.users.sessions(m.To)
+	if len(to) == 0 {
+		return signaling.Errorf(signaling.CodeUserUnavailable, "the user cannot be reached")
+	}
+	m.From, m.Timestamp = r.user, time.Now().UnixMilli()
+	for _, u := range to {
+		u.push(signaling.TypeMessage, "", m)
+	}
+	r.ack(nil)
+	return nil
+}

@@ -1,0 +1,289 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/callbench/callbench/signaling"
+)
+
+// maxEarly is how many candidates a leg keeps for the media server, before the
+// offer was answered or while it is busy. Browsers make 10 to 40.
+const maxEarly = 256
+
+// errLegGone says that a leg was released while something was done for it.
+var errLegGone = errors.New("the leg was released")
+
+// leg is a member's endpoint with its one negotiation. Kurento can neither
+// negotiate again (40208) nor restart ICE, so a member that needs either gets a
+// new leg. A leg belongs to its call's queue.
+type leg struct {
+	member   *member
+	endpoint Endpoint // nil until it is made
+	ready    bool     // it is connected to the other member's, if that has one
+	dead     bool     // it was released or replaced
+	offer    *offer   // nil until the member sent one
+	request  request  // the one that brought the offer
+	answer   string   // empty until the media server gave it
+	early    []received
+	queued   []Candidate // to be passed on
+	passing  bool        // some are being passed on
+	iceUp    bool
+	dtlsUp   bool
+	watch    *time.Timer // runs while ICE is up and DTLS is not
+	since    time.Time   // when the offer came
+}
+
+func (l *leg) record() LegRecord {
+	r := LegRecord{SessionID: l.member.session.id, UserID: l.member.user, RoomID: l.member.room.id, SDPAnswer: l.answer}
+	if l.endpoint != nil {
+		r.EndpointID = l.endpoint.ID()
+	}
+	if l.offer != nil && l.answer != "" {
+		r.SDPOffer = l.offer.sdp
+	}
+	return r
+}
+
+// kill makes the leg deaf: whatever still comes for it is ignored. An offer that
+// was not answered will not be.
+func (l *leg) kill() {
+	l.dead = true
+	if l.watch != nil {
+		l.watch.Stop()
+	}
+	l.refuse(signaling.Errorf(signaling.CodeBadState, "a newer offer came, or the call ended"))
+}
+
+// refuse answers the offer's request with an error, if it waits for an answer.
+func (l *leg) refuse(err error) {
+	if l.offer != nil && l.answer == "" {
+		l.offer = nil
+		l.request.fail(err)
+	}
+}
+
+// newLeg makes a member's endpoint, connects it both ways with the other
+// member's and continues. The leg that it replaces, if any, is released first.
+func (c *call) newLeg(m *member, old *leg, then func(error)) {
+	l := &leg{member: m}
+	m.leg = l
+	var made Endpoint
+	c.do("create endpoint", func(ctx context.Context) (err error) {
+		if old != nil && old.endpoint != nil {
+			if err := old.endpoint.Release(ctx); err != nil {
+				c.log.Warn("media.failed", "operation", "release endpoint", "user", m.user, "error", err.Error())
+			}
+		}
+		made, err = c.pipeline.NewEndpoint(ctx, func(e MediaEvent) { c.queue.Do(func() { c.mediaEvent(l, e) }) })
+		return err
+	}, func(err error) { c.legMade(l, made, err, then) })
+}
+
+func (c *call) legMade(l *leg, made Endpoint, err error, then func(error)) {
+	switch {
+	case err != nil && l.dead:
+		then(errLegGone)
+		return
+	case err != nil:
+		then(err)
+		return
+	case l.dead:
+		c.do("release endpoint", made.Release, func(error) { then(errLegGone) })
+		return
+	}
+	l.endpoint = made
+	c.log.Info("leg.created", "user", l.member.user, "session", l.member.session.id, "endpoint", made.ID())
+	c.connect(l, then)
+}
+
+// connect joins a leg with the other member's. If that one is not made yet, or
+// being made anew, it will do the same when it is.
+func (c *call) connect(l *leg, then func(error)) {
+	peer := c.peer(l.member).leg
+	if peer == nil || peer.dead || peer.endpoint == nil {
+		c.legReady(l, then)
+		return
+	}
+	c.do("connect endpoints", func(ctx context.Context) error {
+		both, ctx := errgroup.WithContext(ctx)
+		both.Go(func() error { return l.endpoint.Connect(ctx, peer.endpoint) })
+		both.Go(func() error { return peer.endpoint.Connect(ctx, l.endpoint) })
+		return both.Wait()
+	}, func(err error) {
+		switch {
+		case l.dead:
+			then(errLegGone)
+		case err != nil && !peer.dead:
+			then(err)
+		default:
+			c.legReady(l, then)
+		}
+	})
+}
+
+func (c *call) legReady(l *leg, then func(error)) {
+	l.ready = true
+	then(nil)
+	if l.offer != nil && !l.dead {
+		c.negotiate(l)
+	}
+}
+
+// releaseLeg ends a member's leg and continues.
+func (c *call) releaseLeg(m *member, then func()) {
+	l := m.leg
+	if l == nil {
+		then()
+		return
+	}
+	l.kill()
+	if l.endpoint == nil { // legMade will release it
+		then()
+		return
+	}
+	c.do("release endpoint", l.endpoint.Release, func(error) {
+		c.log.Info("leg.released", "user", m.user, "session", m.session.id, "endpoint", l.endpoint.ID())
+		then()
+	})
+}
+
+// rebuild replaces a member's leg. Where the media server refuses, the call
+// fails.
+func (c *call) rebuild(m *member, reason signaling.Reason) {
+	old := m.leg
+	old.kill()
+	c.log.Info("leg.rebuild", "user", m.user, "session", m.session.id, "reason", string(reason), "attempt", m.retries)
+	c.newLeg(m, old, func(err error) {
+		if err != nil && !errors.Is(err, errLegGone) {
+			c.end(signaling.ReasonMediaFailed, nil)
+			return
+		}
+		if err == nil {
+			c.saveLeg(m.leg)
+		}
+	})
+}
+
+func (c *call) saveLeg(l *leg) {
+	record := l.record()
+	c.save("save leg", func(ctx context.Context) error { return c.srv.cfg.State.SaveLeg(ctx, record) }, nil)
+}
+
+// offered is step 15 or 21. An offer on a leg that has one already makes the
+// leg anew.
+func (c *call) offered(r request, o *offer) {
+	m := c.memberOf(r.session)
+	if m == nil || c.at() != stateActive {
+		r.fail(c.wrongState(m))
+		return
+	}
+	if m.leg.offer != nil {
+		c.rebuild(m, "offer")
+	}
+	l := m.leg
+	l.offer, l.request, l.since = o, r, time.Now()
+	c.log.Info("call.offer", "user", m.user, "session", m.session.id, "request", r.frame.ID, "bytes", len(o.sdp))
+	if l.ready {
+		c.negotiate(l)
+	}
+}
+
+// negotiate is steps 16 and 17, or 22 and 23.
+func (c *call) negotiate(l *leg) {
+	var answer string
+	text := l.offer.sdp
+	c.do("process offer", func(ctx context.Context) (err error) {
+		answer, err = l.endpoint.ProcessOffer(ctx, text)
+		return err
+	}, func(err error) {
+		switch {
+		case l.dead:
+		case c.at() != stateActive:
+			l.refuse(c.wrongState(l.member))
+		case errors.Is(err, ErrSDPRefused):
+			l.refuse(signaling.Errorf(signaling.CodeInvalidSDP, "the media server refused the SDP"))
+		case err != nil:
+			l.refuse(mediaError(err))
+			c.end(signaling.ReasonMediaFailed, nil)
+		default:
+			c.answered(l, answer)
+		}
+	})
+}
+
+// answered gives the member its answer, and only then starts what makes
+// candidates: they must not arrive before it.
+func (c *call) answered(l *leg, answer string) {
+	l.answer = answer
+	l.request.ack(nil)
+	l.request.frame.Data = nil
+	data := c.ref()
+	data.SDP = answer
+	c.log.Info("call.answer", "user", l.member.user, "session", l.member.session.id, "bytes", len(answer))
+	c.push(l.member, signaling.ActionAnswer, data)
+	c.do("gather candidates", l.endpoint.Gather, func(err error) {
+		if err != nil && !l.dead {
+			c.end(signaling.ReasonMediaFailed, nil)
+		}
+	})
+	c.saveLeg(l)
+	early := l.early
+	l.early = nil
+	for _, e := range early {
+		if err := l.take(e); err != nil {
+			c.log.Debug("leg.candidate", "user", l.member.user, "direction", "in", "error", err.Error())
+		}
+	}
+	c.pass(l)
+}
+
+// candidate is step 19 or 24.
+func (c *call) candidate(r request, e received, wanted bool) {
+	m := c.memberOf(r.session)
+	if m == nil || c.at() != stateActive {
+		r.fail(c.wrongState(m))
+		return
+	}
+	if wanted {
+		if err := m.leg.take(e); err != nil {
+			r.fail(err)
+			return
+		}
+		c.pass(m.leg)
+	}
+	r.ack(nil)
+}
+
+// take keeps a candidate until the offer was answered, or queues it.
+func (l *leg) take(e received) error {
+	if len(l.early)+len(l.queued) >= maxEarly {
+		return signaling.Errorf(signaling.CodeInvalidCandidate, "too many candidates")
+	}
+	if l.answer == "" {
+		l.early = append(l.early, e)
+		return nil
+	}
+	candidate, stale, err := e.place(l.offer)
+	if err == nil && !stale {
+		l.queued = append(l.queued, candidate)
+	}
+	return err
+}
+
+// pass is step 20 or 25. What comes while the media server is busy goes with
+// the next batch.
+func (c *call) pass(l *leg) {
+	if l.passing || len(l.queued) == 0 || l.dead {
+		return
+	}
+	batch := l.queued
+	l.queued, l.passing = nil, true
+	c.do("add candidates", func(ctx context.Context) error { return l.endpoint.AddCandidates(ctx, batch) }, func(error) {
+		l.passing = false
+		c.pass(l)
+	})
+}

@@ -1,0 +1,155 @@
+package server
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/pion/sdp/v3"
+
+	"github.com/callbench/callbench/signaling"
+)
+
+// offer is a member's SDP offer, made ready for the media server.
+type offer struct {
+	sdp      string
+	sections []section
+}
+
+// section is what candidates need to know of a media section.
+type section struct {
+	mid      string
+	fragment string // ICE ufrag
+}
+
+// indexOf is the index of the media section with this mid, -1 if there is none.
+func (o *offer) indexOf(mid string) int {
+	return slices.IndexFunc(o.sections, func(s section) bool { return s.mid == mid })
+}
+
+// hasFragment reports whether a media section has this ICE ufrag.
+func (o *offer) hasFragment(f string) bool {
+	return slices.ContainsFunc(o.sections, func(s section) bool { return s.fragment == f })
+}
+
+// readOffer checks an SDP offer and prepares it: the room's video codec is the
+// only one left, and what may stand at session level for all media sections
+// stands in each of them. The error is a *signaling.Error.
+func readOffer(text, videoCodec string) (*offer, error) {
+	var d sdp.SessionDescription
+	if err := d.UnmarshalString(text); err != nil {
+		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "not an SDP: %v", err)
+	}
+	pushDown(&d, "fingerprint", "setup", "ice-ufrag", "ice-pwd")
+	o := &offer{}
+	for _, m := range d.MediaDescriptions {
+		s, err := readSection(m)
+		if err != nil {
+			return nil, err
+		}
+		o.sections = append(o.sections, s)
+		if err := pinCodec(m, videoCodec); err != nil {
+			return nil, err
+		}
+	}
+	if !slices.ContainsFunc(d.MediaDescriptions, isActive) {
+		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "the offer has no media")
+	}
+	b, err := d.Marshal()
+	if err != nil {
+		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "cannot be written again: %v", err)
+	}
+	o.sdp = string(b)
+	return o, nil
+}
+
+// pushDown moves attributes from session level into every media section that
+// has none of its own. Pion writes its fingerprint at session level, and
+// Kurento copies every session attribute of the offer into its answer: there
+// Pion finds its own fingerprint, believes it to be Kurento's, and DTLS fails.
+// For one that means both, such as ice-ufrag, the same holds.
+func pushDown(d *sdp.SessionDescription, keys ...string) {
+	for _, key := range keys {
+		var moved []sdp.Attribute
+		d.Attributes = slices.DeleteFunc(d.Attributes, func(a sdp.Attribute) bool {
+			if a.Key != key {
+				return false
+			}
+			moved = append(moved, a)
+			return true
+		})
+		for _, m := range d.MediaDescriptions {
+			if _, has := m.Attribute(key); !has {
+				m.Attributes = append(m.Attributes, moved...)
+			}
+		}
+	}
+}
+
+// isActive reports whether a media section is not rejected (RFC 8866 port 0)
+// and carries audio or video. A bundled section may have port 0 as well and
+// says bundle-only then (RFC 8843).
+func isActive(m *sdp.MediaDescription) bool {
+	_, bundled := m.Attribute("bundle-only")
+	return (m.MediaName.Port.Value != 0 || bundled) && (m.MediaName.Media == "audio" || m.MediaName.Media == "video")
+}
+
+// readSection checks that WebRTC can be set up with a media section: Kurento
+// answers nearly everything, and a section without these never connects.
+func readSection(m *sdp.MediaDescription) (section, error) {
+	mid, _ := m.Attribute("mid")
+	fragment, _ := m.Attribute("ice-ufrag")
+	if !isActive(m) {
+		return section{mid, fragment}, nil
+	}
+	for _, key := range []string{"ice-ufrag", "ice-pwd", "fingerprint"} {
+		if v, _ := m.Attribute(key); v == "" {
+			return section{}, signaling.Errorf(signaling.CodeInvalidSDP, "an %s section has no a=%s", m.MediaName.Media, key)
+		}
+	}
+	return section{mid, fragment}, nil
+}
+
+// pinCodec takes every payload type but those of the codec out of a video
+// section. Retransmission (rtx), red and FEC go too: Kurento never answers
+// them, so they would only be left to misunderstand.
+func pinCodec(m *sdp.MediaDescription, codec string) error {
+	if m.MediaName.Media != "video" || !isActive(m) {
+		return nil
+	}
+	keep := payloadTypes(m, codec)
+	if len(keep) == 0 {
+		return signaling.Errorf(signaling.CodeCodecUnsupported, "the offer's video has no %s", codec)
+	}
+	m.MediaName.Formats = slices.DeleteFunc(m.MediaName.Formats, func(f string) bool { return !slices.Contains(keep, f) })
+	m.Attributes = slices.DeleteFunc(m.Attributes, func(a sdp.Attribute) bool {
+		pt, of := attributeOf(a)
+		return of && pt != "*" && !slices.Contains(keep, pt)
+	})
+	return nil
+}
+
+// payloadTypes lists the payload types of a media section that have this codec.
+func payloadTypes(m *sdp.MediaDescription, codec string) (types []string) {
+	for _, a := range m.Attributes {
+		if a.Key != "rtpmap" {
+			continue
+		}
+		pt, encoding, _ := strings.Cut(a.Value, " ")
+		name, _, _ := strings.Cut(encoding, "/")
+		if strings.EqualFold(name, codec) && slices.Contains(m.MediaName.Formats, pt) {
+			types = append(types, pt)
+		}
+	}
+	return types
+}
+
+// attributeOf is the payload type that an attribute describes; of is false for
+// attributes that describe none.
+func attributeOf(a sdp.Attribute) (pt string, of bool) {
+	switch a.Key {
+	case "rtpmap", "fmtp", "rtcp-fb":
+		pt, _, _ = strings.Cut(a.Value, " ")
+		return pt, true
+	}
+	return "", false
+}

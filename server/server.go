@@ -1,0 +1,230 @@
+// Package server is the signaling server: one WebSocket per client, routed by
+// frame type, with calls whose media runs through a media server.
+//
+// One call in five hops: a frame is decoded by a connection (conn.go), routed
+// by its session (session.go) to the call that the session is in (call.go),
+// whose legs (leg.go) use the media server (package kms). Back: a media event
+// runs on the call's ordered queue, is pushed to the session, and leaves
+// through the connection's writer.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// Config says what a Server works with and how patient it is. Auth, Media,
+// State and History must be set; every other zero value stands for the default
+// that its comment names.
+type Config struct {
+	Auth    Auth
+	Media   Media
+	State   State
+	History History
+	Log     *slog.Logger // nil: no log
+
+	// CheckOrigin decides which web pages may connect. Nil lets pages of the
+	// server's own host connect, and clients that send no Origin at all, such
+	// as apps.
+	CheckOrigin func(*http.Request) bool
+	// NewID names a new session, call or room of a user. Nil makes random ids.
+	// A test that compares runs makes repeatable ones.
+	NewID func(kind, user string) string
+	// VideoCodec is the one video codec of every room, "VP8" by default.
+	VideoCodec string
+
+	HelloTimeout   time.Duration // from connecting to hello; 10 s
+	Heartbeat      time.Duration // between WebSocket pings; 30 s
+	Timeout        time.Duration // silence that ends a connection; 90 s
+	ResumeWindow   time.Duration // how long a dropped session may be resumed; 60 s
+	RingTimeout    time.Duration // how long the callee may ring; 60 s
+	ConfirmTimeout time.Duration // how long a member may take to confirm the end; 5 s
+	DTLSTimeout    time.Duration // from ICE connected to DTLS connected; 5 s
+	DTLSRetries    int           // how often a leg is made anew before the call fails; 3
+	MediaTimeout   time.Duration // for one operation of the media server; 10 s
+	StoreTimeout   time.Duration // for one operation of State or History; 2 s
+	WriteTimeout   time.Duration // for one frame to leave; 10 s
+	CloseTimeout   time.Duration // for a client to read the end of its connection; 1 s
+
+	MaxQueue      int // frames that may wait to be written to one client; 1024
+	MaxQueueBytes int // bytes of them; 1 MiB
+}
+
+// withDefaults returns the config with its zero values replaced, or says what
+// is missing.
+func (c Config) withDefaults() (Config, error) {
+	if c.Auth == nil || c.Media == nil || c.State == nil || c.History == nil {
+		return c, errors.New("server: Auth, Media, State and History must be set")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.NewID == nil {
+		c.NewID = randomID
+	}
+	if c.VideoCodec == "" {
+		c.VideoCodec = "VP8"
+	}
+	durations := []struct {
+		at *time.Duration
+		or time.Duration
+	}{
+		{&c.HelloTimeout, 10 * time.Second}, {&c.Heartbeat, 30 * time.Second}, {&c.Timeout, 90 * time.Second},
+		{&c.ResumeWindow, 60 * time.Second}, {&c.RingTimeout, 60 * time.Second}, {&c.ConfirmTimeout, 5 * time.Second},
+		{&c.DTLSTimeout, 5 * time.Second}, {&c.MediaTimeout, 10 * time.Second}, {&c.StoreTimeout, 2 * time.Second},
+		{&c.WriteTimeout, 10 * time.Second}, {&c.CloseTimeout, time.Second},
+	}
+	for _, d := range durations {
+		if *d.at < 0 {
+			return c, errors.New("server: a duration is negative")
+		}
+		if *d.at == 0 {
+			*d.at = d.or
+		}
+	}
+	return c.withLimits(), nil
+}
+
+func (c Config) withLimits() Config {
+	if c.DTLSRetries == 0 {
+		c.DTLSRetries = 3
+	}
+	if c.MaxQueue == 0 {
+		c.MaxQueue = 1024
+	}
+	if c.MaxQueueBytes == 0 {
+		c.MaxQueueBytes = 1 << 20
+	}
+	return c
+}
+
+// randomID makes ids such as s-9m2kq…: the kind's initial and 80 random bits.
+func randomID(kind, _ string) string {
+	return kind[:1] + "-" + strings.ToLower(rand.Text()[:16])
+}
+
+// Server is a signaling server. It is an http.Handler for GET /ws.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	upgrader websocket.Upgrader
+	buffers  sync.Pool // *bytes.Buffer that frames are read into
+	users    directory
+
+	mu     sync.Mutex
+	closed bool
+	conns  map[*conn]struct{}
+
+	work sync.WaitGroup // connections, sessions and calls that have not ended
+}
+
+// New makes a server. It serves until Close.
+func New(cfg Config) (*Server, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{})}
+	s.users.init()
+	s.upgrader = websocket.Upgrader{
+		HandshakeTimeout: cfg.HelloTimeout,
+		ReadBufferSize:   512, // an idle connection keeps its read buffer and no write buffer
+		WriteBufferSize:  4096,
+		WriteBufferPool:  &sync.Pool{},
+		CheckOrigin:      cfg.CheckOrigin,
+	}
+	return s, nil
+}
+
+// ServeHTTP makes GET /ws a client's connection. The connection outlives the
+// request: net/http's goroutine and its buffers, 8 KB and more, are given back.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/ws" {
+		http.NotFound(w, r)
+		return
+	}
+	if s.isClosed() {
+		http.Error(w, "the server shuts down", http.StatusServiceUnavailable)
+		return
+	}
+	ws, err := s.upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		return // Upgrade has answered the request
+	}
+	bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	c := newConn(s, ws, bearer)
+	if !s.track(c) {
+		ws.Close()
+		return
+	}
+	go c.run()
+}
+
+func (s *Server) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+func (s *Server) track(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.work.Add(1)
+	return true
+}
+
+// forget ends what track began.
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.work.Done()
+}
+
+// Run serves connections of ln until ctx ends, closes the server and returns
+// when everything has ended.
+func (s *Server) Run(ctx context.Context, ln net.Listener) error {
+	h := &http.Server{Handler: s, ReadHeaderTimeout: s.cfg.HelloTimeout}
+	stop := context.AfterFunc(ctx, func() { h.Close() })
+	defer stop()
+	err := h.Serve(ln)
+	s.Close()
+	if ctx.Err() != nil && errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Close ends every call, tells the clients to come back elsewhere (close code
+// 1012), and returns when nothing is left: endpoints and pipelines are
+// released, State is clean, History is written, no goroutine runs.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	sessions, calls := s.users.close()
+	for _, c := range calls {
+		c.shutdown()
+	}
+	for _, c := range calls {
+		<-c.queue.Done()
+	}
+	for _, u := range sessions {
+		u.end(causeShutdown)
+	}
+	s.closeConns()
+	s.work.Wait()
+}

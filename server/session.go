@@ -1,0 +1,306 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/callbench/callbench/internal/serial"
+	"github.com/callbench/callbench/signaling"
+)
+
+// route is what a frame is routed by.
+type route struct {
+	typ    signaling.Type
+	action signaling.Action
+}
+
+// handler does a request. It runs on the goroutine of the session's connection
+// and must not wait for anything: what takes time goes to an ordered queue. A
+// handler that returns nil has answered the request or sees to it that it will
+// be; an error answers it.
+type handler func(request) error
+
+// handlers is the table of everything that a client may ask for. It is not
+// changed; a new feature is a line here and a file of its own.
+var handlers = map[route]handler{
+	{signaling.TypeRTC, signaling.ActionCall}:      handleCall,
+	{signaling.TypeRTC, signaling.ActionRinging}:   handleRinging,
+	{signaling.TypeRTC, signaling.ActionAnswer}:    handleAnswer,
+	{signaling.TypeRTC, signaling.ActionOffer}:     handleOffer,
+	{signaling.TypeRTC, signaling.ActionCandidate}: handleCandidate,
+	{signaling.TypeRTC, signaling.ActionLeave}:     handleLeave,
+	{signaling.TypeMessage, ""}:                    handleMessage,
+}
+
+// Why a session ended, as the log says.
+const (
+	causeGoodbye  = "goodbye"  // the client closed the connection with 1000
+	causeExpired  = "expired"  // it dropped and was not resumed in time
+	causeReplaced = "replaced" // the client came back but could not resume it
+	causeShutdown = "shutdown"
+)
+
+// maxID is the longest request id, in bytes.
+const maxID = 64
+
+// session is a client over all its connections. Its methods may be called by
+// anybody. What mu protects is touched for moments only, never while waiting:
+// numbering a push and queueing it must be one step, and a queue of its own
+// would cost every push a goroutine's wake-up.
+type session struct {
+	srv    *Server
+	id     string
+	user   string
+	device string
+	since  time.Time
+	call   atomic.Pointer[call] // the call that it is in; set and cleared by the directory
+	state  serial.Queue         // writes to State, in order
+
+	mu      sync.Mutex
+	conn    *conn // nil while detached
+	secret  string
+	sent    replay
+	answers answers
+	expiry  *time.Timer
+	ended   bool
+}
+
+// log writes an event of the session.
+func (u *session) log(kind string, attrs ...slog.Attr) {
+	all := append([]slog.Attr{slog.String("session", u.id), slog.String("user", u.user)}, attrs...)
+	u.srv.log.LogAttrs(context.Background(), slog.LevelInfo, kind, all...)
+}
+
+// frameLog writes a record of one frame.
+func (u *session) frameLog(event string, f *signaling.Frame) {
+	if log := u.srv.log; log.Enabled(context.Background(), slog.LevelDebug) {
+		log.LogAttrs(context.Background(), slog.LevelDebug, event, slog.String("session", u.id), slog.String("user", u.user),
+			slog.String("frame", f.Kind()), slog.String("request", f.ID), slog.Uint64("seq", f.Seq), slog.Int("bytes", len(f.Data)))
+	}
+}
+
+// request is a frame that a session's client sent.
+type request struct {
+	*session
+	frame signaling.Frame
+}
+
+// handle does one frame. A request that was seen before is not done again: it
+// gets its first answer again, or none yet if that is still to come.
+func (u *session) handle(f signaling.Frame) {
+	u.frameLog("frame.in", &f)
+	if len(f.ID) > maxID {
+		u.reply("", signaling.TypeError, signaling.Errorf(signaling.CodeBadFrame, "the id is longer than %d bytes", maxID))
+		return
+	}
+	if f.ID != "" && u.repeated(f.ID) {
+		return
+	}
+	r := request{u, f}
+	if err := dispatch(r); err != nil {
+		r.fail(err)
+	}
+}
+
+func dispatch(r request) error {
+	if h, ok := handlers[route{r.frame.Type, r.frame.Action}]; ok {
+		return h(r)
+	}
+	if r.frame.Type == signaling.TypeRTC {
+		return signaling.Errorf(signaling.CodeUnknownAction, "no action %q", r.frame.Action)
+	}
+	if r.frame.Type == signaling.TypeHello {
+		return signaling.Errorf(signaling.CodeBadState, "hello was said")
+	}
+	return signaling.Errorf(signaling.CodeUnknownType, "no type %q", r.frame.Type)
+}
+
+// repeated reports whether the id was seen before, and answers again if so.
+func (u *session) repeated(id string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	answer, known := u.answers.begin(id)
+	if known && answer != nil && u.conn != nil {
+		u.conn.send(answer)
+	}
+	return known
+}
+
+// ack answers that the request was done. Requests without an id are not
+// answered.
+func (r request) ack(data any) {
+	if r.frame.ID != "" {
+		r.reply(r.frame.ID, signaling.TypeAck, data)
+	}
+}
+
+// fail answers that the request was refused.
+func (r request) fail(err error) {
+	wire := signaling.AsError(err)
+	r.log("request.refused", slog.String("frame", r.frame.Kind()), slog.String("request", r.frame.ID),
+		slog.String("code", string(wire.Code)), slog.String("error", err.Error()))
+	r.reply(r.frame.ID, signaling.TypeError, wire)
+}
+
+func (u *session) reply(id string, t signaling.Type, data any) {
+	f := signaling.Frame{Type: t, ID: id}
+	b, err := encode(f, data)
+	if err != nil {
+		u.log("session.failed", slog.String("request", id), slog.String("error", err.Error()))
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.frameLog("frame.out", &f)
+	if id != "" {
+		u.answers.done(id, b)
+	}
+	if u.conn != nil {
+		u.conn.send(b)
+	}
+}
+
+// push sends a frame of the server's own. It is numbered and kept for a client
+// that is away.
+func (u *session) push(t signaling.Type, a signaling.Action, data any) {
+	f, err := signaling.New(t, a, data)
+	if err != nil {
+		u.log("session.failed", slog.String("error", err.Error()))
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended {
+		return
+	}
+	f.Seq = u.sent.last + 1
+	b, err := signaling.Encode(f)
+	if err != nil {
+		u.log("session.failed", slog.String("error", err.Error()))
+		return
+	}
+	u.frameLog("frame.out", &f)
+	u.sent.add(b)
+	if u.conn != nil {
+		u.conn.send(b)
+	}
+}
+
+// encode renders a frame with data.
+func encode(f signaling.Frame, data any) ([]byte, error) {
+	filled, err := signaling.New(f.Type, f.Action, data)
+	if err != nil {
+		return nil, err
+	}
+	filled.ID, filled.Seq = f.ID, f.Seq
+	return signaling.Encode(filled)
+}
+
+// detach is told that a connection of the session has ended. Without goodbye
+// the session waits to be resumed.
+func (u *session) detach(c *conn, goodbye bool) {
+	u.mu.Lock()
+	if u.conn != c || u.ended { // it moved to another connection
+		u.mu.Unlock()
+		return
+	}
+	u.conn = nil
+	u.expiry = time.AfterFunc(u.srv.cfg.ResumeWindow, u.expire)
+	u.log("session.detach", slog.String("cause", string(c.cause)), slog.Bool("goodbye", goodbye))
+	if call := u.call.Load(); call != nil && !goodbye {
+		call.queue.Do(func() { call.connection(u, false) })
+	}
+	u.mu.Unlock()
+	if goodbye {
+		u.end(causeGoodbye)
+	}
+}
+
+// expire ends a session that was not resumed in time.
+func (u *session) expire() {
+	u.mu.Lock()
+	late := u.conn != nil // resumed at the last moment
+	u.mu.Unlock()
+	if !late {
+		u.end(causeExpired)
+	}
+}
+
+// end ends the session: its call ends, and it cannot be resumed.
+func (u *session) end(cause string) {
+	u.mu.Lock()
+	if u.ended {
+		u.mu.Unlock()
+		return
+	}
+	u.ended = true
+	if u.expiry != nil {
+		u.expiry.Stop()
+	}
+	conn := u.conn
+	u.conn = nil
+	u.log("session.end", slog.String("cause", cause))
+	u.mu.Unlock()
+
+	last := u.srv.users.remove(u)
+	if call := u.call.Load(); call != nil {
+		call.queue.Do(func() { call.gone(u) })
+	}
+	u.drop(last)
+	if conn != nil {
+		conn.fail("", endError(cause))
+	}
+}
+
+// endError is what the connection of a session that ends is told.
+func endError(cause string) *signaling.Error {
+	if cause == causeShutdown {
+		return signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
+	}
+	return signaling.Errorf(signaling.CodeSuperseded, "the user came back with a new session")
+}
+
+// attached reports whether the session has a connection.
+func (u *session) attached() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.conn != nil
+}
+
+// beat writes down when the client was last heard.
+func (u *session) beat(seen time.Time) { u.put(seen, nil) }
+
+// put writes the session's record. The record outlives the time that a client
+// may be silent and then away.
+func (u *session) put(seen time.Time, presence *signaling.State) {
+	cfg := &u.srv.cfg
+	r := SessionRecord{SessionID: u.id, UserID: u.user, ConnectedAt: u.since, HeartbeatAt: seen, TTL: cfg.Timeout + cfg.ResumeWindow}
+	u.save("put session", func(ctx context.Context) error { return cfg.State.PutSession(ctx, r, presence) })
+}
+
+// drop removes the session's record. It is the last that the session does.
+func (u *session) drop(last bool) {
+	var presence *signaling.State
+	if last {
+		presence = &signaling.State{UserID: u.user, Status: "offline", LastSeen: time.Now().UnixMilli()}
+	}
+	u.save("drop session", func(ctx context.Context) error {
+		defer u.srv.work.Done()
+		return u.srv.cfg.State.DropSession(ctx, u.id, presence)
+	})
+	u.state.Stop()
+}
+
+// save has something written to State, in order and without waiting for it.
+func (u *session) save(what string, write func(context.Context) error) {
+	u.state.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), u.srv.cfg.StoreTimeout)
+		defer cancel()
+		if err := write(ctx); err != nil {
+			u.srv.log.Error("state.failed", "session", u.id, "user", u.user, "operation", what, "error", err.Error())
+		}
+	})
+}

@@ -1,0 +1,104 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/callbench/callbench/signaling"
+)
+
+// State is the shared memory of all server instances, Redis in production. It
+// describes what is; the server itself decides on what it holds in its own
+// memory, so a failing State costs observability and not calls. Each method is
+// one round trip. Package store implements it.
+type State interface {
+	SessionState
+	RoomState
+	LegState
+}
+
+// SessionState keeps ws:session:{sessionId} and tells user:{userId}:status.
+type SessionState interface {
+	// PutSession writes the session's record, prolongs it by r.TTL, and
+	// prolongs the record of its leg, if there is one, by LegTTL. A presence
+	// that is not nil is published.
+	PutSession(ctx context.Context, r SessionRecord, presence *signaling.State) error
+	// DropSession removes the record. A presence that is not nil is published.
+	DropSession(ctx context.Context, sessionID string, presence *signaling.State) error
+}
+
+// RoomState keeps rtc:room:{roomId}:state and rtc:room:{roomId}:members.
+type RoomState interface {
+	// OpenRoom writes the room, its first member and that member's leg.
+	OpenRoom(ctx context.Context, r RoomRecord, m MemberRecord, l LegRecord) error
+	// JoinRoom adds a member and its leg.
+	JoinRoom(ctx context.Context, m MemberRecord, l LegRecord) error
+	// LeaveRoom removes a member and its leg.
+	LeaveRoom(ctx context.Context, m MemberRecord) error
+	// CloseRoom removes the room.
+	CloseRoom(ctx context.Context, roomID string) error
+}
+
+// LegState keeps rtc:session:{sessionId}.
+type LegState interface {
+	// SaveLeg writes the record's fields that are not empty and prolongs it by
+	// LegTTL.
+	SaveLeg(ctx context.Context, l LegRecord) error
+	// LegConnected writes the leg's ConnectedAt and that the room's media
+	// started.
+	LegConnected(ctx context.Context, l LegRecord) error
+}
+
+// LegTTL is how long rtc:session:{sessionId} lives without being prolonged, as
+// the design document says. Calls may last longer: the heartbeat prolongs it.
+const LegTTL = 3600 * time.Second
+
+// SessionRecord is a connection's session.
+type SessionRecord struct {
+	SessionID   string
+	UserID      string
+	ConnectedAt time.Time
+	HeartbeatAt time.Time     // the last sign of life
+	TTL         time.Duration // until the record goes without another heartbeat
+}
+
+// RoomType is one of the design document's kinds of rooms.
+type RoomType string
+
+// Room1v1 is the room of a call between two.
+const Room1v1 RoomType = "1v1"
+
+// RoomRecord is a room that exists.
+type RoomRecord struct {
+	RoomID    string
+	Type      RoomType
+	CreatedAt time.Time
+}
+
+// Role is what a member does in a room.
+type Role string
+
+// The roles of members.
+const (
+	RolePublisher  Role = "publisher"  // sends, and receives too
+	RoleSubscriber Role = "subscriber" // only receives
+)
+
+// MemberRecord is a user in a room.
+type MemberRecord struct {
+	RoomID    string
+	SessionID string
+	UserID    string
+	Role      Role
+}
+
+// LegRecord is a member's side of the media.
+type LegRecord struct {
+	SessionID   string
+	UserID      string
+	RoomID      string
+	EndpointID  string
+	SDPOffer    string
+	SDPAnswer   string
+	ConnectedAt time.Time // zero until media connected
+}

@@ -1,0 +1,254 @@
+// Package store keeps what package server must remember: State in memory or in
+// Redis, and History in memory.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/signaling"
+)
+
+// Memory is a server.State that one process keeps for itself, with the same
+// keys, fields and times to live as Redis. Its zero value is ready to use.
+type Memory struct {
+	mu      sync.Mutex
+	hashes  map[string]hash
+	publish []func(user string, state signaling.State)
+}
+
+type hash struct {
+	fields  map[string]string
+	expires time.Time // zero: never
+}
+
+// Watch calls f for every presence that is published from now on. f must be
+// quick and must not use the Memory.
+func (m *Memory) Watch(f func(user string, state signaling.State)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.publish = append(m.publish, f)
+}
+
+// Keys lists the keys that exist now, sorted.
+func (m *Memory) Keys() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.hashes, func(_ string, h hash) bool { return h.expired() })
+	return slices.Sorted(maps.Keys(m.hashes))
+}
+
+// Hash is a copy of a key's fields, and how long it has left: 0 for ever. It is
+// nil if there is no such key.
+func (m *Memory) Hash(key string) (fields map[string]string, left time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h, ok := m.hashes[key]
+	if !ok || h.expired() {
+		return nil, 0
+	}
+	if !h.expires.IsZero() {
+		left = time.Until(h.expires)
+	}
+	return maps.Clone(h.fields), left
+}
+
+func (h hash) expired() bool { return !h.expires.IsZero() && !time.Now().Before(h.expires) }
+
+// set adds fields to a key, and gives it a time to live if that is not 0; m.mu
+// is held.
+func (m *Memory) set(key string, ttl time.Duration, fields ...string) {
+	h, ok := m.hashes[key]
+	if !ok || h.expired() {
+		h = hash{fields: make(map[string]string)}
+	}
+	for i := 0; i < len(fields); i += 2 {
+		h.fields[fields[i]] = fields[i+1]
+	}
+	if ttl > 0 {
+		h.expires = time.Now().Add(ttl)
+	}
+	if m.hashes == nil {
+		m.hashes = make(map[string]hash)
+	}
+	m.hashes[key] = h
+}
+
+// prolong gives an existing key a new time to live; m.mu is held.
+func (m *Memory) prolong(key string, ttl time.Duration) {
+	if h, ok := m.hashes[key]; ok && !h.expired() {
+		h.expires = time.Now().Add(ttl)
+		m.hashes[key] = h
+	}
+}
+
+func (m *Memory) tell(presence *signaling.State) {
+	if presence == nil {
+		return
+	}
+	for _, f := range m.publish {
+		f(presence.UserID, *presence)
+	}
+}
+
+// PutSession implements server.SessionState.
+func (m *Memory) PutSession(_ context.Context, r server.SessionRecord, presence *signaling.State) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.set(sessionKey(r.SessionID), r.TTL, sessionFields(r)...)
+	m.prolong(legKey(r.SessionID), server.LegTTL)
+	m.tell(presence)
+	return nil
+}
+
+// DropSession implements server.SessionState.
+func (m *Memory) DropSession(_ context.Context, sessionID string, presence *signaling.State) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.hashes, sessionKey(sessionID))
+	m.tell(presence)
+	return nil
+}
+
+// OpenRoom implements server.RoomState.
+func (m *Memory) OpenRoom(_ context.Context, r server.RoomRecord, first server.MemberRecord, l server.LegRecord) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.set(roomKey(r.RoomID), 0, roomFields(r)...)
+	m.join(first, l)
+	return nil
+}
+
+// JoinRoom implements server.RoomState.
+func (m *Memory) JoinRoom(_ context.Context, r server.MemberRecord, l server.LegRecord) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.join(r, l)
+	return nil
+}
+
+func (m *Memory) join(r server.MemberRecord, l server.LegRecord) {
+	m.set(membersKey(r.RoomID), 0, r.UserID, string(r.Role))
+	m.set(legKey(l.SessionID), server.LegTTL, legFields(l)...)
+}
+
+// LeaveRoom implements server.RoomState.
+func (m *Memory) LeaveRoom(_ context.Context, r server.MemberRecord) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.hashes, legKey(r.SessionID))
+	key := membersKey(r.RoomID)
+	if h, ok := m.hashes[key]; ok {
+		delete(h.fields, r.UserID)
+		if len(h.fields) == 0 { // as Redis does
+			delete(m.hashes, key)
+		}
+	}
+	return nil
+}
+
+// CloseRoom implements server.RoomState.
+func (m *Memory) CloseRoom(_ context.Context, roomID string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.hashes, roomKey(roomID))
+	delete(m.hashes, membersKey(roomID))
+	return nil
+}
+
+// SaveLeg implements server.LegState.
+func (m *Memory) SaveLeg(_ context.Context, l server.LegRecord) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.set(legKey(l.SessionID), server.LegTTL, legFields(l)...)
+	return nil
+}
+
+// LegConnected implements server.LegState.
+func (m *Memory) LegConnected(_ context.Context, l server.LegRecord) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.set(legKey(l.SessionID), server.LegTTL, legFields(l)...)
+	m.set(roomKey(l.RoomID), 0, mediaStarted, "true")
+	return nil
+}
+
+// Rooms is a server.History in memory. Its zero value is ready to use.
+type Rooms struct {
+	mu      sync.Mutex
+	rooms   []RoomRow
+	members []server.MemberHistory
+}
+
+// RoomRow is a row of the table rooms.
+type RoomRow struct {
+	server.RoomHistory
+	Status   string // active or ended
+	Metadata string // JSON
+}
+
+// List is a copy of all rooms and members, in the order in which they came.
+func (h *Rooms) List() (rooms []RoomRow, members []server.MemberHistory) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.rooms), slices.Clone(h.members)
+}
+
+// RoomStarted implements server.History.
+func (h *Rooms) RoomStarted(_ context.Context, r server.RoomHistory) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.rooms = append(h.rooms, RoomRow{RoomHistory: r, Status: "active", Metadata: metadata(r)})
+	return nil
+}
+
+// RoomEnded implements server.History.
+func (h *Rooms) RoomEnded(_ context.Context, r server.RoomHistory) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i := slices.IndexFunc(h.rooms, func(o RoomRow) bool { return o.RoomID == r.RoomID })
+	if i < 0 {
+		return fmt.Errorf("end room %s: it was never started", r.RoomID)
+	}
+	h.rooms[i] = RoomRow{RoomHistory: r, Status: "ended", Metadata: metadata(r)}
+	return nil
+}
+
+// MemberJoined implements server.History.
+func (h *Rooms) MemberJoined(_ context.Context, m server.MemberHistory) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.members = append(h.members, m)
+	return nil
+}
+
+// MemberLeft implements server.History. A user may have been in the room more
+// than once: the row is the one that is still open.
+func (h *Rooms) MemberLeft(_ context.Context, m server.MemberHistory) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i := slices.IndexFunc(h.members, func(o server.MemberHistory) bool {
+		return o.RoomID == m.RoomID && o.UserID == m.UserID && o.LeftAt.IsZero()
+	})
+	if i < 0 {
+		return fmt.Errorf("member %s leaves room %s: never joined", m.UserID, m.RoomID)
+	}
+	h.members[i] = m
+	return nil
+}
+
+// metadata is the JSON of the column rooms.metadata.
+func metadata(r server.RoomHistory) string {
+	b, err := json.Marshal(map[string]string{"callId": r.CallID, "reason": string(r.Reason)})
+	if err != nil { // two strings always can be
+		return "{}"
+	}
+	return strings.TrimSpace(string(b))
+}

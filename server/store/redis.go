@@ -1,0 +1,151 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/signaling"
+)
+
+// RedisConfig says where Redis is.
+type RedisConfig struct {
+	Addr     string // host:port; 127.0.0.1:6379 by default
+	Username string
+	Password string
+	DB       int
+	// Dial makes the connections; nil dials TCP.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// PoolSize is the largest number of connections; 10 by default.
+	PoolSize int
+	// Timeout is for one read or write of a connection; 2 s by default.
+	Timeout time.Duration
+}
+
+// Redis is a server.State in Redis. Every method is one round trip.
+type Redis struct {
+	client *redis.Client
+}
+
+// NewRedis makes a State in Redis. It connects when it is used first.
+func NewRedis(cfg RedisConfig) *Redis {
+	if cfg.Addr == "" {
+		cfg.Addr = "127.0.0.1:6379"
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 2 * time.Second
+	}
+	return &Redis{client: redis.NewClient(&redis.Options{
+		Addr: cfg.Addr, Username: cfg.Username, Password: cfg.Password, DB: cfg.DB,
+		Dialer: cfg.Dial, PoolSize: max(cfg.PoolSize, 0),
+		ReadTimeout: cfg.Timeout, WriteTimeout: cfg.Timeout, DialTimeout: cfg.Timeout,
+		ContextTimeoutEnabled: true,
+		// The client's name and library version, and notices of a managed
+		// service: two round trips on every new connection.
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})}
+}
+
+// Close closes the connections.
+func (r *Redis) Close() error {
+	if err := r.client.Close(); err != nil {
+		return fmt.Errorf("close redis: %w", err)
+	}
+	return nil
+}
+
+// run sends what fill collects in one round trip.
+func (r *Redis) run(ctx context.Context, what string, fill func(redis.Pipeliner)) error {
+	p := r.client.Pipeline()
+	fill(p)
+	if _, err := p.Exec(ctx); err != nil {
+		return fmt.Errorf("%s in redis: %w", what, err)
+	}
+	return nil
+}
+
+// publish tells a user's channel about its presence.
+func publish(ctx context.Context, p redis.Pipeliner, presence *signaling.State) {
+	if presence == nil {
+		return
+	}
+	b, err := json.Marshal(presence)
+	if err != nil { // strings and a number always can be
+		return
+	}
+	p.Publish(ctx, statusChannel(presence.UserID), b)
+}
+
+// PutSession implements server.SessionState.
+func (r *Redis) PutSession(ctx context.Context, s server.SessionRecord, presence *signaling.State) error {
+	return r.run(ctx, "put session", func(p redis.Pipeliner) {
+		p.HSet(ctx, sessionKey(s.SessionID), sessionFields(s))
+		p.PExpire(ctx, sessionKey(s.SessionID), s.TTL)
+		p.Expire(ctx, legKey(s.SessionID), server.LegTTL)
+		publish(ctx, p, presence)
+	})
+}
+
+// DropSession implements server.SessionState.
+func (r *Redis) DropSession(ctx context.Context, sessionID string, presence *signaling.State) error {
+	return r.run(ctx, "drop session", func(p redis.Pipeliner) {
+		p.Del(ctx, sessionKey(sessionID))
+		publish(ctx, p, presence)
+	})
+}
+
+// OpenRoom implements server.RoomState.
+func (r *Redis) OpenRoom(ctx context.Context, room server.RoomRecord, first server.MemberRecord, l server.LegRecord) error {
+	return r.run(ctx, "open room", func(p redis.Pipeliner) {
+		p.HSet(ctx, roomKey(room.RoomID), roomFields(room))
+		join(ctx, p, first, l)
+	})
+}
+
+// JoinRoom implements server.RoomState.
+func (r *Redis) JoinRoom(ctx context.Context, m server.MemberRecord, l server.LegRecord) error {
+	return r.run(ctx, "join room", func(p redis.Pipeliner) { join(ctx, p, m, l) })
+}
+
+func join(ctx context.Context, p redis.Pipeliner, m server.MemberRecord, l server.LegRecord) {
+	p.HSet(ctx, membersKey(m.RoomID), m.UserID, string(m.Role))
+	saveLeg(ctx, p, l)
+}
+
+func saveLeg(ctx context.Context, p redis.Pipeliner, l server.LegRecord) {
+	p.HSet(ctx, legKey(l.SessionID), legFields(l))
+	p.Expire(ctx, legKey(l.SessionID), server.LegTTL)
+}
+
+// LeaveRoom implements server.RoomState.
+func (r *Redis) LeaveRoom(ctx context.Context, m server.MemberRecord) error {
+	return r.run(ctx, "leave room", func(p redis.Pipeliner) {
+		p.HDel(ctx, membersKey(m.RoomID), m.UserID)
+		p.Del(ctx, legKey(m.SessionID))
+	})
+}
+
+// CloseRoom implements server.RoomState.
+func (r *Redis) CloseRoom(ctx context.Context, roomID string) error {
+	return r.run(ctx, "close room", func(p redis.Pipeliner) { p.Del(ctx, roomKey(roomID), membersKey(roomID)) })
+}
+
+// SaveLeg implements server.LegState.
+func (r *Redis) SaveLeg(ctx context.Context, l server.LegRecord) error {
+	return r.run(ctx, "save leg", func(p redis.Pipeliner) { saveLeg(ctx, p, l) })
+}
+
+// LegConnected implements server.LegState.
+func (r *Redis) LegConnected(ctx context.Context, l server.LegRecord) error {
+	return r.run(ctx, "leg connected", func(p redis.Pipeliner) {
+		saveLeg(ctx, p, l)
+		p.HSet(ctx, roomKey(l.RoomID), mediaStarted, "true")
+	})
+}
