@@ -1,0 +1,230 @@
+package kmsmock
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gorilla/websocket"
+)
+
+const (
+	wsPath      = "/kurento"
+	serverName  = "WebSocket++/0.8.2"
+	maxMessage  = 32_000_000 // bytes; one more closes the connection
+	closeWithin = time.Second
+)
+
+// A conn is one websocket connection of a client. Its requests are handled one
+// after the other, in order.
+type conn struct {
+	srv     *Server
+	serial  int64
+	ws      *websocket.Conn
+	wire    *wire
+	outbox  *outbox
+	session string // guarded by the server's lock
+}
+
+// ServeHTTP upgrades to a websocket and serves it until it ends. Only the
+// path /kurento is served; any other is upgraded too and then closed.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !websocket.IsWebSocketUpgrade(r) {
+		refusePlain(w)
+		return
+	}
+	h := &hijacker{ResponseWriter: w}
+	up := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
+	ws, err := up.Upgrade(h, r, http.Header{"Server": {serverName}})
+	if err != nil {
+		return
+	}
+	if r.URL.Path != wsPath {
+		closeWith(ws, websocket.CloseProtocolError, "Invalid path")
+		_ = ws.Close()
+		return
+	}
+	c := &conn{srv: s, ws: ws, wire: h.wire}
+	c.outbox = newOutbox(c.writeBatch, h.wire.prepare(s.pace.ackDelay))
+	if s.register(c) {
+		c.run()
+	}
+}
+
+// refusePlain answers a request that is no upgrade: 426, nothing but the
+// Server header, no body.
+func refusePlain(w http.ResponseWriter) {
+	h, ok := w.(http.Hijacker)
+	if !ok {
+		w.WriteHeader(http.StatusUpgradeRequired)
+		return
+	}
+	raw, _, err := h.Hijack()
+	if err != nil {
+		return
+	}
+	_, _ = raw.Write([]byte("HTTP/1.1 426 Upgrade Required\r\nServer: " + serverName + "\r\n\r\n"))
+	_ = raw.Close()
+}
+
+func (s *Server) register(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.crashed {
+		_ = c.wire.Close()
+		return false
+	}
+	s.connSerial++
+	c.serial = s.connSerial
+	s.open[c] = true
+	s.conns.Add(1)
+	s.log.Info("kms.conn.opened", "conn", c.serial)
+	return true
+}
+
+func (c *conn) run() {
+	defer c.end()
+	var writer sync.WaitGroup
+	writer.Go(c.outbox.run)
+	c.ws.SetCloseHandler(func(code int, text string) error {
+		closeWith(c.ws, code, text)
+		return nil
+	})
+	for c.next() {
+	}
+	c.outbox.close()
+	writer.Wait()
+}
+
+func (c *conn) end() {
+	s := c.srv
+	_ = c.ws.Close()
+	s.mu.Lock()
+	s.unbind(c)
+	delete(s.open, c)
+	s.mu.Unlock()
+	s.log.Info("kms.conn.closed", "conn", c.serial)
+	s.conns.Done()
+}
+
+// next serves one message; false ends the connection.
+func (c *conn) next() bool {
+	kind, frame, err := c.read()
+	if err != nil {
+		return false
+	}
+	c.outbox.acked()
+	switch {
+	case len(frame) > maxMessage:
+		closeWith(c.ws, websocket.CloseMessageTooBig, "A message was too large")
+		return false
+	case kind == websocket.TextMessage && !utf8.Valid(frame):
+		closeWith(c.ws, websocket.CloseInvalidFramePayloadData, "Invalid UTF8 encoding")
+		return false
+	}
+	rep := c.srv.serve(c, frame)
+	if rep.drop {
+		c.cut()
+		return false
+	}
+	c.outbox.respond(rep.frame, rep.delay)
+	return true
+}
+
+func (c *conn) read() (int, []byte, error) {
+	kind, r, err := c.ws.NextReader()
+	if err != nil {
+		return 0, nil, err
+	}
+	frame, err := io.ReadAll(io.LimitReader(r, maxMessage+1))
+	return kind, frame, err
+}
+
+// send queues an event for due.
+func (c *conn) send(frame []byte, due time.Time) { c.outbox.add(frame, due) }
+
+// cut ends the TCP connection without a close frame.
+func (c *conn) cut() { _ = c.wire.Close() }
+
+// writeBatch writes frames that fall due together in one go, as websocketpp does.
+func (c *conn) writeBatch(frames [][]byte) error {
+	c.wire.begin()
+	for _, frame := range frames {
+		if err := c.ws.WriteMessage(websocket.TextMessage, frame); err != nil {
+			return err
+		}
+	}
+	return c.wire.flush()
+}
+
+func closeWith(ws *websocket.Conn, code int, text string) {
+	var body []byte
+	if code != websocket.CloseNoStatusReceived {
+		body = websocket.FormatCloseMessage(code, text)
+	}
+	_ = ws.WriteControl(websocket.CloseMessage, body, time.Now().Add(closeWithin))
+}
+
+// A hijacker hands the websocket library a connection whose writes can be held
+// back and sent together.
+type hijacker struct {
+	http.ResponseWriter
+	wire *wire
+}
+
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	raw, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	h.wire = &wire{Conn: raw}
+	return h.wire, rw, nil
+}
+
+// A wire is the connection under the websocket.
+type wire struct {
+	net.Conn
+	mu      sync.Mutex
+	holding bool
+	held    []byte
+}
+
+// prepare sets the socket's TCP_NODELAY as the timing asks for and returns the
+// delay that is left to imitate: none on TCP, where the kernel does it.
+func (w *wire) prepare(ackDelay time.Duration) time.Duration {
+	tcp, ok := w.Conn.(*net.TCPConn)
+	if !ok {
+		return ackDelay
+	}
+	_ = tcp.SetNoDelay(ackDelay == 0)
+	return 0
+}
+
+func (w *wire) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.holding {
+		w.held = append(w.held, p...)
+		return len(p), nil
+	}
+	return w.Conn.Write(p)
+}
+
+func (w *wire) begin() {
+	w.mu.Lock()
+	w.holding = true
+	w.mu.Unlock()
+}
+
+func (w *wire) flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.holding = false
+	_, err := w.Conn.Write(w.held)
+	w.held = w.held[:0]
+	return err
+}

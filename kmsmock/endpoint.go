@@ -1,0 +1,284 @@
+package kmsmock
+
+import (
+	"crypto/tls"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// An rtcEndpoint is the behaviour of a WebRtcEndpoint. Everything in it is
+// guarded by the server's lock, except media, which has its own rules.
+type rtcEndpoint struct {
+	*element
+	number     int // counts the endpoints of the server, as GStreamer names them
+	direction  string
+	data       bool
+	keyType    string
+	cert       tls.Certificate
+	id         transportID
+	local      *description
+	remote     *sdpText
+	remoteText string
+	offered    bool // this side made the offer
+	answered   bool
+
+	queued    []object // remote candidates that came before any description
+	ice       iceState
+	dtlsState [2]string // of dtlssrtpdec and dtlssrtpenc, "" before there is one
+	dtlsIndex int
+	media     *mediaTransport
+	presence  presence
+}
+
+func buildWebRtcEndpoint(o *mediaObject, args object) error {
+	s := o.srv
+	cert, fingerprint, err := s.certificate(args["certificateKeyType"].(string))
+	if err != nil {
+		return err
+	}
+	s.endpoints++
+	ep := &rtcEndpoint{
+		element: newElement(o), number: s.endpoints, direction: "sendrecv", keyType: args["certificateKeyType"].(string),
+		data: args["useDataChannels"] == true, cert: cert,
+	}
+	switch {
+	case args["recvonly"] == true:
+		ep.direction = "recvonly"
+	case args["sendonly"] == true:
+		ep.direction = "sendonly"
+	}
+	ep.id = transportID{
+		ufrag: s.token(4), pwd: s.token(22), fingerprint: fingerprint,
+		cname: fmt.Sprintf("user%d@host-%x", s.rand.Uint32(), s.rand.Uint32()),
+	}
+	ep.media = newMediaTransport(ep)
+	ep.port = ep.media
+	o.impl = ep
+	return nil
+}
+
+// token makes a string of the characters that ICE allows.
+func (s *Server) token(n int) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = alphabet[s.rand.IntN(len(alphabet))]
+	}
+	return string(b)
+}
+
+func endpointOf(o *mediaObject) *rtcEndpoint { return o.impl.(*rtcEndpoint) }
+
+func (ep *rtcEndpoint) gstName() string { return fmt.Sprintf("kmswebrtcendpoint%d", ep.number) }
+
+func errSDP(text string) error { return failf(40201, "SDP_PARSE_ERROR", "%s", text) }
+
+func errNegotiated() error {
+	return failf(40208, "SDP_END_POINT_ALREADY_NEGOTIATED", "Endpoint already negotiated")
+}
+
+func processOffer(c *call) (value, error) {
+	text := c.str("offer")
+	if text == "" {
+		return nil, errSDP("Empty offer not valid")
+	}
+	offer, err := parseSDP(text)
+	if err != nil {
+		return nil, err
+	}
+	ep := endpointOf(c.obj)
+	if ep.local != nil {
+		return nil, errNegotiated()
+	}
+	ep.local = c.srv.answerTo(offer, ep.data)
+	c.srv.wait(c.srv.pace.negotiation(c.srv))
+	if ep.closed {
+		return nil, errNotFound(c.obj.id)
+	}
+	ep.negotiated(text, offer, ep.local)
+	return ep.local.text(ep.id, nil), nil
+}
+
+// negotiated starts the session once both descriptions are known. chosen are
+// the codecs as the answer lists them.
+func (ep *rtcEndpoint) negotiated(text string, remote *sdpText, chosen *description) {
+	ep.remote, ep.remoteText = remote, text
+	ep.media.setup(chosen)
+	ep.ice.setRemote(remote)
+	ep.media.know()
+	for _, candidate := range ep.queued {
+		_ = ep.addCandidate(candidate)
+	}
+	ep.queued = nil
+	for _, m := range remote.media {
+		for _, a := range m.attrs {
+			if strings.HasPrefix(a, "candidate:") {
+				ep.addRemote(a)
+			}
+		}
+	}
+	s := ep.obj.srv
+	s.emit(ep.obj, "MediaSessionStarted", object{})
+}
+
+func generateOffer(c *call) (value, error) {
+	ep := endpointOf(c.obj)
+	if ep.local != nil {
+		return nil, errNegotiated()
+	}
+	audio, video := true, true
+	if options, ok := c.args["options"].(object); ok {
+		audio, video = options["offerToReceiveAudio"] != false, options["offerToReceiveVideo"] != false
+	}
+	ep.local = c.srv.newOffer(audio, video, ep.data, ep.direction)
+	ep.offered = true
+	c.srv.wait(c.srv.pace.negotiation(c.srv))
+	return ep.local.text(ep.id, nil), nil
+}
+
+func processAnswer(c *call) (value, error) {
+	ep, text := endpointOf(c.obj), c.str("answer")
+	switch {
+	case text == "":
+		return nil, errSDP("Empty answer not valid")
+	case !ep.offered:
+		return nil, failf(40209, "SDP_END_POINT_NOT_OFFER_GENERATED",
+			"Offer not generated. It is not possible to process an answer.")
+	case ep.answered:
+		return nil, failf(40210, "SDP_END_POINT_ANSWER_ALREADY_PROCCESED", "Sdp Answer already processed")
+	}
+	answer, err := parseSDP(text)
+	if err != nil {
+		return nil, err
+	}
+	ep.answered = true
+	ep.negotiated(text, answer, ep.chosenBy(answer))
+	return ep.local.text(ep.id, ep.ice.known()), nil
+}
+
+// chosenBy pairs the m-lines of this side's offer with the answer's codecs.
+func (ep *rtcEndpoint) chosenBy(answer *sdpText) *description {
+	out := &description{}
+	for i, m := range ep.local.media {
+		chosen := *m
+		if i < len(answer.media) {
+			chosen.codecs = answer.media[i].codecs()
+		}
+		out.media = append(out.media, &chosen)
+	}
+	return out
+}
+
+func getLocalDescription(c *call) (value, error) {
+	ep := endpointOf(c.obj)
+	if ep.local == nil {
+		return nil, failf(40202, "SDP_END_POINT_NO_LOCAL_SDP_ERROR", "No local SDP")
+	}
+	return ep.local.text(ep.id, ep.ice.known()), nil
+}
+
+func getRemoteDescription(c *call) (value, error) {
+	ep := endpointOf(c.obj)
+	if ep.remote == nil {
+		return nil, failf(40203, "SDP_END_POINT_NO_REMOTE_SDP_ERROR", "No remote SDP")
+	}
+	return ep.remoteText, nil
+}
+
+// release ends the endpoint. Its peer gets no DTLS close and no ICE goodbye.
+func (ep *rtcEndpoint) release() func() {
+	ep.element.release()
+	ep.presence.stop()
+	ep.ice.stop()
+	return ep.media.stop
+}
+
+func requestKeyframe(c *call) (value, error) {
+	l := endpointOf(c.obj).incoming[kindVideo]
+	if l == nil {
+		return nil, failf(40111, "MEDIA_OBJECT_OPERATION_NOT_SUPPORTED",
+			"Keyframe request failed (must be requested from a subscriber element)")
+	}
+	l.source.requestKeyFrame()
+	return nil, nil
+}
+
+func getMediaState(o *mediaObject) (value, error) { return endpointOf(o).presence.mediaState(), nil }
+func getConnectionState(o *mediaObject) (value, error) {
+	return endpointOf(o).presence.connectionState(), nil
+}
+
+// rembDefaults fill what a client left out once it has set any of them. The
+// odd figures are 32-bit floats.
+func rembDefaults() object {
+	return object{
+		"packetsRecvIntervalTop": int64(100), "exponentialFactor": float32(0.04), "linealFactorMin": int64(100),
+		"linealFactorGrade": float32(30), "decrementFactor": float32(0.5), "thresholdFactor": float32(0.8),
+		"upLosses": int64(12), "rembOnConnect": int64(300000),
+	}
+}
+
+func getRembParams(o *mediaObject) (value, error) {
+	out := object{}
+	if set, ok := o.props["rembParams"].(object); ok {
+		out = rembDefaults()
+		for k, v := range set {
+			out[k] = v
+		}
+	}
+	return kurentoStruct("RembParams", out), nil
+}
+
+func setRembParams(o *mediaObject, v value) error {
+	o.props["rembParams"] = v
+	return nil
+}
+
+func getNetworkInterfaces(o *mediaObject) (value, error) {
+	if set, ok := o.props["networkInterfaces"]; ok {
+		return set, nil
+	}
+	return strings.Join(o.srv.cfg.Interfaces, ","), nil
+}
+
+// crashOnGetIceTCP imitates an abort of Kurento's own.
+func crashOnGetIceTCP(o *mediaObject) (value, error) {
+	o.srv.crash("getIceTcp")
+	return nil, nil
+}
+
+// turnURL is the expression by which Kurento judges a TURN URL: no host names,
+// no turn: prefix that it would understand.
+var turnURL = regexp.MustCompile(`^(.+):(.+)@([0-9.]+):([0-9]+)(\?transport=(udp|tcp|tls))?$`)
+
+// setTurnURL keeps any text. One that Kurento cannot use is reported in an
+// event, which repeats the whole URL, password and all.
+func setTurnURL(o *mediaObject, v value) error {
+	o.props["turnUrl"] = v
+	url := v.(string)
+	if url == "" || turnURL.MatchString(url) {
+		return nil
+	}
+	ep := endpointOf(o)
+	ep.reportError(13, "UNEXPECTED_ELEMENT_ERROR", fmt.Sprintf("URL '%s' not allowed. It must have this format: "+
+		"'user:password@address:port(?transport=[udp|tcp|tls])'", url), "kmswebrtcsession"+strconv.Itoa(ep.number))
+	return nil
+}
+
+// reportError sends an Error event as a GStreamer element makes it.
+func (ep *rtcEndpoint) reportError(code int, kind, what, source string) {
+	text := fmt.Sprintf("Error code %d: %s, source: %s, element: %s, debug info: %s", code, what, source, ep.gstName(), what)
+	ep.obj.srv.emit(ep.obj, "Error", object{"description": text, "errorCode": code, "type": kind})
+}
+
+// mediumFor finds the m-line that a candidate names, by mid or, without one,
+// by index.
+func (ep *rtcEndpoint) mediumFor(mid string, index int64) bool {
+	if mid == "" {
+		return index >= 0 && int(index) < len(ep.local.media)
+	}
+	return slices.ContainsFunc(ep.local.media, func(m *medium) bool { return m.mid == mid })
+}

@@ -1,0 +1,83 @@
+package kmsmock
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// A flow is the state of one medium in one direction of an element: flowing
+// since a packet came, until none has come for the time-out.
+type flow struct {
+	on    atomic.Bool
+	last  atomic.Int64 // time of the last packet, ns since 1970
+	timer *time.Timer
+}
+
+func (f *flow) stop() {
+	if f.timer != nil {
+		f.timer.Stop()
+	}
+}
+
+// notice tells a flow of a packet. Only the first after a silence takes the
+// server's lock.
+func (e *element) notice(f *flow, eventType string, k mediaKind, now time.Time) {
+	f.last.Store(now.UnixNano())
+	if !f.on.Load() {
+		e.startFlow(f, eventType, k)
+	}
+}
+
+func (e *element) startFlow(f *flow, eventType string, k mediaKind) {
+	s := e.obj.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.closed || f.on.Load() {
+		return
+	}
+	f.on.Store(true)
+	e.reportFlow(eventType, k, "FLOWING")
+	f.timer = time.AfterFunc(s.pace.flowTimeout, func() { e.checkFlow(f, eventType, k) })
+}
+
+func (e *element) checkFlow(f *flow, eventType string, k mediaKind) {
+	s := e.obj.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.closed || !f.on.Load() {
+		return
+	}
+	idle := time.Duration(time.Now().UnixNano() - f.last.Load())
+	if idle < s.pace.flowTimeout {
+		f.timer.Reset(s.pace.flowTimeout - idle)
+		return
+	}
+	f.on.Store(false)
+	e.reportFlow(eventType, k, "NOT_FLOWING")
+}
+
+func (e *element) reportFlow(eventType string, k mediaKind, state string) {
+	e.obj.srv.emit(e.obj, eventType, object{"mediaType": k.String(), "padName": "default", "state": state})
+}
+
+func isFlowingIn(c *call) (value, error) {
+	return flowState(c, "MediaFlowingIn", func(e *element, k mediaKind) bool { return e.in[k].on.Load() })
+}
+
+func isFlowingOut(c *call) (value, error) {
+	return flowState(c, "MediaFlowingOut", func(e *element, k mediaKind) bool { return e.out[k].on.Load() })
+}
+
+// isTranscoding answers false without a bin name, which is what Kurento was
+// recorded to do even while it transcoded.
+func isTranscoding(c *call) (value, error) {
+	return flowState(c, "MediaTranscoding", func(*element, mediaKind) bool { return false })
+}
+
+func flowState(c *call, what string, of func(*element, mediaKind) bool) (value, error) {
+	k := kindNamed(c.str("mediaType"))
+	if k == kindData {
+		return nil, failf(40107, "MEDIA_OBJECT_ILLEGAL_PARAM_ERROR", "Media type DATA is not supported for %s", what)
+	}
+	return of(elementOf(c.obj), k), nil
+}

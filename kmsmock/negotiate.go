@@ -1,0 +1,272 @@
+package kmsmock
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ntpEpoch is the start of the NTP era in seconds before 1970; Kurento numbers
+// its descriptions in NTP seconds.
+const ntpEpoch = 2208988800
+
+const absSendTime = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+
+// A medium is one m-line as this side describes it.
+type medium struct {
+	kind     string // audio, video, application
+	proto    string
+	mid      string
+	accepted bool
+	formats  []string
+	codecs   []*codec
+	ssrc     uint32
+	lines    []string // between the m-line and the transport's attributes
+}
+
+// A description is what this side says in an offer or answer.
+type description struct {
+	stamp  int64
+	attrs  []string
+	bundle []string
+	group  bool // whether a BUNDLE group is written
+	media  []*medium
+}
+
+// A transportID is what the description says about ICE and DTLS.
+type transportID struct {
+	ufrag, pwd, cname, fingerprint string
+}
+
+// answerTo describes the answer to an offer. data says whether the endpoint
+// takes data channels.
+func (s *Server) answerTo(offer *sdpText, data bool) *description {
+	d := &description{stamp: time.Now().Unix() + ntpEpoch}
+	for _, a := range offer.attrs {
+		if !strings.HasPrefix(a, "group:BUNDLE") {
+			d.attrs = append(d.attrs, a)
+		}
+	}
+	offered, grouped := offer.bundle()
+	d.group = grouped
+	for _, m := range offer.media {
+		answer := s.answerMedium(m, data)
+		d.media = append(d.media, answer)
+		if answer.accepted && slices.Contains(offered, answer.mid) {
+			d.bundle = append(d.bundle, answer.mid)
+		}
+	}
+	return d
+}
+
+func (s *Server) answerMedium(m *sdpMedia, data bool) *medium {
+	out := &medium{kind: m.kind, proto: m.proto, formats: m.formats}
+	out.mid, _ = attr(m.attrs, "mid")
+	if m.kind == "application" {
+		out.accepted = data && m.port != 0
+		out.lines = dataLines(m, out.accepted)
+		return out
+	}
+	out.codecs = m.codecs()
+	out.formats = nil
+	for _, c := range out.codecs {
+		out.formats = append(out.formats, strconv.Itoa(int(c.pt)))
+	}
+	out.ssrc = s.rand.Uint32()
+	out.accepted = m.port != 0 && len(out.codecs) > 0
+	out.lines = answerLines(m, out)
+	return out
+}
+
+func midLines(mid string) []string {
+	if mid == "" {
+		return nil
+	}
+	return []string{"mid:" + mid}
+}
+
+func dataLines(m *sdpMedia, accepted bool) []string {
+	mid, _ := attr(m.attrs, "mid")
+	if !accepted {
+		return append([]string{"inactive"}, midLines(mid)...)
+	}
+	port, _ := attr(m.attrs, "sctp-port")
+	if port == "" {
+		port = "5000"
+	}
+	return append(midLines(mid), "sctp-port:"+port, "setup:active")
+}
+
+// answerLines are the attributes of an answered medium in Kurento's order.
+func answerLines(m *sdpMedia, out *medium) []string {
+	if !out.accepted {
+		return append([]string{"inactive"}, midLines(out.mid)...)
+	}
+	var lines, feedback, params []string
+	for _, a := range m.attrs {
+		if strings.HasPrefix(a, "extmap:") && strings.HasSuffix(a, " "+absSendTime) {
+			lines = append(lines, a)
+		}
+	}
+	lines = append(lines, mirrored(m.direction()))
+	lines = append(lines, midLines(out.mid)...)
+	lines = append(lines, "rtcp:9 IN IP4 0.0.0.0")
+	for _, format := range out.formats {
+		text, ok := m.perFormat("rtpmap", format)
+		if !ok {
+			text = staticPayloads[format]
+		}
+		lines = append(lines, "rtpmap:"+format+" "+text)
+		feedback = append(feedback, keptFeedback(m, format)...)
+		if text, ok := m.perFormat("fmtp", format); ok {
+			params = append(params, "fmtp:"+format+" "+text)
+		}
+	}
+	lines = append(lines, feedback...)
+	lines = append(lines, "setup:"+answerSetup(m), "rtcp-mux")
+	return append(lines, params...)
+}
+
+// answerSetup is the DTLS role that an answer takes: active unless the offerer
+// insists on that itself.
+func answerSetup(m *sdpMedia) string {
+	if slices.Contains(m.attrs, "setup:active") {
+		return "passive"
+	}
+	return "active"
+}
+
+// feedbackOrder is the order in which Kurento answers RTCP feedback.
+var feedbackOrder = []string{"goog-remb", "ccm fir", "nack", "nack pli"}
+
+func keptFeedback(m *sdpMedia, format string) []string {
+	var out []string
+	for _, fb := range feedbackOrder {
+		if line := "rtcp-fb:" + format + " " + fb; slices.Contains(m.attrs, line) {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// offeredVideo are the video codecs of Kurento's own offers, payload types
+// from 102 on.
+var offeredVideo = []struct{ rtpmap, fmtp, feedback string }{
+	{"AV1/90000", "level-idx=5;profile=0;tier=0", "nack,nack pli,goog-remb,ccm fir"},
+	{"VP9/90000", "profile-id=0", "nack,nack pli,goog-remb,ccm fir"},
+	{"VP8/90000", "", "nack,nack pli,goog-remb,ccm fir"},
+	{"H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f", "nack,nack pli,ccm fir"},
+}
+
+// newOffer describes an offer of the server's own.
+func (s *Server) newOffer(audio, video, data bool, direction string) *description {
+	d := &description{stamp: time.Now().Unix() + ntpEpoch, group: true}
+	if audio {
+		d.media = append(d.media, &medium{
+			kind: "audio", proto: "RTP/SAVPF", mid: "audio0", formats: []string{"96", "0", "8"}, ssrc: s.rand.Uint32(),
+			lines: []string{"setup:actpass", "extmap:3 " + absSendTime, "rtpmap:96 opus/48000/2", "rtcp:9 IN IP4 0.0.0.0",
+				"rtcp-mux", direction, "mid:audio0"},
+		})
+	}
+	if video {
+		d.media = append(d.media, &medium{
+			kind: "video", proto: "RTP/SAVPF", mid: "video0", formats: []string{"102", "103", "104", "105"},
+			ssrc: s.rand.Uint32(), lines: videoOfferLines(direction),
+		})
+	}
+	if data {
+		d.media = append(d.media, &medium{
+			kind: "application", proto: "UDP/DTLS/SCTP", mid: "application0", formats: []string{"webrtc-datachannel"},
+			lines: []string{"setup:actpass", "sctp-port:" + strconv.Itoa(1024+s.rand.IntN(64511)), "mid:application0"},
+		})
+	}
+	for _, m := range d.media {
+		m.accepted = true
+		d.bundle = append(d.bundle, m.mid)
+	}
+	return d
+}
+
+func videoOfferLines(direction string) []string {
+	lines := []string{"setup:actpass", "extmap:3 " + absSendTime}
+	var feedback []string
+	for i, c := range offeredVideo {
+		pt := strconv.Itoa(102 + i)
+		lines = append(lines, "rtpmap:"+pt+" "+c.rtpmap)
+		if c.fmtp != "" {
+			lines = append(lines, "fmtp:"+pt+" "+c.fmtp)
+		}
+		for fb := range strings.SplitSeq(c.feedback, ",") {
+			feedback = append(feedback, "rtcp-fb:"+pt+" "+fb)
+		}
+	}
+	lines = append(lines, "rtcp:9 IN IP4 0.0.0.0", "rtcp-mux", direction, "mid:video0")
+	return append(lines, feedback...)
+}
+
+// text writes a description. With candidates it is the form that
+// getLocalSessionDescriptor has after gathering: ports and addresses of the
+// default candidate in place.
+func (d *description) text(id transportID, candidates []localCandidate) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "v=0\r\no=- %d %d IN IP4 0.0.0.0\r\ns=Kurento Media Server\r\n", d.stamp, d.stamp)
+	if candidates == nil {
+		b.WriteString("c=IN IP4 0.0.0.0\r\n")
+	}
+	b.WriteString("t=0 0\r\n")
+	for _, a := range d.attrs {
+		b.WriteString("a=" + a + "\r\n")
+	}
+	if d.group {
+		b.WriteString("a=group:BUNDLE")
+		for _, mid := range d.bundle {
+			b.WriteString(" " + mid)
+		}
+		b.WriteString("\r\n")
+	}
+	for _, m := range d.media {
+		m.write(&b, id, candidates)
+	}
+	return b.String()
+}
+
+func (m *medium) write(b *strings.Builder, id transportID, candidates []localCandidate) {
+	port, address := m.defaultAddress(candidates)
+	fmt.Fprintf(b, "m=%s %d %s %s\r\n", m.kind, port, m.proto, strings.Join(m.formats, " "))
+	if candidates != nil {
+		fmt.Fprintf(b, "c=IN IP4 %s\r\n", address)
+	}
+	for _, line := range m.lines {
+		if candidates != nil && strings.HasPrefix(line, "rtcp:") {
+			line = fmt.Sprintf("rtcp:%d IN IP4 %s", port, address)
+		}
+		b.WriteString("a=" + line + "\r\n")
+	}
+	if m.kind == "application" && !m.accepted {
+		return
+	}
+	if m.kind != "application" {
+		fmt.Fprintf(b, "a=ssrc:%d cname:%s\r\n", m.ssrc, id.cname)
+	}
+	fmt.Fprintf(b, "a=ice-ufrag:%s\r\na=ice-pwd:%s\r\na=fingerprint:sha-256 %s\r\n", id.ufrag, id.pwd, id.fingerprint)
+	for _, c := range candidates {
+		b.WriteString("a=" + c.text + "\r\n")
+	}
+}
+
+// defaultAddress is the port and address of the m-line: those of the last
+// candidate of component 1, which is what was recorded.
+func (m *medium) defaultAddress(candidates []localCandidate) (int, string) {
+	port, address := 1, "0.0.0.0"
+	if !m.accepted {
+		return 0, address
+	}
+	for _, c := range candidates {
+		if c.component == 1 && c.port != discardPort {
+			port, address = c.port, c.address
+		}
+	}
+	return port, address
+}

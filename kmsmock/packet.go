@@ -1,0 +1,160 @@
+package kmsmock
+
+import (
+	"strconv"
+	"time"
+)
+
+// maxHops bounds the way of a packet through elements that pass media on; a
+// pipeline may contain a circle.
+const maxHops = 8
+
+// A packet is one RTP packet inside the server. It is valid until deliver returns.
+type packet struct {
+	kind    mediaKind
+	codec   *codec
+	payload []byte
+	seq     uint16
+	ts      uint32
+	marker  bool
+	key     bool // begins a video key frame
+	stream  uint64
+	hops    int
+	at      time.Time
+	from    *rtcEndpoint
+}
+
+// A codec is an RTP payload type as one peer negotiated it.
+type codec struct {
+	pt    uint8
+	name  string // as in rtpmap, upper case
+	clock uint32
+	fmtp  string
+	fir   bool // the peer understands ccm fir
+	pli   bool
+}
+
+// send gives a packet that comes out of e to the elements that e feeds.
+func (e *element) send(p *packet) {
+	e.notice(&e.out[p.kind], "MediaFlowOutStateChanged", p.kind, p.at)
+	routes := e.routes[p.kind].Load()
+	if routes == nil || len(*routes) == 0 || p.hops >= maxHops {
+		return
+	}
+	if !e.pulled[p.kind].Load() {
+		e.reportPull(p, *routes)
+	}
+	p.hops++
+	for _, sink := range *routes {
+		sink.receive(p)
+	}
+	p.hops--
+}
+
+func (e *element) receive(p *packet) {
+	e.notice(&e.in[p.kind], "MediaFlowInStateChanged", p.kind, p.at)
+	if e.port != nil {
+		e.port.deliver(p)
+		return
+	}
+	e.send(p)
+}
+
+// reportPull reports, once per medium, whether what the element gives has to
+// be transcoded for any of its sinks.
+func (e *element) reportPull(p *packet, sinks []*element) {
+	if e.pulled[p.kind].Swap(true) {
+		return
+	}
+	state := "NOT_TRANSCODING"
+	for _, sink := range sinks {
+		if sink.port != nil && !sink.port.accepts(p.codec) {
+			state = "TRANSCODING"
+		}
+	}
+	s := e.obj.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.closed {
+		return
+	}
+	s.emit(e.obj, "MediaTranscodingStateChanged", object{
+		"binName": e.binName(p.kind), "mediaType": p.kind.String(), "state": state,
+	})
+}
+
+// binName is the GStreamer name of the element's adapter for a medium.
+func (e *element) binName(k mediaKind) string {
+	name := "kmspassthrough0"
+	if ep, ok := e.obj.impl.(*rtcEndpoint); ok {
+		name = ep.gstName()
+	}
+	return name + "_kmsagnosticbin2-" + strconv.Itoa(int(k))
+}
+
+// isKeyFrame tells whether an RTP payload begins a key frame. Codecs that it
+// does not know count as nothing but key frames.
+func isKeyFrame(name string, b []byte) bool {
+	if len(b) == 0 {
+		return false
+	}
+	switch name {
+	case "VP8":
+		return vp8KeyFrame(b)
+	case "VP9":
+		// RFC 9628: not inter-predicted (P), beginning of a frame (B).
+		return b[0]&0x40 == 0 && b[0]&0x08 != 0
+	case "H264":
+		return h264KeyFrame(b)
+	case "AV1":
+		return b[0]&0x08 != 0 // N: first packet of a coded video sequence
+	}
+	return true
+}
+
+// vp8KeyFrame reads the payload descriptor of RFC 7741 and the first byte of
+// the frame header behind it.
+func vp8KeyFrame(b []byte) bool {
+	if b[0]&0x10 == 0 || b[0]&0x07 != 0 {
+		return false
+	}
+	at := 1
+	if b[0]&0x80 != 0 {
+		if len(b) < 2 {
+			return false
+		}
+		x := b[1]
+		at = 2
+		if x&0x80 != 0 {
+			at++
+			if len(b) > 2 && b[2]&0x80 != 0 {
+				at++
+			}
+		}
+		if x&0x40 != 0 {
+			at++
+		}
+		if x&0x30 != 0 {
+			at++
+		}
+	}
+	return at < len(b) && b[at]&0x01 == 0
+}
+
+// h264KeyFrame looks for a parameter set or an IDR slice (RFC 6184).
+func h264KeyFrame(b []byte) bool {
+	switch typ := b[0] & 0x1f; typ {
+	case 5, 7:
+		return true
+	case 24: // STAP-A: size and header of each unit
+		for at := 1; at+2 < len(b); {
+			if t := b[at+2] & 0x1f; t == 5 || t == 7 {
+				return true
+			}
+			at += 2 + int(b[at])<<8 + int(b[at+1])
+		}
+	case 28: // FU-A: start bit and type
+		return len(b) > 1 && b[1]&0x80 != 0 && b[1]&0x1f == 5
+	}
+	return false
+}

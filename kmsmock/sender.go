@@ -1,0 +1,316 @@
+package kmsmock
+
+import (
+	"encoding/binary"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/srtp/v3"
+)
+
+const rtpHeaderSize = 12
+
+// A sender is the outgoing half of a transport. Its lock may be taken while
+// the server's is held, never the other way round.
+type sender struct {
+	sendMu    sync.Mutex
+	out       [2]outStream
+	srtpOut   *srtp.Context // nil until DTLS is done
+	outHeader rtp.Header
+	outPlain  [maxDatagram]byte
+	outCipher [maxDatagram]byte
+	asked     time.Time // when the peer was last asked for a key frame
+	firSerial uint8
+	reports   *time.Timer
+	stopped   bool
+
+	keyWanted         atomic.Bool
+	nacks, firs, plis atomic.Int64 // requests of the peer
+}
+
+// An outStream is what is sent to the peer in one medium: one SSRC, whatever
+// the sources are.
+type outStream struct {
+	active  bool
+	ssrc    uint32
+	codecs  []*codec
+	stream  uint64 // of the present source
+	source  *rtcEndpoint
+	started bool
+	seq     uint16 // added to the source's numbers
+	ts      uint32
+	lastSeq uint16
+	lastTS  uint32
+	lastAt  time.Time
+	clock   uint32
+	from    *codec // the source's codec and ours for it
+	to      *codec
+	packets uint64
+	bytes   uint64
+	trip    float64 // round trip in seconds, from the peer's reports
+}
+
+// prepare sets a medium up. The server's lock is held.
+func (t *mediaTransport) prepare(k mediaKind, m *medium) {
+	t.sendMu.Lock()
+	defer t.sendMu.Unlock()
+	rand := t.ep.obj.srv.rand
+	t.out[k] = outStream{
+		ssrc: m.ssrc, codecs: m.codecs, lastSeq: uint16(rand.Uint32()), lastTS: rand.Uint32(),
+		active: slices.Contains(m.lines, "sendrecv") || slices.Contains(m.lines, "sendonly"),
+	}
+}
+
+// open lets media go out.
+func (t *mediaTransport) open(ctx *srtp.Context) {
+	t.sendMu.Lock()
+	defer t.sendMu.Unlock()
+	t.srtpOut = ctx
+}
+
+// accepts tells whether the peer takes a codec as it is.
+func (t *mediaTransport) accepts(c *codec) bool {
+	t.sendMu.Lock()
+	defer t.sendMu.Unlock()
+	for i := range t.out {
+		if t.out[i].match(c) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// match finds the peer's payload type for a codec: the same format, else the
+// first of the same name.
+func (o *outStream) match(c *codec) *codec {
+	var same *codec
+	for _, own := range o.codecs {
+		switch {
+		case own.name != c.name || own.clock != c.clock:
+		case own.fmtp == c.fmtp:
+			return own
+		case same == nil:
+			same = own
+		}
+	}
+	return same
+}
+
+// deliver sends a packet to the peer, with SSRC, sequence number, timestamp
+// and payload type of this connection. A medium whose source changes goes on
+// with its numbers; video waits for the new source's next key frame. Nothing
+// is transcoded: a codec that the peer does not take is dropped.
+func (t *mediaTransport) deliver(p *packet) {
+	o := &t.out[p.kind]
+	t.sendMu.Lock()
+	defer t.sendMu.Unlock()
+	if t.srtpOut == nil || !o.active || t.muted.Load() {
+		return
+	}
+	if o.from != p.codec {
+		o.from, o.to = p.codec, o.match(p.codec)
+	}
+	if o.to == nil {
+		return
+	}
+	if o.stream != p.stream || !o.started {
+		if p.kind == kindVideo && !p.key {
+			p.from.media.keyWanted.Store(true)
+			return
+		}
+		o.follow(p)
+	}
+	t.write(o, p)
+}
+
+// follow continues the numbers of the stream with another source.
+func (o *outStream) follow(p *packet) {
+	gap := uint32(1)
+	if o.started {
+		gap = max(1, uint32(p.at.Sub(o.lastAt).Seconds()*float64(p.codec.clock)))
+	}
+	o.seq = o.lastSeq + 1 - p.seq
+	o.ts = o.lastTS + gap - p.ts
+	o.started, o.stream, o.source, o.clock = true, p.stream, p.from, p.codec.clock
+}
+
+func (t *mediaTransport) write(o *outStream, p *packet) {
+	seq, ts := p.seq+o.seq, p.ts+o.ts
+	b := t.outPlain[:rtpHeaderSize+len(p.payload)]
+	b[0], b[1] = 0x80, o.to.pt
+	if p.marker {
+		b[1] |= 0x80
+	}
+	binary.BigEndian.PutUint16(b[2:], seq)
+	binary.BigEndian.PutUint32(b[4:], ts)
+	binary.BigEndian.PutUint32(b[8:], o.ssrc)
+	copy(b[rtpHeaderSize:], p.payload)
+	cipher, err := t.srtpOut.EncryptRTP(t.outCipher[:0], b, &t.outHeader)
+	if err != nil {
+		return
+	}
+	if _, err := t.conn.Load().Write(cipher); err != nil {
+		return
+	}
+	o.packets++
+	o.bytes += uint64(len(p.payload))
+	if int16(seq-o.lastSeq) > 0 {
+		o.lastSeq, o.lastTS, o.lastAt = seq, ts, p.at
+	}
+}
+
+// passKeyFrameRequest gives the peer's request on to who sends the video.
+func (t *mediaTransport) passKeyFrameRequest() {
+	t.sendMu.Lock()
+	source := t.out[kindVideo].source
+	t.sendMu.Unlock()
+	if source != nil {
+		source.media.requestKeyFrame()
+	}
+}
+
+// requestKeyFrame asks the peer for a video key frame: at once, or with the
+// next video packet that comes when it has been asked a moment ago.
+func (t *mediaTransport) requestKeyFrame() {
+	t.keyWanted.Store(true)
+	t.askKeyFrame(time.Now())
+}
+
+func (t *mediaTransport) askKeyFrame(now time.Time) {
+	t.sendMu.Lock()
+	defer t.sendMu.Unlock()
+	spacing := t.ep.obj.srv.pace.keyFrameSpacing
+	ssrc, ok := t.videoSSRC()
+	if !ok || t.srtpOut == nil || (!t.asked.IsZero() && now.Sub(t.asked) < spacing) {
+		return
+	}
+	t.asked = now
+	t.keyWanted.Store(false)
+	o := &t.out[kindVideo]
+	if len(o.codecs) > 0 && !o.codecs[0].fir {
+		t.writeRTCP(&rtcp.PictureLossIndication{SenderSSRC: o.ssrc, MediaSSRC: ssrc})
+		return
+	}
+	t.firSerial++
+	t.writeRTCP(&rtcp.FullIntraRequest{SenderSSRC: o.ssrc, MediaSSRC: ssrc,
+		FIR: []rtcp.FIREntry{{SSRC: ssrc, SequenceNumber: t.firSerial}}})
+}
+
+// videoSSRC is the newest video stream of the peer.
+func (t *mediaTransport) videoSSRC() (uint32, bool) {
+	t.statsMu.Lock()
+	defer t.statsMu.Unlock()
+	for _, st := range slices.Backward(t.streams) {
+		if st.kind == kindVideo {
+			return st.ssrc, true
+		}
+	}
+	return 0, false
+}
+
+// writeRTCP sends a compound packet. The sender's lock is held.
+func (t *mediaTransport) writeRTCP(packets ...rtcp.Packet) {
+	conn := t.conn.Load()
+	if t.srtpOut == nil || conn == nil || t.muted.Load() {
+		return
+	}
+	plain, err := rtcp.Marshal(packets)
+	if err != nil {
+		return
+	}
+	cipher, err := t.srtpOut.EncryptRTCP(nil, plain, nil)
+	if err != nil {
+		return
+	}
+	_, _ = conn.Write(cipher)
+}
+
+// startReports sends RTCP reports at intervals until stopReports.
+func (t *mediaTransport) startReports(interval time.Duration) {
+	t.sendMu.Lock()
+	defer t.sendMu.Unlock()
+	if t.stopped {
+		return
+	}
+	t.reports = time.AfterFunc(interval, func() {
+		t.sendMu.Lock()
+		defer t.sendMu.Unlock()
+		if !t.stopped {
+			t.report(time.Now())
+			t.reports.Reset(interval)
+		}
+	})
+}
+
+func (t *mediaTransport) stopReports() {
+	t.sendMu.Lock()
+	defer t.sendMu.Unlock()
+	t.stopped = true
+	if t.reports != nil {
+		t.reports.Stop()
+	}
+}
+
+// report sends a sender report for each medium that goes out and reception
+// reports about what comes in.
+func (t *mediaTransport) report(now time.Time) {
+	receptions := t.receptions(now)
+	var packets []rtcp.Packet
+	for i := range t.out {
+		o := &t.out[i]
+		if o.packets == 0 {
+			continue
+		}
+		packets = append(packets, o.senderReport(now, receptions))
+		receptions = nil
+	}
+	if len(receptions) > 0 {
+		packets = append(packets, &rtcp.ReceiverReport{SSRC: t.out[kindVideo].ssrc, Reports: receptions})
+	}
+	if len(packets) > 0 {
+		packets = append(packets, rtcp.NewCNAMESourceDescription(t.out[kindAudio].ssrc, t.ep.id.cname))
+		t.writeRTCP(packets...)
+	}
+}
+
+func (t *mediaTransport) receptions(now time.Time) []rtcp.ReceptionReport {
+	t.statsMu.Lock()
+	defer t.statsMu.Unlock()
+	var out []rtcp.ReceptionReport
+	for _, st := range t.streams {
+		out = append(out, st.reception(now))
+	}
+	return out
+}
+
+func (o *outStream) senderReport(now time.Time, receptions []rtcp.ReceptionReport) *rtcp.SenderReport {
+	elapsed := uint32(now.Sub(o.lastAt).Seconds() * float64(o.clock))
+	return &rtcp.SenderReport{
+		SSRC: o.ssrc, NTPTime: ntpTime(now), RTPTime: o.lastTS + elapsed,
+		PacketCount: uint32(o.packets), OctetCount: uint32(o.bytes), Reports: receptions,
+	}
+}
+
+// ntpTime is the 64-bit NTP timestamp of RFC 5905.
+func ntpTime(now time.Time) uint64 {
+	fraction := uint64(now.Nanosecond()) << 32 / 1e9
+	return uint64(now.Unix()+ntpEpoch)<<32 | fraction
+}
+
+// roundTrips reads the round trip time off the peer's reports about our streams.
+func (t *mediaTransport) roundTrips(reports []rtcp.ReceptionReport, now time.Time) {
+	t.sendMu.Lock()
+	defer t.sendMu.Unlock()
+	for _, r := range reports {
+		for i := range t.out {
+			if o := &t.out[i]; o.ssrc == r.SSRC && r.LastSenderReport != 0 {
+				units := uint32(ntpTime(now)>>16) - r.LastSenderReport - r.Delay
+				o.trip = float64(units) / 65536
+			}
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package kmsmock
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/pion/transport/v5"
+	"github.com/pion/transport/v5/stdnet"
+)
+
+// Config says how a Server behaves. The zero value is a server that answers as
+// recorded, with media on every interface of the machine.
+type Config struct {
+	// Log takes the server's records; nil discards them.
+	Log *slog.Logger
+	// Net carries the media; nil is the machine's own network. A virtual
+	// network must be of the major version that this package imports.
+	Net transport.Net
+	// Interfaces restricts media to the interfaces of these names; empty means
+	// all. The loopback interface takes part only when it is named.
+	Interfaces []string
+	// Timing chooses between recorded delays and none.
+	Timing Timing
+	// NoNagle switches off the hold of about 40 ms on the second of two small
+	// frames, which Kurento shows because it leaves TCP_NODELAY unset.
+	NoNagle bool
+	// Seed decides all ids, keys of SDP and ports that are only text.
+	Seed uint64
+	// CollectorPeriod is the garbage collection period; 0 means Kurento's 240 s.
+	CollectorPeriod time.Duration
+	// DisableRequestCache switches off the 20 s response cache.
+	DisableRequestCache bool
+	// Faults are the server's misbehaviour from the start; SetFaults changes it.
+	Faults Faults
+}
+
+// defaultCollectorPeriod is mediaServer.resources.garbageCollectorPeriod of
+// Kurento's own configuration.
+const defaultCollectorPeriod = 240 * time.Second
+
+// A Server is a Kurento Media Server. Create it with New, let it Serve one or
+// more listeners or use it as an http.Handler, and Close it.
+type Server struct {
+	cfg  Config
+	log  *slog.Logger
+	net  transport.Net
+	pace pace
+	http *http.Server
+
+	ctx    context.Context // ends when the server closes
+	cancel context.CancelFunc
+	conns  sync.WaitGroup // websocket connections
+	work   sync.WaitGroup // everything else
+
+	mu         sync.Mutex // guards all below, and the objects
+	rand       *rand.Rand
+	serverID   string
+	manager    *mediaObject
+	objects    map[string]*mediaObject
+	sessions   map[string]*session
+	bound      map[string]*conn // by session
+	open       map[*conn]bool
+	cache      map[cacheKey]*cached
+	cacheQueue []*cached
+	faults     Faults
+	serial     int   // objects made
+	connSerial int64 // connections accepted
+	endpoints  int   // WebRtcEndpoints made
+	dtlsCount  int   // DTLS connections begun
+	closed     bool
+	crashed    bool
+
+	warmEndpoint, warmSDP bool
+
+	certificates map[string]*tls.Certificate // by key type
+}
+
+// New returns a server that is not listening yet. It fails when the machine's
+// network interfaces cannot be read.
+func New(cfg Config) (*Server, error) {
+	s := &Server{
+		cfg: cfg, log: cfg.Log, net: cfg.Net, pace: paceOf(cfg), faults: cfg.Faults,
+		rand:    rand.New(rand.NewPCG(cfg.Seed, 0x6b6d73)),
+		objects: map[string]*mediaObject{}, sessions: map[string]*session{}, bound: map[string]*conn{},
+		open: map[*conn]bool{}, cache: map[cacheKey]*cached{}, certificates: map[string]*tls.Certificate{},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.net == nil {
+		std, err := stdnet.NewNet()
+		if err != nil {
+			return nil, fmt.Errorf("kmsmock: read network interfaces: %w", err)
+		}
+		s.net = std
+	}
+	if s.cfg.CollectorPeriod == 0 {
+		s.cfg.CollectorPeriod = defaultCollectorPeriod
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.http = &http.Server{Handler: s, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	s.serverID = s.uuid()
+	s.manager = newManager(s)
+	s.work.Go(s.runCollector)
+	return s, nil
+}
+
+// Serve accepts connections until the server is closed or l fails. It returns
+// nil after Close.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.http.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) || s.ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("kmsmock: accept: %w", err)
+}
+
+// Close cuts all connections without a close frame, as a Kurento that is
+// stopped does, ends all media, and returns when nothing of the server runs.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.cutAll()
+	s.mu.Unlock()
+	s.cancel()
+	err := s.http.Close()
+	s.conns.Wait()
+	s.destroyAll()
+	s.work.Wait()
+	if err != nil {
+		return fmt.Errorf("kmsmock: close listeners: %w", err)
+	}
+	return nil
+}
+
+// cutAll drops every connection. The lock is held.
+func (s *Server) cutAll() {
+	for c := range s.open {
+		c.cut()
+	}
+}
+
+func (s *Server) destroyAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.sortedObjects() {
+		if o != s.manager {
+			o.dead = true
+			s.destroy(o)
+		}
+	}
+}
+
+// crash is the end of the process: every connection is cut, nothing answers
+// any more. The lock is held.
+func (s *Server) crash(why string) {
+	if s.crashed {
+		return
+	}
+	s.crashed = true
+	s.log.Error("kms.crashed", "error", why)
+	s.cutAll()
+	s.work.Go(func() { _ = s.http.Close() })
+}
+
+// spawn runs f in a goroutine that Close waits for. The lock is held, or the
+// caller is itself such a goroutine.
+func (s *Server) spawn(f func()) { s.work.Go(f) }
+
+// runCollector is the garbage collector and, four times as often, the thread
+// that marks the sessions of open connections.
+func (s *Server) runCollector() {
+	ticker := time.NewTicker(s.cfg.CollectorPeriod / 4)
+	defer ticker.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		s.mu.Lock()
+		s.keepConnected()
+		if n%4 == 0 {
+			s.collect()
+		}
+		s.mu.Unlock()
+	}
+}
+
+// CollectGarbage runs one garbage collection now.
+func (s *Server) CollectGarbage() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.collect()
+}
+
+// uuid makes a version 4 UUID from the seeded source. The lock is held.
+func (s *Server) uuid() string {
+	var b [16]byte
+	for i := 0; i < 16; i += 8 {
+		v := s.rand.Uint64()
+		for j := range 8 {
+			b[i+j] = byte(v >> (8 * j))
+		}
+	}
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}
