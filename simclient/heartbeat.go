@@ -1,0 +1,39 @@
+package simclient
+
+// startHeartbeat pings now and then at the policy's interval. The first pong
+// after a resume also says that everything missed has been replayed: the
+// server wrote that before it read the ping.
+func (c *Client) startHeartbeat() {
+	c.probe()
+}
+
+// probe asks whether the socket is alive. While an answer is awaited it does
+// nothing.
+func (c *Client) probe() {
+	sock := c.link.sock
+	if c.link.state != linkUp || c.link.pong.pending() {
+		return
+	}
+	c.link.beat.stop()
+	sock.ping()
+	c.link.pong = c.after(c.cfg.Heartbeat.Pong, func() { sock.kill(causePong) })
+}
+
+// ponged takes an answer to a probe.
+func (c *Client) ponged(sock *socket) {
+	if sock != c.link.sock || c.link.state != linkUp {
+		return
+	}
+	c.link.pong.stop()
+	c.link.beat.stop()
+	c.link.beat = c.after(c.cfg.Heartbeat.Every, c.probe)
+	c.resumed()
+	if k := c.call; k != nil && k.renew != "" {
+		c.newLeg(k, k.renew)
+	}
+}
+
+func (c *Client) stopHeartbeat() {
+	c.link.beat.stop()
+	c.link.pong.stop()
+}

@@ -1,0 +1,68 @@
+package simclient
+
+// The kinds of events that a client logs, with their attributes. Each event of
+// a call has call, its id, as well; durations are in milliseconds. Kinds marked
+// with * are logged at debug level, all others at info level.
+const (
+	eventWSOpen   = "ws.open"   // attempt
+	eventWSClosed = "ws.closed" // code, cause; 1006: there was no close frame
+
+	eventWelcome      = "session.welcome"      // session, resumed
+	eventReconnecting = "session.reconnecting" // session, cause
+	eventRetry        = "session.retry"        // attempt, error: an attempt failed
+	eventResumed      = "session.resumed"      // session, attempts, replayed, gap_ms
+	eventEnded        = "session.ended"        // session, reason
+
+	eventSent      = "signal.sent"      // * type, action, request, size, repeated
+	eventReceived  = "signal.received"  // * type, action, seq, request, room, code, reason, user, size
+	eventDuplicate = "signal.duplicate" // type, action, seq: a push that was seen before
+
+	eventOutgoing         = "call.outgoing"     // room, to
+	eventIncoming         = "call.incoming"     // room, from
+	eventRinging          = "call.ringing"      // user: the callee's device rings
+	eventAccepted         = "call.accepted"     // user
+	eventConnected        = "call.connected"    // leg
+	eventPeerReconnecting = "call.reconnecting" // user: the other party's connection dropped
+	eventPeerReconnected  = "call.reconnected"  // user
+	eventNegotiate        = "call.negotiate"    // reason, leg: a new leg is made
+	eventCallEnded        = "call.ended"        // reason, by
+
+	eventICE      = "ice.state"          // state, leg
+	eventDTLS     = "dtls.state"         // state, leg
+	eventPC       = "pc.state"           // state, leg
+	eventGathered = "ice.gathered"       // candidates, leg
+	eventPair     = "ice.pair"           // local_type, remote_type, protocol, leg
+	eventTrickled = "candidate.sent"     // * n, type, leg; type "end" says that there are no more
+	eventTrickle  = "candidate.received" // * n, type, leg; ignored if it is not used, and why
+
+	eventFlow        = "media.flow"         // media, state, from, gap_ms
+	eventWrongOrigin = "media.wrong_origin" // media, track, from_hash, call_hash: once for each such track
+	eventUnmarked    = "media.unmarked"     // media: once
+	eventWindow      = "media.window"       // media, from, and the counts of the last second
+	eventMediaTotal  = "media.total"        // media, from, and the counts of the whole call
+	eventMediaSent   = "media.sent"         // media, codec, units, packets, bytes
+
+	eventError     = "error"              // code, message, request: the server refused something
+	eventFailure   = "client.failure"     // doing, error: something failed on this side
+	eventViolation = "protocol.violation" // what, and what shows it
+)
+
+// What a server did that the protocol does not allow: the attribute what of
+// protocol.violation.
+const (
+	violationSeqGap        = "seq_gap"          // seq, expected: a push is missing
+	violationNoSeq         = "seq_missing"      // type, action: a push without a number
+	violationBadFrame      = "bad_frame"        // error, size
+	violationUnknownType   = "unknown_type"     // type, action
+	violationUnknownID     = "unknown_request"  // request: an answer to nothing
+	violationUnknownCall   = "unknown_call"     // action
+	violationEndedTwice    = "ended_twice"      // reason
+	violationAcceptedTwice = "accepted_twice"   // user
+	violationSecondCall    = "second_call"      // room
+	violationBusyInvite    = "invited_in_call"  // room, from
+	violationCallLost      = "call_lost"        // the resumed session has no such call, and nothing said that it ended
+	violationAnswer        = "unasked_answer"   // an SDP answer without an offer
+	violationOtherCall     = "call_id_changed"  // to
+	violationWelcome       = "unasked_welcome"  // session
+	violationSession       = "session_replaced" // session: resumed, but it is another one
+)

@@ -1,0 +1,274 @@
+package simclient
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"github.com/callbench/callbench/simclient/media"
+)
+
+const (
+	// windowEvery is how often media.window is logged.
+	windowEvery = time.Second
+	// packetSize is the largest RTP packet that is read: one MTU.
+	packetSize = 1500
+)
+
+// kinds are the media of a call, in the order of the m-lines of an offer.
+var kinds = [...]struct {
+	kind   media.Kind
+	number uint8
+}{{media.Audio, trackAudio}, {media.Video, trackVideo}}
+
+// mediaFlow is what is sent and received in one call. It outlives the legs.
+type mediaFlow struct {
+	c       *Client
+	call    *call
+	senders []*sender
+	sinks   []*sink
+	window  *timer
+	due     time.Time // of the last window
+}
+
+// sink is what proves one kind of received media, in one codec.
+type sink struct {
+	*media.Sink
+	logged media.SinkStats // when the last window was logged
+}
+
+func (c *Client) newMediaFlow(k *call) (*mediaFlow, error) {
+	m := &mediaFlow{c: c, call: k}
+	for _, t := range kinds {
+		s, err := c.newSender(t.kind, t.number, k)
+		if err != nil {
+			return nil, fmt.Errorf("make %s sender: %w", t.kind, err)
+		}
+		if len(s.voices) > 0 {
+			m.senders = append(m.senders, s)
+		}
+	}
+	return m, nil
+}
+
+// start sends, and begins to tell what comes.
+func (m *mediaFlow) start() {
+	for _, s := range m.senders {
+		if err := s.start(); err != nil {
+			m.c.failure(m.call, "start "+string(s.kind), err)
+		}
+	}
+	if !m.window.pending() {
+		m.due = time.Now()
+		m.nextWindow()
+	}
+}
+
+// receive reads a remote track until its leg ends.
+func (m *mediaFlow) receive(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
+	s, err := m.sink(track.Codec().MimeType)
+	if err != nil {
+		m.c.failure(m.call, "receive "+track.Kind().String(), err)
+		return
+	}
+	m.c.group.Go(func() {
+		buf := make([]byte, packetSize)
+		for {
+			n, _, err := track.Read(buf)
+			if err != nil {
+				return
+			}
+			s.Push(buf[:n], time.Now())
+		}
+	})
+	if m.c.cfg.Interceptors != Lean { // sender reports pass the interceptors when they are read
+		m.c.group.Go(func() { drainRTCP(receiver) })
+	}
+}
+
+func drainRTCP(receiver *webrtc.RTPReceiver) {
+	buf := make([]byte, rtcpSize)
+	for {
+		if _, _, err := receiver.Read(buf); err != nil {
+			return
+		}
+	}
+}
+
+// sink finds or makes the sink for a codec. Tracks of later legs go on with the
+// same one, so that it sees the gap between them.
+func (m *mediaFlow) sink(mimeType string) (*sink, error) {
+	for _, s := range m.sinks {
+		if strings.EqualFold(s.Codec().MimeType(), mimeType) {
+			return s, nil
+		}
+	}
+	for _, codec := range []media.Codec{media.Opus, media.VP8, media.H264} {
+		if strings.EqualFold(codec.MimeType(), mimeType) {
+			return m.addSink(codec)
+		}
+	}
+	return nil, fmt.Errorf("nothing proves %s", mimeType)
+}
+
+func (m *mediaFlow) addSink(codec media.Codec) (*sink, error) {
+	proof, err := media.NewSink(media.SinkConfig{Codec: codec, SilentAfter: m.c.cfg.Silence, Pacer: m.c.pacer,
+		Expect: media.Expect{Call: m.call.id, Participants: []string{m.call.peer}},
+		OnFlow: func(f media.FlowChange) {
+			m.c.q.Do(func() {
+				if m.call.media == m {
+					m.changed(f)
+				}
+			})
+		}})
+	if err != nil {
+		return nil, err
+	}
+	s := &sink{Sink: proof}
+	m.sinks = append(m.sinks, s)
+	return s, nil
+}
+
+// changed logs that media began, fell silent, came back, or is not the peer's.
+func (m *mediaFlow) changed(f media.FlowChange) {
+	of := slog.String("media", string(f.Kind))
+	switch f.State {
+	case media.FlowUnmarked:
+		m.c.callEvent(m.call, eventUnmarked, of)
+	case media.FlowWrongOrigin:
+		m.c.callEvent(m.call, eventWrongOrigin, of, slog.Uint64("track", uint64(f.Track)),
+			slog.Uint64("from_hash", uint64(f.Participant)), slog.Uint64("call_hash", f.Call))
+	case media.FlowSilent:
+		m.c.callEvent(m.call, eventFlow, of, slog.String("state", "silent"), slog.String("from", f.From), ms("gap_ms", f.Gap))
+	default:
+		m.c.callEvent(m.call, eventFlow, of, slog.String("state", "flowing"), slog.String("from", f.From),
+			ms("gap_ms", f.Gap), slog.Uint64("missing", f.Missing), ms("delay_ms", f.Delay))
+	}
+}
+
+// nextWindow plans the next window relative to the last one's due time, so that
+// windows do not drift.
+func (m *mediaFlow) nextWindow() {
+	m.window = m.c.after(time.Until(m.due.Add(windowEvery)), func() {
+		m.logWindows(windowEvery)
+		m.due = m.due.Add(windowEvery)
+		m.nextWindow()
+	})
+}
+
+// logWindows logs what came since the last time. Losses are signed: what came
+// late after all is taken off again.
+func (m *mediaFlow) logWindows(length time.Duration) {
+	for _, t := range kinds {
+		var sum media.SinkStats
+		var lost, packetsLost int64
+		for _, s := range m.of(t.kind) {
+			now := s.Stats()
+			lost += int64(now.Lost - s.logged.Lost)
+			packetsLost += int64(now.RTP.Lost - s.logged.RTP.Lost)
+			sum = add(sum, now.Sub(s.logged))
+			s.logged = now
+		}
+		m.logStats(eventWindow, t.kind, &sum, lost, packetsLost, ms("window_ms", length))
+	}
+}
+
+func (m *mediaFlow) of(kind media.Kind) []*sink {
+	var of []*sink
+	for _, s := range m.sinks {
+		if s.Codec().Kind() == kind {
+			of = append(of, s)
+		}
+	}
+	return of
+}
+
+// stop ends sending and receiving and logs the last window, which is shorter,
+// and the totals.
+func (m *mediaFlow) stop() {
+	if m.window.pending() {
+		m.window.stop()
+		m.logWindows(time.Since(m.due))
+	}
+	for _, s := range m.senders {
+		s.stop()
+		s.sent(m.c, m.call)
+	}
+	for _, t := range kinds {
+		var sum media.SinkStats
+		for _, s := range m.of(t.kind) {
+			sum = add(sum, s.Stats())
+		}
+		m.logStats(eventMediaTotal, t.kind, &sum, int64(sum.Lost), int64(sum.RTP.Lost),
+			slog.Uint64("key_frames", sum.KeyFrames), slog.Uint64("gaps", sum.Gaps), ms("gap_total_ms", sum.GapTime),
+			ms("gap_max_ms", sum.LongestGap), slog.Uint64("pauses", sum.Pauses), slog.Uint64("restarts", sum.Restarts))
+	}
+	for _, s := range m.sinks {
+		s.Close()
+	}
+}
+
+// stopMedia ends the call's media. It may be called again.
+func (c *Client) stopMedia(k *call) {
+	if k.media != nil {
+		k.media.stop()
+		k.media = nil
+	}
+	c.closeLeg(k)
+}
+
+// add sums what two sinks of one kind counted. There are two when the codec
+// changed from one leg to the next.
+func add(a, b media.SinkStats) media.SinkStats {
+	if a.RTP.Packets == 0 {
+		return b
+	}
+	a.RTP.Packets += b.RTP.Packets
+	a.RTP.Bytes += b.RTP.Bytes
+	a.RTP.Lost += b.RTP.Lost
+	a.Good += b.Good
+	a.KeyFrames += b.KeyFrames
+	a.Lost += b.Lost
+	a.Duplicates += b.Duplicates
+	a.Reordered += b.Reordered
+	a.Late += b.Late
+	a.Damaged += b.Damaged
+	a.Unmarked += b.Unmarked
+	a.Corrupt += b.Corrupt
+	a.WrongOrigin += b.WrongOrigin
+	a.Restarts += b.Restarts
+	a.Freezes += b.Freezes
+	a.FreezeTime += b.FreezeTime
+	a.Pauses += b.Pauses
+	a.Gaps += b.Gaps
+	a.GapTime += b.GapTime
+	a.LongestGap = max(a.LongestGap, b.LongestGap)
+	a.Delay.Merge(&b.Delay)
+	return a
+}
+
+func (m *mediaFlow) logStats(event string, kind media.Kind, s *media.SinkStats, lost, packetsLost int64, more ...slog.Attr) {
+	m.c.callEvent(m.call, event, append([]slog.Attr{
+		slog.String("media", string(kind)),
+		slog.String("from", m.call.peer),
+		slog.Uint64("units", s.Good),
+		slog.Uint64("packets", s.RTP.Packets),
+		slog.Uint64("bytes", s.RTP.Bytes),
+		slog.Int64("lost", lost),
+		slog.Int64("packets_lost", packetsLost),
+		slog.Uint64("duplicated", s.Duplicates),
+		slog.Uint64("reordered", s.Reordered),
+		slog.Uint64("late", s.Late),
+		slog.Uint64("damaged", s.Damaged),
+		slog.Uint64("corrupt", s.Corrupt),
+		slog.Uint64("wrong", s.WrongOrigin),
+		slog.Uint64("unmarked", s.Unmarked),
+		slog.Uint64("freezes", s.Freezes),
+		ms("freeze_ms", s.FreezeTime),
+		ms("delay_avg_ms", s.Delay.Mean()),
+		ms("delay_max_ms", s.Delay.Max),
+	}, more...)...)
+}

@@ -1,0 +1,318 @@
+package simclient
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/interceptor/pkg/nack"
+	"github.com/pion/interceptor/pkg/report"
+	"github.com/pion/logging"
+	"github.com/pion/webrtc/v4"
+)
+
+// nackHistory is how many packets a sender keeps for retransmission. Pion's
+// default of 1,024 costs 1.5 MB for each client.
+const nackHistory = 128
+
+// newAPI makes what all PeerConnections of a client are made with.
+func newAPI(cfg *Config) (*webrtc.API, error) {
+	var codecs webrtc.MediaEngine
+	if err := cfg.Profile.register(&codecs); err != nil {
+		return nil, err
+	}
+	registry, err := cfg.Interceptors.registry()
+	if err != nil {
+		return nil, err
+	}
+	return webrtc.NewAPI(webrtc.WithMediaEngine(&codecs), webrtc.WithInterceptorRegistry(registry),
+		webrtc.WithSettingEngine(settings(cfg))), nil
+}
+
+// settings leaves ICE at Pion's timing: disconnected after 5 s without an
+// answer, failed 25 s later.
+func settings(cfg *Config) webrtc.SettingEngine {
+	var s webrtc.SettingEngine
+	if cfg.Net != nil {
+		s.SetNet(cfg.Net)
+	}
+	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+	s.DisableActiveTCP(true)
+	s.SetIncludeLoopbackCandidate(cfg.Loopback)
+	if cfg.IPFilter != nil {
+		s.SetIPFilter(cfg.IPFilter)
+	}
+	// Pion's own messages repeat what the event log tells. PION_LOG_* bring them back.
+	quiet := logging.NewDefaultLoggerFactory()
+	quiet.DefaultLogLevel = logging.LogLevelDisabled
+	s.LoggerFactory = quiet
+	return s
+}
+
+// registry is the set of interceptors that i names.
+func (i Interceptors) registry() (*interceptor.Registry, error) {
+	r := new(interceptor.Registry)
+	if i == Lean {
+		return r, nil
+	}
+	receiver, err := report.NewReceiverInterceptor()
+	if err != nil {
+		return nil, fmt.Errorf("make receiver reports: %w", err)
+	}
+	sender, err := report.NewSenderInterceptor()
+	if err != nil {
+		return nil, fmt.Errorf("make sender reports: %w", err)
+	}
+	r.Add(receiver)
+	r.Add(sender)
+	if i == Reports {
+		return r, nil
+	}
+	responder, err := nack.NewResponderInterceptor(nack.ResponderSize(nackHistory))
+	if err != nil {
+		return nil, fmt.Errorf("make NACK responder: %w", err)
+	}
+	generator, err := nack.NewGeneratorInterceptor()
+	if err != nil {
+		return nil, fmt.Errorf("make NACK generator: %w", err)
+	}
+	r.Add(responder)
+	r.Add(generator)
+	return r, nil
+}
+
+// leg is one PeerConnection of a call. A media server cannot restart ICE, so a
+// call whose connection is lost for good goes on with a new leg.
+type leg struct {
+	c    *Client
+	call *call
+	n    int // from 1
+	pc   *webrtc.PeerConnection
+	ice  *webrtc.ICETransport
+
+	iceState  webrtc.ICEConnectionState
+	dtlsState webrtc.DTLSTransportState
+	state     webrtc.PeerConnectionState
+	pair      string // that was logged last
+	early     []webrtc.DTLSTransportState
+
+	ufrag            string
+	gathered, remote int                       // candidates
+	waiting          []webrtc.ICECandidateInit // until the answer is set
+	answered         bool
+}
+
+// newLeg replaces the call's leg and sends its offer. The first one has no
+// reason.
+func (c *Client) newLeg(k *call, reason string) {
+	if k.media == nil {
+		return // preparing it failed
+	}
+	c.closeLeg(k)
+	k.legs++
+	k.renew, k.state = "", callAccepted
+	if reason != "" {
+		c.callEvent(k, eventNegotiate, slog.String("reason", reason), slog.Int("leg", k.legs))
+	}
+	l, err := c.openLeg(k)
+	if err != nil {
+		c.failure(k, "make PeerConnection", err)
+		return
+	}
+	k.leg = l
+	if err := l.offer(); err != nil {
+		c.failure(k, "make offer", err)
+	}
+}
+
+func (c *Client) openLeg(k *call) (*leg, error) {
+	pc, err := c.api.NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{c.cert}})
+	if err != nil {
+		return nil, err
+	}
+	l := &leg{c: c, call: k, n: k.legs, pc: pc, iceState: webrtc.ICEConnectionStateNew,
+		dtlsState: webrtc.DTLSTransportStateNew, state: webrtc.PeerConnectionStateNew}
+	for _, s := range k.media.senders {
+		sender, err := pc.AddTrack(s)
+		if err != nil {
+			c.group.Go(func() { pc.GracefulClose() })
+			return nil, fmt.Errorf("add %s track: %w", s.kind, err)
+		}
+		c.group.Go(func() { s.readRTCP(sender) })
+		l.watch(sender.Transport())
+	}
+	pc.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
+		l.do(func() { k.media.receive(track, receiver) })
+	})
+	return l, nil
+}
+
+// do runs f on the client's queue unless the leg was replaced or closed.
+func (l *leg) do(f func()) {
+	l.c.q.Do(func() {
+		if l.call.leg == l {
+			f()
+		}
+	})
+}
+
+// closeLeg lets the PeerConnection go, which takes some time.
+func (c *Client) closeLeg(k *call) {
+	if l := k.leg; l != nil {
+		k.leg = nil
+		c.group.Go(func() {
+			if err := l.pc.GracefulClose(); err != nil {
+				c.q.Do(func() { c.failure(k, "close PeerConnection", err) })
+			}
+		})
+	}
+}
+
+// watch follows the transport. All media shares one, so that the last call of
+// it counts.
+func (l *leg) watch(dtls *webrtc.DTLSTransport) {
+	l.ice = dtls.ICETransport()
+	l.pc.OnICECandidate(func(candidate *webrtc.ICECandidate) {
+		l.do(func() { l.onLocalCandidate(candidate) })
+	})
+	l.pc.OnICEConnectionStateChange(func(s webrtc.ICEConnectionState) { l.do(func() { l.onICE(s) }) })
+	dtls.OnStateChange(func(s webrtc.DTLSTransportState) { l.do(func() { l.onDTLS(s) }) })
+	l.ice.OnSelectedCandidatePairChange(func(p *webrtc.ICECandidatePair) { l.do(func() { l.onPair(p) }) })
+}
+
+func (l *leg) event(kind string, attrs ...slog.Attr) {
+	l.c.callEvent(l.call, kind, append(attrs, slog.Int("leg", l.n))...)
+}
+
+// offer makes the offer and sends it; gathering begins.
+func (l *leg) offer() error {
+	offer, err := l.pc.CreateOffer(nil)
+	if err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	l.ufrag = usernameFragment(offer.SDP)
+	if err := l.pc.SetLocalDescription(offer); err != nil {
+		return fmt.Errorf("set local description: %w", err)
+	}
+	l.call.offers = append(l.call.offers, l)
+	rtc := l.call.ref()
+	rtc.SDP = offer.SDP
+	l.c.sendOffer(l, rtc)
+	return nil
+}
+
+func usernameFragment(sdp string) string {
+	_, after, _ := strings.Cut(sdp, "a=ice-ufrag:")
+	ufrag, _, _ := strings.Cut(after, "\r\n")
+	return ufrag
+}
+
+// setAnswer sets the media server's answer, and the candidates that came
+// before it.
+func (l *leg) setAnswer(sdp string) {
+	err := l.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: sdp})
+	if err != nil {
+		l.c.failure(l.call, "set answer", err)
+		return
+	}
+	l.answered = true
+	waiting := l.waiting
+	l.waiting = nil
+	for _, candidate := range waiting {
+		l.addRemote(candidate)
+	}
+}
+
+func (l *leg) addRemote(candidate webrtc.ICECandidateInit) {
+	if !l.answered {
+		l.waiting = append(l.waiting, candidate)
+		return
+	}
+	if err := l.pc.AddICECandidate(candidate); err != nil {
+		l.c.failure(l.call, "add ICE candidate", err)
+	}
+}
+
+func (l *leg) onICE(s webrtc.ICEConnectionState) {
+	if s == l.iceState {
+		return
+	}
+	l.iceState = s
+	l.event(eventICE, slog.String("state", s.String()))
+	if s == webrtc.ICEConnectionStateConnected {
+		if pair, err := l.ice.GetSelectedCandidatePair(); err == nil && pair != nil {
+			l.onPair(pair)
+		}
+	}
+	l.update()
+	early := l.early
+	l.early = nil
+	for _, d := range early {
+		l.onDTLS(d)
+	}
+	switch s {
+	case webrtc.ICEConnectionStateDisconnected:
+		l.c.probe()
+	case webrtc.ICEConnectionStateFailed:
+		l.c.renewLeg(l.call)
+	}
+}
+
+// onDTLS takes a state of DTLS. Pion tells ICE's and DTLS's from goroutines of
+// their own; DTLS begins because ICE is connected, and is logged behind it.
+func (l *leg) onDTLS(s webrtc.DTLSTransportState) {
+	if l.iceState == webrtc.ICEConnectionStateNew || l.iceState == webrtc.ICEConnectionStateChecking {
+		l.early = append(l.early, s)
+		return
+	}
+	l.dtlsState = s
+	l.event(eventDTLS, slog.String("state", s.String()))
+	l.update()
+}
+
+// onPair logs a new pair, but not before ICE is connected: Pion tells both
+// from goroutines of their own, and this way the order is always the same.
+func (l *leg) onPair(p *webrtc.ICECandidatePair) {
+	if l.iceState != webrtc.ICEConnectionStateConnected || p.String() == l.pair {
+		return
+	}
+	l.pair = p.String()
+	l.event(eventPair, slog.String("local_type", p.Local.Typ.String()), slog.String("remote_type", p.Remote.Typ.String()),
+		slog.String("protocol", p.Local.Protocol.String()))
+}
+
+// update derives the state of the PeerConnection from those of its transports,
+// as the W3C's WebRTC §4.4.3 does. Pion tells it from a new goroutine each
+// time, so that its order would be chance.
+func (l *leg) update() {
+	state := combine(l.iceState, l.dtlsState)
+	if state == l.state {
+		return
+	}
+	l.state = state
+	l.event(eventPC, slog.String("state", state.String()))
+	if state == webrtc.PeerConnectionStateConnected && l.call.state == callAccepted {
+		l.call.state = callConnected
+		l.event(eventConnected)
+		l.call.media.start()
+	}
+}
+
+func combine(i webrtc.ICEConnectionState, d webrtc.DTLSTransportState) webrtc.PeerConnectionState {
+	switch {
+	case i == webrtc.ICEConnectionStateFailed || d == webrtc.DTLSTransportStateFailed:
+		return webrtc.PeerConnectionStateFailed
+	case i == webrtc.ICEConnectionStateDisconnected:
+		return webrtc.PeerConnectionStateDisconnected
+	case i == webrtc.ICEConnectionStateNew && d == webrtc.DTLSTransportStateNew:
+		return webrtc.PeerConnectionStateNew
+	case i == webrtc.ICEConnectionStateNew || i == webrtc.ICEConnectionStateChecking ||
+		d == webrtc.DTLSTransportStateNew || d == webrtc.DTLSTransportStateConnecting:
+		return webrtc.PeerConnectionStateConnecting
+	default:
+		return webrtc.PeerConnectionStateConnected
+	}
+}

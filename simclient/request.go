@@ -1,0 +1,136 @@
+package simclient
+
+import (
+	"log/slog"
+	"slices"
+	"strconv"
+
+	"github.com/callbench/callbench/signaling"
+)
+
+// request is a frame whose answer is awaited.
+type request struct {
+	frame signaling.Frame
+	sent  bool
+	done  func(signaling.Frame, error)
+}
+
+// requests are those without an answer, the oldest first: in this order they
+// are repeated after a resume.
+type requests struct {
+	last    uint64
+	pending []*request
+}
+
+func (r *requests) newID() string {
+	r.last++
+	return strconv.FormatUint(r.last, 10)
+}
+
+// issued tells whether id is one that newID gave out.
+func (r *requests) issued(id string) bool {
+	n, err := strconv.ParseUint(id, 10, 64)
+	return err == nil && 0 < n && n <= r.last
+}
+
+// take removes the request with that id.
+func (r *requests) take(id string) *request {
+	i := slices.IndexFunc(r.pending, func(q *request) bool { return q.frame.ID == id })
+	if i < 0 {
+		return nil
+	}
+	q := r.pending[i]
+	r.pending = slices.Delete(r.pending, i, i+1)
+	return q
+}
+
+// fail answers all of them with err.
+func (r *requests) fail(err error) {
+	pending := r.pending
+	r.pending = nil
+	for _, q := range pending {
+		q.done(signaling.Frame{}, err)
+	}
+}
+
+// request sends a frame with an id and calls done on the queue when its answer
+// came. While there is no connection it waits for the session to be resumed.
+func (c *Client) request(t signaling.Type, action signaling.Action, data any, done func(signaling.Frame, error)) {
+	if c.session.id == "" {
+		done(signaling.Frame{}, ErrNotConnected)
+		return
+	}
+	f, err := signaling.New(t, action, data)
+	if err != nil {
+		done(signaling.Frame{}, err)
+		return
+	}
+	f.ID = c.requests.newID()
+	r := &request{frame: f, done: done}
+	c.requests.pending = append(c.requests.pending, r)
+	if c.link.state == linkUp {
+		c.submit(r)
+	}
+}
+
+// submit sends a request, maybe not for the first time.
+func (c *Client) submit(r *request) {
+	c.write(c.link.sock, r.frame, r.sent)
+	r.sent = true
+}
+
+// tell is a request of the client's own, whose refusal is only logged.
+func (c *Client) tell(action signaling.Action, data signaling.RTC) {
+	c.request(signaling.TypeRTC, action, data, func(signaling.Frame, error) {})
+}
+
+// write puts a frame on a socket.
+func (c *Client) write(sock *socket, f signaling.Frame, repeated bool) {
+	b, err := signaling.Encode(f)
+	if err != nil {
+		c.failure(c.call, "encode "+f.Kind(), err)
+		return
+	}
+	c.logSent(f, len(b), repeated)
+	sock.send(b)
+}
+
+func (c *Client) logSent(f signaling.Frame, size int, repeated bool) {
+	c.count.Sent++
+	attrs := []slog.Attr{slog.String("type", string(f.Type)), slog.String("action", string(f.Action)),
+		slog.String("request", f.ID), slog.Int("size", size)}
+	if repeated {
+		attrs = append(attrs, slog.Bool("repeated", true))
+	}
+	c.callLog(slog.LevelDebug, c.call, eventSent, attrs...)
+}
+
+// answered handles ack and error.
+func (c *Client) answered(f signaling.Frame) {
+	var err error
+	if f.Type == signaling.TypeError {
+		err = c.refused(f)
+	}
+	if c.link.state == linkGreeting && err != nil { // of hello, whether it names it or not
+		c.link.refused = err
+		return
+	}
+	if r := c.requests.take(f.ID); r != nil {
+		r.done(f, err)
+		return
+	}
+	if f.ID != "" && !c.requests.issued(f.ID) {
+		c.violation(c.call, violationUnknownID, slog.String("request", f.ID))
+	}
+}
+
+// refused logs an error frame and returns it.
+func (c *Client) refused(f signaling.Frame) error {
+	e := new(signaling.Error)
+	if err := f.Into(e); err != nil || e.Code == "" {
+		e = signaling.Errorf(signaling.CodeInternal, "error frame without a code")
+	}
+	c.callEvent(c.call, eventError, slog.String("code", string(e.Code)), slog.String("message", e.Message),
+		slog.String("request", f.ID))
+	return e
+}
