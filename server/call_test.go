@@ -113,10 +113,11 @@ func checkMidCall(t *testing.T, w *world) {
 func checkHistory(t *testing.T, w *world, reason signaling.Reason, durations map[string]time.Duration) {
 	t.Helper()
 	synctest.Wait()
-	rooms, members := w.history.List()
-	if len(rooms) != 1 || rooms[0].Status != "ended" || rooms[0].Reason != reason || rooms[0].Creator != "alice" || rooms[0].Type != server.Room1v1 {
+	rooms := w.history.Rooms()
+	if len(rooms) != 1 || rooms[0].Status() != "ended" || rooms[0].Reason != reason || rooms[0].Creator != "alice" || rooms[0].Type != server.Room1v1 {
 		t.Fatalf("rooms in History: %+v", rooms)
 	}
+	members := w.history.Members(rooms[0].RoomID)
 	if len(members) != len(durations) {
 		t.Fatalf("members in History: %+v", members)
 	}

@@ -87,7 +87,7 @@ type world struct {
 	srv     *server.Server
 	media   *fakeMedia
 	state   *store.Memory
-	history *store.Rooms
+	history *store.MemoryHistory
 	journal *journal
 	streams *netsim.Streams
 	logs    *bytes.Buffer
@@ -110,15 +110,14 @@ func bubble(t *testing.T, tune func(*server.Config), test func(w *world)) {
 		if left := w.media.left(); len(left) > 0 {
 			t.Errorf("left on the media server: %q", left)
 		}
-		rooms, members := w.history.List()
-		for _, r := range rooms {
-			if r.Status != "ended" {
-				t.Errorf("room %s is %s in History", r.RoomID, r.Status)
+		for _, r := range w.history.Rooms() {
+			if r.Status() != "ended" {
+				t.Errorf("room %s is %s in History", r.RoomID, r.Status())
 			}
-		}
-		for _, m := range members {
-			if m.LeftAt.IsZero() {
-				t.Errorf("member %s of room %s never left in History", m.UserID, m.RoomID)
+			for _, m := range w.history.Members(r.RoomID) {
+				if m.LeftAt.IsZero() {
+					t.Errorf("member %s of room %s never left in History", m.UserID, m.RoomID)
+				}
 			}
 		}
 	})
@@ -126,7 +125,7 @@ func bubble(t *testing.T, tune func(*server.Config), test func(w *world)) {
 
 func newWorld(t *testing.T, tune func(*server.Config)) *world {
 	j := &journal{}
-	w := &world{t: t, journal: j, media: newFakeMedia(j), state: &store.Memory{}, history: &store.Rooms{},
+	w := &world{t: t, journal: j, media: newFakeMedia(j), state: &store.Memory{}, history: store.NewMemoryHistory(),
 		logs: &bytes.Buffer{}, stopped: make(chan struct{})}
 	var mu sync.Mutex
 	ids := make(map[string]int)

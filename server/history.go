@@ -31,6 +31,14 @@ type RoomHistory struct {
 	Reason    signaling.Reason // why it ended; kept in the metadata
 }
 
+// Status is the room's status in the table: active or ended.
+func (r RoomHistory) Status() string {
+	if r.EndedAt.IsZero() {
+		return "active"
+	}
+	return "ended"
+}
+
 // MemberHistory is a row of room_members.
 type MemberHistory struct {
 	RoomID   string

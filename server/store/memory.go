@@ -4,11 +4,9 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -180,49 +178,58 @@ func (m *Memory) LegConnected(_ context.Context, l server.LegRecord) error {
 	return nil
 }
 
-// Rooms is a server.History in memory. Its zero value is ready to use.
-type Rooms struct {
+// MemoryHistory is a server.History in memory. Its zero value is ready to use.
+type MemoryHistory struct {
 	mu      sync.Mutex
-	rooms   []RoomRow
+	rooms   []server.RoomHistory
 	members []server.MemberHistory
 }
 
-// RoomRow is a row of the table rooms.
-type RoomRow struct {
-	server.RoomHistory
-	Status   string // active or ended
-	Metadata string // JSON
-}
+// NewMemoryHistory makes an empty history.
+func NewMemoryHistory() *MemoryHistory { return new(MemoryHistory) }
 
-// List is a copy of all rooms and members, in the order in which they came.
-func (h *Rooms) List() (rooms []RoomRow, members []server.MemberHistory) {
+// Rooms is a copy of all rooms, in the order in which they started.
+func (h *MemoryHistory) Rooms() []server.RoomHistory {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Clone(h.rooms), slices.Clone(h.members)
+	return slices.Clone(h.rooms)
+}
+
+// Members is a copy of all members of a room, in the order in which they
+// joined.
+func (h *MemoryHistory) Members(roomID string) (members []server.MemberHistory) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range h.members {
+		if m.RoomID == roomID {
+			members = append(members, m)
+		}
+	}
+	return members
 }
 
 // RoomStarted implements server.History.
-func (h *Rooms) RoomStarted(_ context.Context, r server.RoomHistory) error {
+func (h *MemoryHistory) RoomStarted(_ context.Context, r server.RoomHistory) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.rooms = append(h.rooms, RoomRow{RoomHistory: r, Status: "active", Metadata: metadata(r)})
+	h.rooms = append(h.rooms, r)
 	return nil
 }
 
 // RoomEnded implements server.History.
-func (h *Rooms) RoomEnded(_ context.Context, r server.RoomHistory) error {
+func (h *MemoryHistory) RoomEnded(_ context.Context, r server.RoomHistory) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	i := slices.IndexFunc(h.rooms, func(o RoomRow) bool { return o.RoomID == r.RoomID })
+	i := slices.IndexFunc(h.rooms, func(o server.RoomHistory) bool { return o.RoomID == r.RoomID })
 	if i < 0 {
 		return fmt.Errorf("end room %s: it was never started", r.RoomID)
 	}
-	h.rooms[i] = RoomRow{RoomHistory: r, Status: "ended", Metadata: metadata(r)}
+	h.rooms[i] = r
 	return nil
 }
 
 // MemberJoined implements server.History.
-func (h *Rooms) MemberJoined(_ context.Context, m server.MemberHistory) error {
+func (h *MemoryHistory) MemberJoined(_ context.Context, m server.MemberHistory) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.members = append(h.members, m)
@@ -231,24 +238,15 @@ func (h *Rooms) MemberJoined(_ context.Context, m server.MemberHistory) error {
 
 // MemberLeft implements server.History. A user may have been in the room more
 // than once: the row is the one that is still open.
-func (h *Rooms) MemberLeft(_ context.Context, m server.MemberHistory) error {
+func (h *MemoryHistory) MemberLeft(_ context.Context, m server.MemberHistory) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	i := slices.IndexFunc(h.members, func(o server.MemberHistory) bool {
 		return o.RoomID == m.RoomID && o.UserID == m.UserID && o.LeftAt.IsZero()
 	})
 	if i < 0 {
-		return fmt.Errorf("member %s leaves room %s: never joined", m.UserID, m.RoomID)
+		return fmt.Errorf("member %s leaves room %s: it never joined", m.UserID, m.RoomID)
 	}
 	h.members[i] = m
 	return nil
-}
-
-// metadata is the JSON of the column rooms.metadata.
-func metadata(r server.RoomHistory) string {
-	b, err := json.Marshal(map[string]string{"callId": r.CallID, "reason": string(r.Reason)})
-	if err != nil { // two strings always can be
-		return "{}"
-	}
-	return strings.TrimSpace(string(b))
 }
