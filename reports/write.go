@@ -30,12 +30,19 @@ func create(path string, write func(io.Writer) error) error {
 	return f.Close()
 }
 
+// WriteLoad puts load.json into the folder, which exists.
+func WriteLoad(dir string, l Load) error {
+	return create(filepath.Join(dir, "load.json"), func(w io.Writer) error { return encode(w, l) })
+}
+
 // JSON writes the run as indented JSON; durations are in nanoseconds.
-func JSON(w io.Writer, r Run) error {
+func JSON(w io.Writer, r Run) error { return encode(w, r) }
+
+func encode(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return e.Encode(r)
+	return e.Encode(v)
 }
 
 type suites struct {

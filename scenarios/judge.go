@@ -106,8 +106,15 @@ func (j *Judge) begin(e trace.Event) {
 // finish closes the books: what the run itself says, then the checks.
 func (j *Judge) finish(e trace.Event) {
 	j.end = true
+	if why := e.Get("skip"); why != "" {
+		j.result.Verdict, j.result.Reason = reports.Skip, why
+		return
+	}
 	if msg := e.Get("error"); msg != "" {
-		j.result.Verdict, j.result.Reason = reports.Broken, msg
+		if j.result.Verdict == reports.Pass {
+			j.result.Verdict, j.result.Reason = reports.Broken, msg
+		}
+		j.result.Notes = append(j.result.Notes, "the run broke: "+msg)
 	}
 	for _, f := range j.checks.failures() {
 		j.fail(f)
@@ -317,7 +324,7 @@ func (j *Judge) deadline(e trace.Event) {
 		return
 	}
 	j.decide(p.index, e.T, &reports.Failure{Check: "expect", Line: p.step.Line, Detail: j.seenInstead(p),
-		Message: fmt.Sprintf("%q: not within %v%s", p.step.Text, (e.T - p.begin).Round(time.Microsecond), missing(p))})
+		Message: fmt.Sprintf("%q: not within %v%s", p.step.Text, (e.T - p.begin).Round(time.Microsecond), lacking(p))})
 }
 
 func (j *Judge) decide(i int, at time.Duration, f *reports.Failure) {
@@ -357,8 +364,8 @@ func (j *Judge) Result() reports.Scenario {
 	return r
 }
 
-// missing names the clients that have not seen all of what was expected.
-func missing(p *pending) string {
+// lacking names the clients that have not seen all of what was expected.
+func lacking(p *pending) string {
 	var lack []string
 	for _, w := range p.wants {
 		if w.done {

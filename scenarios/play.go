@@ -8,26 +8,32 @@ import (
 	"sync"
 	"time"
 
+	"github.com/callbench/callbench/reports"
 	"github.com/callbench/callbench/reports/trace"
 	"github.com/callbench/callbench/signaling"
 )
 
+// Stage is a kind of world: what it is, and how to put one up for one run.
+type Stage struct {
+	Name  string            // "virtual", "local", …
+	Parts map[string]string // what runs in it, with versions
+	// Lacks says why such a world has not got a capability; "" if it has.
+	Lacks func(capability string) string
+	// Open starts a world; its events go to the log.
+	Open func(ctx context.Context, s *Scenario, log *trace.Log) (World, error)
+}
+
 // World is where a scenario is played.
 type World interface {
-	// Name is "virtual", "local", …
-	Name() string
-	// Lacks says why the world has not got a capability; "" if it has.
-	Lacks(capability string) string
-	// Client makes one of the scenario's clients; it is not connected yet.
-	Client(Client) (Caller, error)
+	// Client makes one of the scenario's clients, whose events go to log; it is
+	// not connected yet.
+	Client(c Client, log *trace.Log) (Caller, error)
 	// Network is a client's attachment to the network.
 	Network(Client) (Network, error)
 	// Probe looks at what the servers hold now.
 	Probe(context.Context) ([]Finding, error)
 	// Settle is how long clean-up may take in this world.
 	Settle() time.Duration
-	// Parts names the versions of what the world runs.
-	Parts() map[string]string
 	// Close stops everything and returns when it has ended.
 	Close() error
 }
@@ -39,8 +45,8 @@ type Caller interface {
 	Call(ctx context.Context, user string) error
 	Accept(context.Context) error
 	Hangup(context.Context) error
-	Drop() error
-	Send(ctx context.Context, frame []byte) error
+	Drop()
+	Send(frame []byte) error
 	Close() error
 }
 
@@ -66,34 +72,45 @@ const probeEvery = 100 * time.Millisecond
 // actionLimit is how long an action may take before it counts as failed.
 const actionLimit = 30 * time.Second
 
-// Missing says which of the scenario's needs the world lacks and why; "" if it
+// Play plays a scenario on a stage and judges it. Everything is recorded in log,
+// from run.begin to run.end.
+func Play(ctx context.Context, stage Stage, s *Scenario, seed int64, log *trace.Log) reports.Scenario {
+	p := &play{s: s, log: log, judge: NewJudge(s), clients: map[string]Caller{}, decided: make(chan int, len(s.Steps)+1)}
+	p.judge.OnDecided = func(i int) { p.decided <- i }
+	log.Watch(p.judge.Observe)
+	log.Add("script", trace.KindRunBegin, p.head(stage, seed)...)
+	log.Add("script", trace.KindRunEnd, p.onStage(ctx, stage)...)
+	return p.judge.Result()
+}
+
+// onStage puts up the world, runs the script in it and takes it down. It gives
+// the attributes of run.end: skip, if the world lacks something, and error, if
+// the play itself broke.
+func (p *play) onStage(ctx context.Context, stage Stage) []trace.Attr {
+	if lack := missing(stage, p.s); lack != "" {
+		return []trace.Attr{trace.String("skip", lack)}
+	}
+	w, err := stage.Open(ctx, p.s, p.log)
+	if err == nil {
+		p.w = w
+		err = errors.Join(p.run(ctx), p.closeClients(), w.Close())
+	}
+	if err != nil {
+		return []trace.Attr{trace.String("error", err.Error())}
+	}
+	return nil
+}
+
+// missing says which of the scenario's needs the stage lacks and why; "" if it
 // has them all.
-func Missing(w World, s *Scenario) string {
+func missing(stage Stage, s *Scenario) string {
 	var lacks []string
 	for _, n := range s.Needs {
-		if why := w.Lacks(n); why != "" {
+		if why := stage.Lacks(n); why != "" {
 			lacks = append(lacks, n+": "+why)
 		}
 	}
 	return strings.Join(lacks, "; ")
-}
-
-// Play plays a scenario in a world and records it in log, beginning with
-// run.begin and ending with run.end. The verdict is the judge's. Play closes
-// the clients, not the world. An error means that the play itself broke; it is
-// in the trace too.
-func Play(ctx context.Context, w World, s *Scenario, log *trace.Log, j *Judge, seed int64) error {
-	p := &play{w: w, s: s, log: log, judge: j, clients: map[string]Caller{}, decided: make(chan int, len(s.Steps))}
-	j.OnDecided = func(i int) { p.decided <- i }
-	log.Watch(j.Observe)
-	log.Add("script", trace.KindRunBegin, p.head(seed)...)
-	err := errors.Join(p.run(ctx), p.closeClients())
-	var attrs []trace.Attr
-	if err != nil {
-		attrs = append(attrs, trace.String("error", err.Error()))
-	}
-	log.Add("script", trace.KindRunEnd, attrs...)
-	return err
 }
 
 type play struct {
@@ -105,11 +122,11 @@ type play struct {
 	decided chan int
 }
 
-func (p *play) head(seed int64) []trace.Attr {
+func (p *play) head(stage Stage, seed int64) []trace.Attr {
 	attrs := []trace.Attr{trace.Int("version", trace.Version), trace.String("scenario", p.s.Name), trace.String("file", p.s.File),
-		trace.String("world", p.w.Name()), trace.Int("seed", seed), trace.String("text", p.s.Text)}
-	for _, part := range sortedKeys(p.w.Parts()) {
-		attrs = append(attrs, trace.String("part."+part, p.w.Parts()[part]))
+		trace.String("world", stage.Name), trace.Int("seed", seed), trace.String("text", p.s.Text)}
+	for _, part := range sortedKeys(stage.Parts) {
+		attrs = append(attrs, trace.String("part."+part, stage.Parts[part]))
 	}
 	return attrs
 }
@@ -137,7 +154,7 @@ func (p *play) run(ctx context.Context) error {
 
 func (p *play) connect(ctx context.Context) error {
 	for _, c := range p.s.Clients {
-		cl, err := p.w.Client(c)
+		cl, err := p.w.Client(c, p.log)
 		if err != nil {
 			return fmt.Errorf("make client %s: %w", c.Name, err)
 		}

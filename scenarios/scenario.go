@@ -210,3 +210,13 @@ func (s *Scenario) Expand() ([]*Scenario, error) {
 	}
 	return out, nil
 }
+
+// PerCall is the scenario as one of many calls plays it under load: without the
+// expectations about the world as a whole, which other calls are changing.
+func (s *Scenario) PerCall() *Scenario {
+	one := *s
+	one.Steps = slices.DeleteFunc(slices.Clone(s.Steps), func(st Step) bool {
+		return st.Kind == Expect && len(st.Actors) == 0 && findExpectation(st.Clauses[0].Verb, true).round != nil
+	})
+	return &one
+}

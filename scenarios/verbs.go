@@ -52,11 +52,9 @@ var Verbs = []Verb{
 	{Name: "hangup", Help: "leaves the call; before the answer this cancels (caller) or declines (callee)",
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Hangup(ctx) }},
 	{Name: "drop", Help: "breaks the client's WebSocket without a close frame; the client reconnects as a real one would",
-		client: func(_ context.Context, c Caller, _ Clause) error { return c.Drop() }},
+		client: func(_ context.Context, c Caller, _ Clause) error { c.Drop(); return nil }},
 	{Name: "send", Usage: "<frame>", Help: "sends a frame as written, however wrong it is", Min: 1, Max: 1,
-		client: func(ctx context.Context, c Caller, cl Clause) error {
-			return c.Send(ctx, []byte(cl.Args[0]))
-		}},
+		client: func(_ context.Context, c Caller, cl Clause) error { return c.Send([]byte(cl.Args[0])) }},
 	{Name: "close", Help: "closes the client for good",
 		client: func(_ context.Context, c Caller, _ Clause) error { return c.Close() }},
 	{Name: "net", Usage: "<clients> [cut|restore|reset]", World: true, Min: 1, Max: 2,

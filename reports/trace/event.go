@@ -18,7 +18,7 @@ type Kind string
 // parts under test, which name their own.
 const (
 	KindRunBegin  Kind = "run.begin"     // version, scenario, file, text, seed, world, case, and the parts' versions
-	KindRunEnd    Kind = "run.end"       // error, if the run itself broke
+	KindRunEnd    Kind = "run.end"       // error, if the run itself broke; skip, if the world lacks what the scenario needs
 	KindStepBegin Kind = "step.begin"    // step
 	KindStepEnd   Kind = "step.end"      // step; error code and message if an action failed
 	KindDeadline  Kind = "step.deadline" // step: its time is up

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/callbench/callbench/loadtest"
+	"github.com/callbench/callbench/reports"
+	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/scenarios/world"
+)
+
+type loadCmd struct {
+	Scenario string `arg:"" name:"scenario" help:"File, or name from the suite."`
+	Rate     string `default:"5/s" help:"Calls started per unit of time: 5/s, 30/m."`
+	Calls    int    `short:"n" default:"50" help:"Number of calls."`
+	Kms      string `name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A real Kurento instead of the mock."`
+	Seed     int64  `default:"1" help:"Seed of everything random."`
+	Out      string `short:"o" default:"callbench-report" type:"path" help:"Folder for the report and the trace."`
+}
+
+// Run implements `callbench load`: open loop, on real sockets of this machine.
+func (c *loadCmd) Run(ctx context.Context, out *console) error {
+	list, err := load([]string{c.Scenario})
+	if err != nil {
+		return err
+	}
+	if len(list) != 1 {
+		return fmt.Errorf("%s has cases; a load plays one scenario", c.Scenario)
+	}
+	rate, err := loadtest.ParseRate(c.Rate)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Out, 0o755); err != nil {
+		return fmt.Errorf("make the report's folder: %w", err)
+	}
+	file, err := os.Create(filepath.Join(c.Out, "load.trace.jsonl"))
+	if err != nil {
+		return fmt.Errorf("keep the trace: %w", err)
+	}
+	defer file.Close()
+	result, err := loadtest.Run(ctx, loadtest.Config{Scenario: list[0], Stage: world.LocalStage(c.Kms, c.Seed, world.Plant{}),
+		Rate: rate, Calls: c.Calls, Seed: c.Seed, Log: trace.New(file), Done: func(n int) { fmt.Fprintf(out, "\r%d/%d calls", n, c.Calls) }})
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(out, "\n\n")
+	if err := reports.LoadTable(out, result); err != nil {
+		return err
+	}
+	if err := reports.WriteLoad(c.Out, result); err != nil {
+		return err
+	}
+	if !result.OK() {
+		return errFailed
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package loadtest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/callbench/callbench/reports"
+	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/scenarios"
+)
+
+// Config says what is played, where and how often.
+type Config struct {
+	Scenario *scenarios.Scenario
+	Stage    scenarios.Stage // real time
+	Rate     Rate
+	Calls    int
+	Seed     int64
+	Log      *trace.Log // gets a load.call event and load.span events for each call
+	Done     func(done int)
+}
+
+// Run plays the load and returns when its last call has ended. The world is
+// shared by all calls; each has clients of its own.
+func Run(ctx context.Context, cfg Config) (reports.Load, error) {
+	s := cfg.Scenario.PerCall()
+	cfg.Log.Add("script", trace.KindRunBegin, trace.Int("version", trace.Version), trace.String("scenario", s.Name),
+		trace.String("world", cfg.Stage.Name), trace.Int("calls", cfg.Calls), trace.Int("seed", cfg.Seed), trace.String("text", s.Text))
+	w, err := cfg.Stage.Open(ctx, s, trace.New(nil))
+	if err != nil {
+		return reports.Load{}, fmt.Errorf("put up the world: %w", err)
+	}
+	r := &runner{cfg: cfg, s: s, world: w, result: reports.NewLoad(s.Name, cfg.Stage.Name)}
+	r.start(ctx)
+	left, probeErr := r.settle(ctx)
+	r.result.Left = left
+	cfg.Log.Add("script", trace.KindRunEnd)
+	if err := w.Close(); err != nil {
+		return r.result, fmt.Errorf("take down the world: %w", err)
+	}
+	return r.result, probeErr
+}
+
+type runner struct {
+	cfg   Config
+	s     *scenarios.Scenario
+	world scenarios.World
+
+	mu     sync.Mutex
+	result reports.Load
+	done   int
+}
+
+// start begins each call when it is due and waits for all.
+func (r *runner) start(ctx context.Context) {
+	begin := time.Now()
+	var calls sync.WaitGroup
+	for i := range r.cfg.Calls {
+		select {
+		case <-time.After(r.cfg.Rate.Due(i) - time.Since(begin)):
+		case <-ctx.Done():
+			r.result.Dropped += r.cfg.Calls - i
+			calls.Wait()
+			return
+		}
+		calls.Go(func() { r.call(ctx, i, time.Since(begin)-r.cfg.Rate.Due(i)) })
+	}
+	calls.Wait()
+	r.result.Wall = time.Since(begin)
+}
+
+// call plays one call and adds what it took to the histograms.
+func (r *runner) call(ctx context.Context, i int, late time.Duration) {
+	stage := r.cfg.Stage
+	stage.Open = func(context.Context, *scenarios.Scenario, *trace.Log) (scenarios.World, error) {
+		return share{World: r.world, n: i}, nil
+	}
+	one := scenarios.Play(ctx, stage, r.s, r.cfg.Seed+int64(i), trace.New(nil))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Add(one, late)
+	r.record(i, one, late)
+	r.done++
+	if r.cfg.Done != nil {
+		r.cfg.Done(r.done)
+	}
+}
+
+// record keeps a call's spans; packets are in it only as sums.
+func (r *runner) record(i int, one reports.Scenario, late time.Duration) {
+	r.cfg.Log.Add("load", "load.call", trace.Int("n", i), trace.String("verdict", string(one.Verdict)), trace.String("reason", one.Reason),
+		trace.Duration("late_ms", late), trace.Duration("took_ms", one.Took))
+	for _, sp := range one.Spans {
+		r.cfg.Log.Add("load", "load.span", trace.Int("n", i), trace.String("name", sp.Name), trace.Duration("took_ms", sp.Took))
+	}
+	for _, m := range one.Media {
+		r.cfg.Log.Add("load", "load.media", trace.Int("n", i), trace.String("client", m.Client), trace.String("media", m.Kind), trace.Int("units", m.Units), trace.Int("lost", m.Lost), trace.Int("wrong", m.Wrong))
+	}
+}
+
+// settle waits until nothing of the calls is left, as long as the world allows.
+func (r *runner) settle(ctx context.Context) ([]string, error) {
+	deadline := time.Now().Add(r.world.Settle())
+	for {
+		found, err := r.world.Probe(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("look at the servers: %w", err)
+		}
+		var left []string
+		for _, f := range found {
+			if f.What == "left" {
+				left = append(left, trace.Event{Attrs: f.Attrs}.Get("where")+" "+trace.Event{Attrs: f.Attrs}.Get("id"))
+			}
+		}
+		if len(left) == 0 || time.Now().After(deadline) || ctx.Err() != nil {
+			return left, nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// share is one call's part of the world: users of its own, and no end.
+type share struct {
+	scenarios.World
+	n int
+}
+
+func (s share) own(c scenarios.Client) scenarios.Client {
+	c.User = fmt.Sprintf("%s.%d", c.User, s.n)
+	return c
+}
+
+func (s share) Client(c scenarios.Client, log *trace.Log) (scenarios.Caller, error) {
+	caller, err := s.World.Client(s.own(c), log)
+	return addressed{caller, s.n}, err
+}
+
+func (s share) Network(c scenarios.Client) (scenarios.Network, error) {
+	return s.World.Network(s.own(c))
+}
+
+func (s share) Close() error { return nil }
+
+// addressed turns the users that the script names into those of this call.
+type addressed struct {
+	scenarios.Caller
+	n int
+}
+
+func (a addressed) Call(ctx context.Context, user string) error {
+	return a.Caller.Call(ctx, fmt.Sprintf("%s.%d", user, a.n))
+}

@@ -1,0 +1,103 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"time"
+
+	"github.com/pion/transport/v5/stdnet"
+
+	"github.com/callbench/callbench/internal/netsim"
+	"github.com/callbench/callbench/kmsmock"
+	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/scenarios"
+	"github.com/callbench/callbench/simclient"
+)
+
+// Local is the world on this machine's loopback, in real time: the same parts
+// as in the virtual one, on real sockets. Faults of the network are done on the
+// clients' own sockets, so that no privilege is needed.
+type Local struct {
+	system
+	seed  int64
+	url   string
+	links map[string]*netsim.Link
+}
+
+// LocalStage puts up local worlds. kms is the URL of a real Kurento, or empty
+// for the mock.
+func LocalStage(kms string, seed int64, plant Plant) scenarios.Stage {
+	parts := map[string]string{"callbench": Version, "go": runtime.Version(), "kurento": "kmsmock of 7.3.0",
+		"redis": "miniredis " + library("github.com/alicebob/miniredis/v2"), "webrtc": "pion " + library("github.com/pion/webrtc/v4")}
+	if kms != "" {
+		parts["kurento"] = "at " + kms
+	}
+	return scenarios.Stage{Name: "local", Parts: parts, Lacks: nothing,
+		Open: func(ctx context.Context, _ *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
+			return newLocal(ctx, kms, seed, log, plant)
+		}}
+}
+
+func newLocal(ctx context.Context, kms string, seed int64, log *trace.Log, plant Plant) (*Local, error) {
+	l := &Local{system: system{log: log}, seed: seed, links: map[string]*netsim.Link{}}
+	if err := l.boot(ctx, kms, plant); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func (l *Local) boot(ctx context.Context, kms string, plant Plant) error {
+	web, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen for clients: %w", err)
+	}
+	l.url = "ws://" + web.Addr().String() + "/ws"
+	p := parts{kmsURL: kms, webListener: web, workers: runtime.GOMAXPROCS(0), plant: plant}
+	if kms == "" {
+		p.kmsListener, err = net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return errors.Join(fmt.Errorf("listen for the media server: %w", err), web.Close())
+		}
+		p.kmsURL = "ws://" + p.kmsListener.Addr().String() + "/kurento"
+		p.mock = kmsmock.Config{Interfaces: []string{"lo"}, Seed: uint64(l.seed)}
+	}
+	return l.start(ctx, p)
+}
+
+// Settle implements scenarios.World.
+func (l *Local) Settle() time.Duration { return 15 * time.Second }
+
+func (l *Local) link(c scenarios.Client) *netsim.Link {
+	if l.links[c.Name] == nil {
+		l.links[c.Name] = netsim.NewLink(netsim.LinkConfig{Host: c.Name, Seed: uint64(l.seed), Log: l.logger("net")})
+	}
+	return l.links[c.Name]
+}
+
+// Client implements scenarios.World.
+func (l *Local) Client(c scenarios.Client, log *trace.Log) (scenarios.Caller, error) {
+	link := l.link(c)
+	std, err := stdnet.NewNet()
+	if err != nil {
+		return nil, fmt.Errorf("read the network's interfaces: %w", err)
+	}
+	return l.client(c, log, l.url, simclient.Config{
+		Dial: link.Dialer(new(net.Dialer).DialContext), Net: netsim.Net(std, link),
+		Loopback: true, IPFilter: func(ip net.IP) bool { return ip.IsLoopback() },
+	})
+}
+
+// Network implements scenarios.World.
+func (l *Local) Network(c scenarios.Client) (scenarios.Network, error) { return l.link(c), nil }
+
+// Close implements scenarios.World.
+func (l *Local) Close() error {
+	err := l.close()
+	for _, link := range l.links {
+		link.Close()
+	}
+	return err
+}

@@ -1,0 +1,259 @@
+// Package world holds the worlds that scenarios are played in. In all of them
+// runs the same system: signaling server, media server, Redis and the clients;
+// what differs is how real its parts and its time are.
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/callbench/callbench/kmsmock"
+	"github.com/callbench/callbench/kurento"
+	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/scenarios"
+	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/server/kms"
+	"github.com/callbench/callbench/server/store"
+	"github.com/callbench/callbench/simclient"
+	"github.com/callbench/callbench/simclient/media"
+)
+
+// Plant puts a known fault into the system, so that tests can show that the
+// harness finds it. The zero value plants none.
+type Plant struct {
+	KMS   kmsmock.Faults
+	Front func(server http.Handler) http.Handler // stands between clients and server
+}
+
+// dialer is how parts reach each other.
+type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// system is what all worlds of one process have in common.
+type system struct {
+	log     *trace.Log
+	redis   *miniredis.Miniredis
+	state   *store.Redis
+	history store.Rooms
+	mock    *kmsmock.Server // nil if the media server is a real one
+	control *kurento.Client // for probes
+	before  map[string]bool // objects that the media server held when the world began
+	media   *kms.Media
+	server  *server.Server
+	web     *http.Server
+	pacer   *media.Pacer
+	secret  []byte
+	running sync.WaitGroup
+}
+
+// parts says where a world puts the system's parts.
+type parts struct {
+	kmsURL      string
+	kmsDial     dialer
+	kmsListener net.Listener // of the mock; nil if the media server is a real one
+	mock        kmsmock.Config
+	webListener net.Listener
+	newID       func(kind, user string) string
+	workers     int // of the pacer
+	plant       Plant
+}
+
+// start brings the system up in the order in which its parts need each other.
+func (y *system) start(ctx context.Context, p parts) error {
+	y.secret = []byte("the harness signs its own users' tokens")
+	y.pacer = media.NewPacer(media.PacerConfig{Workers: p.workers})
+	if err := y.startMedia(ctx, p); err != nil {
+		return err
+	}
+	y.redis = miniredis.NewMiniRedis()
+	y.redis.ClockTTL(true)
+	y.state = store.NewRedis(store.RedisConfig{Dial: func(context.Context, string, string) (net.Conn, error) { return y.redis.Dial() }})
+	srv, err := server.New(server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: &y.history,
+		Log: y.logger("server"), NewID: p.newID})
+	if err != nil {
+		return err
+	}
+	y.server = srv
+	var front http.Handler = srv
+	if p.plant.Front != nil {
+		front = p.plant.Front(srv)
+	}
+	y.web = &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second}
+	y.running.Go(func() {
+		if err := y.web.Serve(p.webListener); !errors.Is(err, http.ErrServerClosed) {
+			y.log.Add("server", "web.failed", trace.String("error", err.Error()))
+		}
+	})
+	return nil
+}
+
+// startMedia starts the mock, if there is to be one, and connects to the media
+// server: once for the signaling server and once for probes.
+func (y *system) startMedia(ctx context.Context, p parts) error {
+	if p.kmsListener != nil {
+		p.mock.Log, p.mock.Faults = y.logger("kms"), p.plant.KMS
+		mock, err := kmsmock.New(p.mock)
+		if err != nil {
+			return err
+		}
+		y.mock = mock
+		y.running.Go(func() {
+			if err := mock.Serve(p.kmsListener); err != nil {
+				y.log.Add("kms", "kms.failed", trace.String("error", err.Error()))
+			}
+		})
+	}
+	m, err := kms.Dial(ctx, kms.Config{URL: p.kmsURL, Dial: p.kmsDial, Log: y.logger("server")})
+	if err != nil {
+		return fmt.Errorf("connect to the media server: %w", err)
+	}
+	y.media = m
+	if y.mock != nil {
+		return nil
+	}
+	y.control, err = kurento.Dial(ctx, kurento.Config{URL: p.kmsURL, Dial: p.kmsDial})
+	if err != nil {
+		return fmt.Errorf("connect to the media server: %w", err)
+	}
+	left, err := y.mediaObjects(ctx)
+	y.before = map[string]bool{}
+	for _, id := range left {
+		y.before[id] = true
+	}
+	return err
+}
+
+func (y *system) logger(actor string) *slog.Logger { return slog.New(trace.Handler(y.log, actor)) }
+
+// client makes a simulated client on its attachment to the network.
+func (y *system) client(c scenarios.Client, log *trace.Log, url string, cfg simclient.Config) (scenarios.Caller, error) {
+	profile, err := simclient.ProfileByName(c.Profile)
+	if err != nil {
+		return nil, err
+	}
+	cfg.User, cfg.Device, cfg.URL, cfg.Profile = c.User, c.Device, url, profile
+	cfg.Token = func(context.Context) (string, error) { return y.token(c.User) }
+	cfg.Log, cfg.Pacer = slog.New(trace.Handler(log, c.Name)), y.pacer
+	return simclient.New(cfg)
+}
+
+// token signs what the product's login service would.
+func (y *system) token(user string) (string, error) {
+	claims := jwt.RegisteredClaims{Subject: user, ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour))}
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(y.secret)
+}
+
+// Probe implements scenarios.World.
+func (y *system) Probe(ctx context.Context) ([]scenarios.Finding, error) {
+	var found []scenarios.Finding
+	objects, err := y.mediaObjects(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range objects {
+		if !y.before[id] {
+			found = append(found, left("kms", id))
+		}
+	}
+	for _, k := range y.redis.Keys() {
+		if strings.HasPrefix(k, "rtc:") { // ws:session keys live as long as their clients
+			found = append(found, left("redis", k))
+		}
+	}
+	rooms, members := y.history.List()
+	for _, r := range rooms {
+		if r.Status == "active" {
+			found = append(found, left("room", r.RoomID))
+		}
+		found = append(found, inHistory(r, members))
+	}
+	return found, nil
+}
+
+func left(where, id string) scenarios.Finding {
+	return scenarios.Finding{What: "left", Attrs: []trace.Attr{trace.String("where", where), trace.String("id", id)}}
+}
+
+func inHistory(r store.RoomRow, members []server.MemberHistory) scenarios.Finding {
+	joined := 0
+	for _, m := range members {
+		if m.RoomID == r.RoomID {
+			joined++
+		}
+	}
+	return scenarios.Finding{What: "room", Attrs: []trace.Attr{trace.String("type", string(r.Type)), trace.String("status", r.Status),
+		trace.Int("members", joined), trace.String("reason", string(r.Reason)), trace.String("room", r.RoomID)}}
+}
+
+// mediaObjects lists what the media server holds: the mock tells of every
+// object, a real one of its pipelines.
+func (y *system) mediaObjects(ctx context.Context) ([]string, error) {
+	if y.mock != nil {
+		return y.mock.Empty(), nil
+	}
+	ids, err := y.control.ServerManager().Pipelines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = string(id)
+	}
+	return out, nil
+}
+
+// close ends everything in the opposite order of start. The clients are closed
+// already.
+func (y *system) close() error {
+	var errs []error
+	if y.web != nil {
+		errs = append(errs, y.web.Close())
+		y.server.Close()
+		errs = append(errs, y.state.Close())
+	}
+	if y.redis != nil {
+		y.redis.Close()
+	}
+	if y.media != nil {
+		errs = append(errs, y.media.Close())
+	}
+	if y.control != nil {
+		errs = append(errs, y.control.Close())
+	}
+	if y.mock != nil {
+		errs = append(errs, y.mock.Close())
+	}
+	errs = append(errs, y.pacer.Close())
+	y.running.Wait()
+	return errors.Join(errs...)
+}
+
+// Version is the release of Callbench.
+const Version = "0.1.0"
+
+// Tool is the name and version that reports carry.
+func Tool() string { return "callbench " + Version }
+
+// library is the version of a module that the binary was built with.
+func library(path string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, m := range info.Deps {
+		if m.Path == path {
+			return m.Version
+		}
+	}
+	return "unknown"
+}

@@ -1,0 +1,136 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/callbench/callbench/internal/netsim"
+	"github.com/callbench/callbench/kmsmock"
+	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/scenarios"
+	"github.com/callbench/callbench/simclient"
+)
+
+// Virtual is the world in memory. It must be made and used inside a
+// testing/synctest bubble: an hour of call passes in seconds, and state changes
+// fall on the same instant in every run.
+type Virtual struct {
+	system
+	net   *netsim.Topology
+	delay time.Duration
+	hosts map[string]*netsim.Host
+}
+
+const (
+	virtualServer = "server:8080"
+	virtualKMS    = "kms:8888"
+)
+
+// VirtualStage puts up virtual worlds. Its Open must be called in a bubble.
+func VirtualStage(seed int64, plant Plant) scenarios.Stage {
+	return scenarios.Stage{
+		Name: "virtual",
+		Parts: map[string]string{"callbench": Version, "go": runtime.Version(), "kurento": "kmsmock of 7.3.0",
+			"redis": "miniredis " + library("github.com/alicebob/miniredis/v2"), "webrtc": "pion " + library("github.com/pion/webrtc/v4")},
+		Lacks: nothing,
+		Open: func(ctx context.Context, s *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
+			return newVirtual(ctx, s, seed, log, plant)
+		},
+	}
+}
+
+// nothing is what a world lacks whose parts are all in this process.
+func nothing(string) string { return "" }
+
+func newVirtual(ctx context.Context, s *scenarios.Scenario, seed int64, log *trace.Log, plant Plant) (*Virtual, error) {
+	v := &Virtual{system: system{log: log}, delay: s.Delay(), hosts: map[string]*netsim.Host{}}
+	net, err := netsim.NewTopology(netsim.TopologyConfig{Seed: uint64(seed), Log: v.logger("net")})
+	if err != nil {
+		return nil, err
+	}
+	v.net = net
+	if err := v.boot(ctx, seed, plant); err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
+	return v, nil
+}
+
+func (v *Virtual) boot(ctx context.Context, seed int64, plant Plant) error {
+	serverHost, err := v.net.Host("server")
+	if err != nil {
+		return err
+	}
+	kmsHost, err := v.net.Host("kms")
+	if err != nil {
+		return err
+	}
+	web, err := serverHost.Listen(virtualServer)
+	if err != nil {
+		return err
+	}
+	kms, err := kmsHost.Listen(virtualKMS)
+	if err != nil {
+		return err
+	}
+	return v.start(ctx, parts{
+		kmsURL: "ws://" + virtualKMS + "/kurento", kmsDial: serverHost.Dial, kmsListener: kms,
+		mock: kmsmock.Config{Net: kmsHost.Net, Seed: uint64(seed)}, webListener: web, newID: numberedIDs(), workers: 1, plant: plant,
+	})
+}
+
+// numberedIDs names sessions, calls and rooms by their users, so that two runs
+// can be compared.
+func numberedIDs() func(kind, user string) string {
+	counts := make(map[string]int)
+	lock := make(chan struct{}, 1)
+	return func(kind, user string) string {
+		lock <- struct{}{}
+		defer func() { <-lock }()
+		name := kind + "-" + user
+		counts[name]++
+		return name + "-" + strconv.Itoa(counts[name])
+	}
+}
+
+// Settle implements scenarios.World.
+func (v *Virtual) Settle() time.Duration { return 15 * time.Second }
+
+func (v *Virtual) host(c scenarios.Client) (*netsim.Host, error) {
+	if h := v.hosts[c.Name]; h != nil {
+		return h, nil
+	}
+	h, err := v.net.Host(c.Name)
+	if err != nil {
+		return nil, fmt.Errorf("attach %s: %w", c.Name, err)
+	}
+	h.Link.SetDelay(v.delay)
+	v.hosts[c.Name] = h
+	return h, nil
+}
+
+// Client implements scenarios.World.
+func (v *Virtual) Client(c scenarios.Client, log *trace.Log) (scenarios.Caller, error) {
+	h, err := v.host(c)
+	if err != nil {
+		return nil, err
+	}
+	return v.client(c, log, "ws://"+virtualServer+"/ws", simclient.Config{Dial: h.Dial, Net: h.Net})
+}
+
+// Network implements scenarios.World.
+func (v *Virtual) Network(c scenarios.Client) (scenarios.Network, error) {
+	h, err := v.host(c)
+	if err != nil {
+		return nil, err
+	}
+	return h.Link, nil
+}
+
+// Close implements scenarios.World.
+func (v *Virtual) Close() error {
+	return errors.Join(v.close(), v.net.Close())
+}
