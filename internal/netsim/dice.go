@@ -3,6 +3,7 @@ package netsim
 import (
 	"hash/fnv"
 	"net/netip"
+	"time"
 )
 
 // Direction says which way a datagram passes a host's link.
@@ -18,6 +19,11 @@ const (
 // stream: goroutines due at the same virtual instant run in random order, so
 // whoever draws first would differ from run to run. Instead the n-th datagram
 // of its kind, to or from one peer, has its fate fixed by a hash.
+//
+// STUN and RTCP packets of one kind that pass at the same instant count as one
+// and share its fate, for their number differs as well: pion's ICE agent, for
+// one, sends its first check once or twice, depending on which of its
+// goroutines comes first.
 type dice struct {
 	base       uint64
 	loss       float64 // probability
@@ -38,6 +44,7 @@ type kind struct {
 type turn struct {
 	base uint64
 	n    uint64
+	last time.Time // when the n-th passed
 }
 
 // newDice returns dice for one episode of loss on one host's link. Each
@@ -48,13 +55,16 @@ func newDice(seed uint64, host string, episode int) dice {
 	return dice{base: mix(mix(seed^h.Sum64()) + uint64(episode))}
 }
 
-// throw decides the fate of the next datagram of kind k.
-func (d *dice) throw(k kind) (lost, doubled bool) {
+// throw decides the fate of the next datagram of kind k, which passes now.
+func (d *dice) throw(k kind, now time.Time) (lost, doubled bool) {
 	t := d.turns[k]
 	if t == nil {
 		t = d.newTurn(k)
 	}
-	t.n++
+	if shared := k.class == STUN || k.class == RTCP; !shared || !now.Equal(t.last) {
+		t.n++
+	}
+	t.last = now
 	x := mix(t.base + t.n)
 	return unit(x) < d.loss, unit(mix(x)) < d.duplicates
 }

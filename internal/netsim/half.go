@@ -170,7 +170,6 @@ func (h *half) unstall(now time.Time, delay time.Duration) {
 		}
 		s.stalled, s.due = false, due
 	}
-	h.reader.cond.Broadcast()
 }
 
 // reset returns the instant at which a queued RST arrives at the reader, and

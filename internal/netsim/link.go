@@ -140,9 +140,10 @@ func (l *Link) Reset() {
 // SetLoss makes the link lose pct percent of the datagrams in each direction.
 // Which ones is decided by a hash of the seed, the host, the direction, the
 // peer's IP address, the datagram's class and kind (STUN message type, RTP
-// payload type, ...), and how many of those there were since SetLoss. So the
-// same traffic meets the same losses in every run, whatever order goroutines
-// run in, and a retransmission may get through. Streams are not affected: TCP
+// payload type, ...), and how many of those there were since SetLoss; STUN and
+// RTCP packets of one kind and instant share their fate. So the same traffic
+// meets the same losses in every run, whatever order goroutines run in, and a
+// retransmission may get through. Streams are not affected: TCP
 // repairs loss, at the price of a delay that SetDelay can stand for.
 func (l *Link) SetLoss(pct float64) {
 	l.log.Info("net.loss", "loss", pct)
@@ -220,8 +221,10 @@ func (l *Link) admit(d Direction, peer netip.Addr, b []byte) int {
 		c.cut.Add(1)
 		return 0
 	}
+	k := kind{direction: d, class: class, kind: sub, peer: peer.Unmap().WithZone("")}
+	now := time.Now()
 	l.mu.Lock()
-	lost, doubled := l.dice.throw(kind{direction: d, class: class, kind: sub, peer: peer.Unmap().WithZone("")})
+	lost, doubled := l.dice.throw(k, now)
 	l.mu.Unlock()
 	switch {
 	case lost:

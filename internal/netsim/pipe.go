@@ -92,12 +92,9 @@ func (p *pipe) write(s int, b []byte) (n int, err error) {
 		h.writing = false
 		h.writer.cond.Broadcast()
 	}()
-	for {
+	for n < len(b) {
 		if err := p.writable(s); err != nil {
 			return n, err
-		}
-		if n == len(b) {
-			return n, nil
 		}
 		if m := min(len(b)-n, h.room()); m > 0 {
 			p.send(s, b[n:n+m])
@@ -107,18 +104,22 @@ func (p *pipe) write(s int, b []byte) (n int, err error) {
 		due, _ := p.halves[1-s].reset()
 		h.writer.wait(due)
 	}
+	return n, nil
 }
 
-// claim waits until no other Write is under way on side s.
+// claim waits until no other Write is under way on side s, which must be
+// writable.
 func (p *pipe) claim(s int, h *half) error {
-	for h.writing {
+	for {
 		if err := p.writable(s); err != nil {
 			return err
 		}
+		if !h.writing {
+			h.writing = true
+			return nil
+		}
 		h.writer.wait(time.Time{})
 	}
-	h.writing = true
-	return nil
 }
 
 // writable returns why side s cannot write, if so.
@@ -160,6 +161,7 @@ func (p *pipe) bounce(s int, rst segment) {
 	back := &p.halves[1-s]
 	if due, arrived := back.reset(); due.IsZero() && !arrived {
 		back.pushEnd(syscall.ECONNRESET, rst)
+		p.wake()
 	}
 }
 
@@ -213,8 +215,7 @@ func (p *pipe) leave(s int, local error) {
 	}
 	p.halves[s].writer.stop()
 	p.halves[1-s].reader.stop()
-	p.halves[s].reader.cond.Broadcast()
-	p.halves[1-s].writer.cond.Broadcast()
+	p.wake()
 }
 
 // forget detaches the pipe from its links once both sides have left it.
@@ -299,6 +300,15 @@ func (p *pipe) unstall() {
 		if p.local[1-s] != nil && h.pending() {
 			p.bounce(s, segment{sent: now, due: h.nextDue().Add(lag)})
 		}
+	}
+	p.wake()
+}
+
+// wake lets everybody who waits look again.
+func (p *pipe) wake() {
+	for s := range p.halves {
+		p.halves[s].reader.cond.Broadcast()
+		p.halves[s].writer.cond.Broadcast()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,8 +17,8 @@ type stream struct {
 	p             *pipe
 	side          int
 	local, remote net.Addr
-	inner         net.Conn // what a Conn stands before; nil in memory
-	hard          bool     // SetLinger(0): Close sends RST
+	inner         net.Conn    // what a Conn stands before; nil in memory
+	hard          atomic.Bool // SetLinger(0): Close sends RST
 }
 
 var _ transport.TCPConn = (*stream)(nil)
@@ -39,7 +40,7 @@ func (s *stream) Write(b []byte) (int, error) {
 // Close ends the connection; the peer reads what has been written, then EOF.
 // It never waits. Unlike Linux it sends no RST for bytes left unread.
 func (s *stream) Close() error {
-	if s.hard {
+	if s.hard.Load() {
 		s.p.abort(s.side, net.ErrClosed)
 		return nil
 	}
@@ -92,7 +93,7 @@ func (s *stream) setDeadline(w *waiter, t time.Time) error {
 // SetLinger with zero makes Close break the connection with RST. Any other
 // value is the default.
 func (s *stream) SetLinger(sec int) error {
-	s.hard = sec == 0
+	s.hard.Store(sec == 0)
 	return nil
 }
 

@@ -349,18 +349,24 @@ func TestStreamHalfOpen(t *testing.T) {
 }
 
 // TestStreamHalfOpenFillsBuffer: the peer of a closed, cut-off host must not
-// notice by its writes either.
+// notice by its writes either, until the network is back.
 func TestStreamHalfOpenFillsBuffer(t *testing.T) {
 	inBubble(t, time.Millisecond, func(t *testing.T, p *pair) {
 		p.nearLink.Cut()
 		p.near.Close()
 		p.far.SetWriteDeadline(time.Now().Add(time.Minute))
-		for {
-			if _, err := p.far.Write(make([]byte, 1<<10)); err != nil {
-				wantError(t, "write", err, os.ErrDeadlineExceeded)
-				return
-			}
+		var err error
+		for err == nil {
+			_, err = p.far.Write(make([]byte, 1<<10))
 		}
+		wantError(t, "write", err, os.ErrDeadlineExceeded)
+		p.far.SetWriteDeadline(time.Time{})
+		go func() {
+			time.Sleep(time.Minute)
+			p.nearLink.Restore()
+		}()
+		_, err = p.far.Write(make([]byte, 1<<20))
+		wantError(t, "write after the restore", err, syscall.EPIPE)
 	})
 }
 
@@ -434,6 +440,7 @@ func TestStreamsDial(t *testing.T) {
 		"cut until the context ends":   testDialCut,
 		"goes on when a SYN is resent": testDialRestored,
 		"address in use":               testListenTwice,
+		"backlog":                      testDialBacklog,
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -501,6 +508,39 @@ func testDialRestored(t *testing.T, d dialing) {
 	start := time.Now()
 	mustDial(t, d.Streams, d.near).Close() // SYNs at 0, 1, 3 and 7 s
 	wantElapsed(t, "dialed", start, 7*time.Second+20*time.Millisecond)
+}
+
+// testDialBacklog: a listener that does not accept keeps others waiting.
+func testDialBacklog(t *testing.T, d dialing) {
+	l, err := d.Listen("far:0")
+	check(t, err)
+	defer l.Close()
+	var conns []net.Conn
+	dial := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		c, err := d.Dial(ctx, d.near, l.Addr().String())
+		if err == nil {
+			conns = append(conns, c)
+		}
+		return err
+	}
+	for range 1024 {
+		check(t, dial())
+	}
+	wantError(t, "one too many", dial(), context.DeadlineExceeded)
+	go func() {
+		time.Sleep(500 * time.Millisecond)
+		if _, err := l.Accept(); err != nil {
+			t.Error(err)
+		}
+	}()
+	start := time.Now()
+	check(t, dial())
+	wantElapsed(t, "dialed with the second SYN", start, time.Second+20*time.Millisecond)
+	for _, c := range conns {
+		c.Close()
+	}
 }
 
 func testListenTwice(t *testing.T, d dialing) {

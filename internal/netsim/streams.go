@@ -200,7 +200,7 @@ func (s *Streams) connect(ctx context.Context, src, dst endpoint) (*stream, erro
 			return c, s.welcome(ctx, c, lag)
 		}
 		if !errors.Is(err, errBacklog) {
-			return nil, errors.Join(sleep(ctx, lag), err)
+			return nil, refuse(ctx, err, lag)
 		}
 		if err := sleep(ctx, rto-lag); err != nil {
 			return nil, err
@@ -208,6 +208,14 @@ func (s *Streams) connect(ctx context.Context, src, dst endpoint) (*stream, erro
 		rto *= 2
 	}
 	return nil, os.NewSyscallError("connect", syscall.ETIMEDOUT)
+}
+
+// refuse lets a refusal travel back to the dialing host.
+func refuse(ctx context.Context, refusal error, lag time.Duration) error {
+	if err := sleep(ctx, lag); err != nil {
+		return err
+	}
+	return refusal
 }
 
 // welcome lets the answer travel back to the dialing host.

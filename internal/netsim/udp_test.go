@@ -257,6 +257,7 @@ func lossTrace(t *testing.T, seed uint64, pct float64, mixed bool) map[netsim.Cl
 				class = netsim.Class(i % 3)
 			}
 			one(class)
+			time.Sleep(time.Millisecond)
 		}
 		w.a.Close()
 		w.b.Close()
