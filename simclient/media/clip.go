@@ -115,11 +115,8 @@ func (c *Clip) parseIVF(data []byte) error {
 	if header.FourCC != "VP80" {
 		return fmt.Errorf("codec %q is not VP8", header.FourCC)
 	}
-	// IVF calls them denominator (30) and numerator (1) of the time base.
+	// The time base of 1/30 s; the reader refuses zeros.
 	c.codec, c.num, c.den = VP8, int64(header.TimebaseNumerator), int64(header.TimebaseDenominator)
-	if c.num <= 0 || c.den <= 0 {
-		return errors.New("no frame rate")
-	}
 	for {
 		frame, _, err := r.ParseNextFrame()
 		if errors.Is(err, io.EOF) {

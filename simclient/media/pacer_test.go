@@ -106,7 +106,7 @@ func TestPacerWorkersShareTheLoad(t *testing.T) {
 		}
 		sleep(time.Second)
 		for i := range w {
-			if n := len(w[i].packets); n != 51 {
+			if n := w[i].count(); n != 51 {
 				t.Errorf("source %d sent %d packets", i, n)
 			}
 		}
@@ -127,9 +127,9 @@ func TestPacerCloseWaits(t *testing.T) {
 		sleep(100 * time.Millisecond)
 		p.Close()
 		p.Close()
-		n := len(w.packets)
+		n := w.count()
 		sleep(time.Second)
-		if len(w.packets) != n {
+		if w.count() != n {
 			t.Error("sends after Close")
 		}
 	})

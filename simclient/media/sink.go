@@ -180,9 +180,12 @@ func (s *Sink) unit(m Marker, err error, key bool, at time.Time) {
 	case !s.expect.fits(m):
 		s.wrong(m, at)
 	default:
-		if o := s.origin(m); o != nil {
-			s.expected(o, m, key, at)
+		o := s.origin(m)
+		if o == nil {
+			s.stats.Unfollowed++
+			return
 		}
+		s.expected(o, m, key, at)
 	}
 }
 
@@ -354,7 +357,7 @@ func (s *Sink) deliver() {
 
 func (c *FlowChange) log(l *slog.Logger) {
 	attrs := []any{"state", string(c.State), "kind", string(c.Kind), "codec", c.Codec.String()}
-	origin := []any{"from", c.From, "track", c.Track, "from_hash", c.Participant, "call_hash", c.Call}
+	origin := []any{"from", c.From, "track", c.Track, "from_hash", fmt.Sprintf("%08x", c.Participant), "call_hash", fmt.Sprintf("%016x", c.Call)}
 	switch c.State {
 	case FlowUnmarked:
 		l.Info("media.unmarked", attrs...)

@@ -323,13 +323,33 @@ func TestSinkRTPJump(t *testing.T) {
 	sink := sinkFor(t, ClipOpus, nil)
 	for i, p := range sent {
 		seq := sequence(p.packet)
-		if i >= 50 {
+		switch {
+		case i == 20: // lost before the jump: it stays counted
+			continue
+		case i >= 50:
 			seq += 20000
 		}
 		sink.Push(renumber(t, p.packet, 1, seq), p.at)
 	}
-	if got := sink.Stats(); got.Good != 100 || got.RTP.Lost != 0 || got.RTP.Streams != 2 {
+	if got := sink.Stats(); got.Good != 99 || got.RTP.Lost != 1 || got.RTP.Streams != 2 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Damaged frames of a connection that was replaced stay counted.
+func TestSinkRemembersDamage(t *testing.T) {
+	sent := record(t, ClipVP8Load, alice, 2*time.Second)
+	sink := sinkFor(t, ClipVP8Load, nil)
+	for i, p := range slices.Delete(sent, 1, 2) {
+		seq := sequence(p.packet)
+		if i >= 80 {
+			seq += 20000
+		}
+		sink.Push(renumber(t, p.packet, 1, seq), p.at)
+	}
+	// The jump may cut another frame in two; that one is lost, not damaged.
+	if got := sink.Stats(); got.Damaged != 1 || got.RTP.Streams != 2 || got.Good < 58 {
+		t.Errorf("damaged %d, good %d, streams %d", got.Damaged, got.Good, got.RTP.Streams)
 	}
 }
 
@@ -355,6 +375,11 @@ func TestSinkSourceRestart(t *testing.T) {
 	got := sink.Stats()
 	if got.Good != 148+150 || got.Lost != 2 || got.Restarts != 1 || got.Late+got.Duplicates != 1 {
 		t.Errorf("%+v", got)
+	}
+	// Whether the sender paused or much was lost in between, nobody can tell: it counts
+	// as a freeze.
+	if got.Pauses != 0 || got.Freezes != 1 {
+		t.Errorf("pauses %d, freezes %d", got.Pauses, got.Freezes)
 	}
 }
 
@@ -404,5 +429,86 @@ func TestStatsWindows(t *testing.T) {
 	}
 	if all := sink.Stats().Delay; all.Min != 10*time.Millisecond || all.Max != 40*time.Millisecond {
 		t.Errorf("delay %v to %v", all.Min, all.Max)
+	}
+}
+
+// pushEndlessly returns a function that pushes the next packet of an endless stream:
+// the recording again and again, with sequence numbers and capture times going on.
+func pushEndlessly(t testing.TB, clip string) (push func(), packets int) {
+	t.Helper()
+	c := mustLoad(t, clip)
+	var sent []arrived
+	p := NewPacer(PacerConfig{})
+	p.Close()
+	now := time.Unix(1e9, 0)
+	s := newTestSource(t, p, clip, wire(func(packet []byte) { sent = append(sent, arrived{packet, now}) }))
+	s.run, s.start = &sourceRun{s}, now
+	for range 10 * c.Len() {
+		now, _ = s.run.tick(now)
+	}
+	sink := sinkFor(t, clip, nil)
+	i := 0
+	return func() {
+		if i == len(sent) { // as if the client had got a new connection, to a new source
+			i, sink = 0, sinkFor(t, clip, nil)
+		}
+		sink.Push(sent[i].packet, sent[i].at)
+		i++
+	}, len(sent)
+}
+
+func BenchmarkSink(b *testing.B) {
+	for _, name := range []string{ClipVP8, ClipVP8Load, ClipH264, ClipOpus} {
+		b.Run(name, func(b *testing.B) {
+			push, _ := pushEndlessly(b, name)
+			b.ReportAllocs()
+			for b.Loop() {
+				push()
+			}
+		})
+	}
+}
+
+func TestSinkDoesNotAllocate(t *testing.T) {
+	for _, name := range everyCodec {
+		push, packets := pushEndlessly(t, name)
+		for range 20 {
+			push()
+		}
+		if n := testing.AllocsPerRun(packets-50, push); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+// Strangers cannot make a sink grow.
+func TestSinkLimits(t *testing.T) {
+	packet := func(ssrc uint32, m Marker) []byte {
+		payload, err := AppendMarked(nil, Opus, []byte{0x78, 1, 2, 3}, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := (&rtp.Packet{Header: rtp.Header{Version: 2, SSRC: ssrc}, Payload: payload}).Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	changes := 0
+	sink := newTestSink(t, SinkConfig{Codec: Opus, Expect: Expect{Call: "call-1"}, OnFlow: func(FlowChange) { changes++ }})
+	for i := range uint32(200) {
+		at := time.Unix(int64(i), 0)
+		sink.Push(packet(2*i, Marker{Call: CallHash("call-1"), Participant: i}), at)
+		sink.Push(packet(2*i+1, Marker{Call: CallHash("call-2"), Participant: i}), at)
+	}
+	got := sink.Stats()
+	if len(got.Origins) != maxOrigins || got.Good != maxOrigins || got.Unfollowed != 200-maxOrigins {
+		t.Errorf("%d origins, good %d, unfollowed %d", len(got.Origins), got.Good, got.Unfollowed)
+	}
+	if len(got.Wrong) != maxWrong || got.WrongOrigin != 200 || changes != maxOrigins+maxWrong {
+		t.Errorf("%d wrong origins, %d units, %d changes", len(got.Wrong), got.WrongOrigin, changes)
+	}
+	if len(sink.streams) != maxStreams || got.RTP.Streams != 400 {
+		t.Errorf("%d streams followed of %d", len(sink.streams), got.RTP.Streams)
 	}
 }

@@ -3,6 +3,7 @@ package media
 import (
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 // logWriter keeps what a source wrote.
 type logWriter struct {
+	mu      sync.Mutex
 	packets []rtp.Packet
 	times   []time.Time
 	refuse  error
@@ -20,12 +22,32 @@ type logWriter struct {
 }
 
 func (w *logWriter) WriteRTP(header *rtp.Header, payload []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.refuse != nil || w.absent {
 		return 0, w.refuse
 	}
 	w.packets = append(w.packets, rtp.Packet{Header: header.Clone(), Payload: append([]byte(nil), payload...)})
 	w.times = append(w.times, time.Now())
 	return 12 + len(payload), nil
+}
+
+// written returns what was written so far.
+func (w *logWriter) written() ([]rtp.Packet, []time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.packets, w.times
+}
+
+func (w *logWriter) count() int {
+	packets, _ := w.written()
+	return len(packets)
+}
+
+func (w *logWriter) connect() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.absent = false
 }
 
 // runSource starts a source in a bubble and hands it over.
@@ -54,10 +76,11 @@ func TestSourceRTP(t *testing.T) {
 		w := &logWriter{}
 		clip := mustLoad(t, name)
 		runSource(t, name, w, func(*Source) { sleep(10 * time.Second) })
-		start, first := w.times[0], w.packets[0]
+		packets, times := w.written()
+		start, first := times[0], packets[0]
 		frame := int64(0)
-		for i, p := range w.packets {
-			if i > 0 && p.Timestamp != w.packets[i-1].Timestamp {
+		for i, p := range packets {
+			if i > 0 && p.Timestamp != packets[i-1].Timestamp {
 				frame++
 			}
 			if want := first.SequenceNumber + uint16(i); p.SequenceNumber != want {
@@ -66,11 +89,11 @@ func TestSourceRTP(t *testing.T) {
 			if want := first.Timestamp + uint32(frame)*clip.rtpTicks(1); p.Timestamp != want {
 				t.Fatalf("%s packet %d: timestamp %d, want %d", name, i, p.Timestamp, want)
 			}
-			if want := start.Add(clip.Offset(frame)); !w.times[i].Equal(want) {
-				t.Fatalf("%s packet %d: sent %v, want %v", name, i, w.times[i].Sub(start), want.Sub(start))
+			if want := start.Add(clip.Offset(frame)); !times[i].Equal(want) {
+				t.Fatalf("%s packet %d: sent %v, want %v", name, i, times[i].Sub(start), want.Sub(start))
 			}
-			last := i+1 < len(w.packets) && w.packets[i+1].Timestamp != p.Timestamp
-			if i+1 < len(w.packets) && p.Marker != (last && name != ClipOpus) {
+			last := i+1 < len(packets) && packets[i+1].Timestamp != p.Timestamp
+			if i+1 < len(packets) && p.Marker != (last && name != ClipOpus) {
 				t.Fatalf("%s packet %d: marker bit %v", name, i, p.Marker)
 			}
 			if len(p.Payload) > maxPayload || p.Version != 2 {
@@ -93,9 +116,10 @@ func isKey(codec Codec, p rtp.Packet) bool {
 }
 
 func firstAfter(w *logWriter, at time.Time) rtp.Packet {
-	for i, when := range w.times {
+	packets, times := w.written()
+	for i, when := range times {
 		if when.After(at) {
-			return w.packets[i]
+			return packets[i]
 		}
 	}
 	return rtp.Packet{}
@@ -148,9 +172,10 @@ func TestSourceBeginsWithKeyFrame(t *testing.T) {
 		w := &logWriter{absent: true}
 		runSource(t, clip, w, func(s *Source) {
 			sleep(500 * time.Millisecond)
-			w.absent = false
+			w.connect()
 			sleep(time.Second)
-			if len(w.packets) == 0 || !isKey(s.Clip().Codec(), w.packets[0]) {
+			packets, _ := w.written()
+			if len(packets) == 0 || !isKey(s.Clip().Codec(), packets[0]) {
 				t.Errorf("%s: does not begin with a key frame", clip)
 			}
 			st := s.Stats()
@@ -166,9 +191,9 @@ func TestSourceUnmutesWithKeyFrame(t *testing.T) {
 	runSource(t, ClipVP8, w, func(s *Source) {
 		sleep(400 * time.Millisecond)
 		s.SetMuted(true)
-		n := len(w.packets)
+		n := w.count()
 		sleep(time.Second)
-		if len(w.packets) != n {
+		if w.count() != n {
 			t.Error("a muted source sends")
 		}
 		s.SetMuted(false)
@@ -195,12 +220,13 @@ func TestSourceStopAndStart(t *testing.T) {
 	runSource(t, ClipVP8, w, func(s *Source) {
 		sleep(510 * time.Millisecond)
 		s.Stop()
-		n := len(w.packets)
+		n := w.count()
 		sleep(time.Second)
-		if len(w.packets) != n {
+		if w.count() != n {
 			t.Error("a stopped source sends")
 		}
-		before := w.packets[n-1]
+		packets, _ := w.written()
+		before := packets[n-1]
 		if err := s.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -208,7 +234,8 @@ func TestSourceStopAndStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		p := w.packets[n]
+		packets, _ = w.written()
+		p := packets[n]
 		if p.SequenceNumber != before.SequenceNumber+1 || !isKey(VP8, p) {
 			t.Errorf("sequence %d after %d", p.SequenceNumber, before.SequenceNumber)
 		}
@@ -237,8 +264,9 @@ func TestSourceQuickRestart(t *testing.T) {
 		if st := s.Stats(); st.Units != 12 {
 			t.Errorf("units %d in 205 ms", st.Units)
 		}
-		for i := 2; i < len(w.times); i++ {
-			if d := w.times[i].Sub(w.times[i-1]); d != 20*time.Millisecond {
+		_, times := w.written()
+		for i := 2; i < len(times); i++ {
+			if d := times[i].Sub(times[i-1]); d != 20*time.Millisecond {
 				t.Errorf("packet %d after %v", i, d)
 			}
 		}

@@ -20,6 +20,8 @@ type SinkStats struct {
 	// Unmarked units carry no marker, Corrupt ones a damaged one or one of another
 	// version, WrongOrigin ones that of somebody who was not expected.
 	Unmarked, Corrupt, WrongOrigin uint64
+	// Unfollowed units came from expected participants, but from more than 64 tracks.
+	Unfollowed uint64
 	// Restarts counts sources whose marker sequence began anew.
 	Restarts uint64
 
@@ -85,6 +87,7 @@ func (s SinkStats) Sub(prev SinkStats) SinkStats {
 	d.Unmarked -= prev.Unmarked
 	d.Corrupt -= prev.Corrupt
 	d.WrongOrigin -= prev.WrongOrigin
+	d.Unfollowed -= prev.Unfollowed
 	d.Restarts -= prev.Restarts
 	d.Freezes -= prev.Freezes
 	d.FreezeTime -= prev.FreezeTime
