@@ -92,20 +92,21 @@ func TestAssemblerUnmarkedH264(t *testing.T) {
 // partition's number.
 func TestAssemblerVP8Partitions(t *testing.T) {
 	sent := record(t, ClipVP8Load, alice, 2*time.Second)
-	sink := sinkFor(t, ClipVP8Load, nil)
 	fragments := byte(0)
 	for _, p := range sent {
-		b := bytes.Clone(p.packet)
-		if b[12]&vp8StartFlag != 0 {
+		if p.packet[12]&vp8StartFlag != 0 {
 			fragments = 0
 		} else {
 			fragments = fragments%7 + 1
-			b[12] |= vp8StartFlag | fragments
+			p.packet[12] |= vp8StartFlag | fragments
 		}
-		sink.Push(b, p.at)
 	}
-	if got := sink.Stats(); got.Good != 60 || got.KeyFrames != 2 || got.Damaged+got.Unmarked != 0 {
+	if got := pushAll(sinkFor(t, ClipVP8Load, nil), sent); got.Good != 60 || got.KeyFrames != 2 || got.Damaged+got.Unmarked != 0 {
 		t.Errorf("%+v", got)
+	}
+	// The start of a partition is no start of a frame.
+	if got := pushAll(sinkFor(t, ClipVP8Load, nil), sent[1:]); got.Good != 59 || got.KeyFrames != 1 || got.Damaged != 1 {
+		t.Errorf("without the first packet: %+v", got)
 	}
 }
 

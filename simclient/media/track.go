@@ -12,7 +12,9 @@ import (
 
 // Track is a webrtc.TrackLocal for a [Source]: add it to a PeerConnection and give it
 // to the source as its writer. Unlike webrtc.TrackLocalStaticRTP it does not allocate
-// for each packet.
+// for each packet: buffers are used again as soon as a write returns, so interceptors
+// must copy what they keep, as those of Pion do unless told otherwise
+// (nack.DisableCopy).
 type Track struct {
 	codec        Codec
 	id, streamID string
