@@ -52,6 +52,9 @@ func decodeKeyFrame(t *testing.T, frame []byte) *image.YCbCr {
 // Whole clips, marked, decode without a complaint and to the same pictures and
 // samples as unmarked ones, in each decoder that ffmpeg has for the codec.
 func TestFFmpegDecodesMarkedClipsAlike(t *testing.T) {
+	if testing.Short() {
+		t.Skip("decoding whole clips takes seconds: not in short tests")
+	}
 	ffmpeg, err := exec.LookPath("ffmpeg")
 	if err != nil {
 		t.Skip("ffmpeg is not installed: marked clips are not decoded")

@@ -11,9 +11,8 @@ const (
 	// extensions, as pion and libwebrtc do.
 	maxPayload = 1200 - 12
 
-	// The descriptor has a 15-bit PictureID in each packet, as libwebrtc sends it: X, I.
-	vp8DescriptorSize = 4
-	vp8StartFlag      = 0x10
+	vp8ExtendedFlag = 0x80 // X: extension flags follow
+	vp8StartFlag    = 0x10 // S
 )
 
 // Writer sends RTP packets. It must not keep or change the payload. It returns 0 and no
@@ -79,8 +78,9 @@ func (p *packetizer) sendVP8(frame []byte, m Marker) {
 	var trailer [MarkerSize]byte
 	AppendMarker(trailer[:0], m)
 	p.pictureID = (p.pictureID + 1) & 0x7FFF
-	flags := byte(0x80 | vp8StartFlag)
-	for rest := trailer[:]; len(frame)+len(rest) > 0; flags = 0x80 {
+	flags := byte(vp8ExtendedFlag | vp8StartFlag)
+	for rest := trailer[:]; len(frame)+len(rest) > 0; flags = vp8ExtendedFlag {
+		// A 15-bit PictureID in each packet, as libwebrtc sends it.
 		payload := append(p.buf[:0], flags, 0x80, 0x80|byte(p.pictureID>>8), byte(p.pictureID))
 		payload, frame = fill(payload, frame)
 		payload, rest = fill(payload, rest)

@@ -184,7 +184,7 @@ func TestSinkReadsOtherPacketizers(t *testing.T) {
 		ClipVP8: &codecs.VP8Payloader{}, ClipVP8Load: &codecs.VP8Payloader{EnablePictureID: true}, ClipH264: &codecs.H264Payloader{},
 	} {
 		clip := mustLoad(t, name)
-		for mtu := uint16(100); mtu < 1300; mtu += 7 {
+		for mtu := uint16(100); mtu < 1300; mtu += 23 {
 			sink := sinkFor(t, name, nil)
 			packetizer := rtp.NewPacketizer(mtu, 96, 4711, payloader, rtp.NewFixedSequencer(65500), 90000)
 			for i := range clip.Len() {
