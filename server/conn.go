@@ -6,7 +6,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"os"
+	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -106,7 +107,7 @@ func (c *conn) hello() error {
 	case errors.As(err, &wire) && wire.Code == signaling.CodeTooLarge:
 	case errors.As(err, &wire):
 		wire = signaling.Errorf(signaling.CodeHelloRequired, "the first frame is not hello")
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case isTimeout(err):
 		c.fail("", signaling.Errorf(signaling.CodeHelloRequired, "no hello within %v", c.srv.cfg.HelloTimeout))
 		return err
 	default:
@@ -118,12 +119,19 @@ func (c *conn) hello() error {
 	return nil
 }
 
+// isTimeout reports whether a deadline passed. gorilla hides
+// os.ErrDeadlineExceeded.
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}
+
 // excuse answers a frame that could not be read. It returns nil if reading may
 // go on, and the error that ends the connection otherwise.
 func (c *conn) excuse(err error) error {
 	var wire *signaling.Error
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded) && !c.isShutting():
+	case isTimeout(err) && !c.isShutting():
 		c.fail("", signaling.Errorf(signaling.CodeSessionTimeout, "nothing was heard for %v", c.srv.cfg.Timeout))
 		return err
 	case !errors.As(err, &wire) || c.isShutting():
@@ -208,11 +216,36 @@ func (c *conn) enqueue(kind int, b []byte) {
 	}
 }
 
+// welcome queues a welcome and what the client missed. That is not counted as
+// waiting: the session keeps it anyway, and all of it may be as much as may
+// wait.
+func (c *conn) welcome(frame []byte, missed [][]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shutting {
+		return
+	}
+	missed = slices.Clone(missed) // the session goes on with its own
+	c.out.Do(func() {
+		c.put(websocket.TextMessage, frame)
+		for _, b := range missed {
+			c.put(websocket.TextMessage, b)
+		}
+	})
+}
+
 // write runs on the writer.
 func (c *conn) write(kind int, b []byte) {
 	c.mu.Lock()
 	c.waiting--
 	c.bytes -= len(b)
+	c.mu.Unlock()
+	c.put(kind, b)
+}
+
+// put writes a frame, on the writer.
+func (c *conn) put(kind int, b []byte) {
+	c.mu.Lock()
 	discard, deadline := c.discard, c.writeBy
 	c.mu.Unlock()
 	if discard {

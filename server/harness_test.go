@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,8 +91,9 @@ type world struct {
 	history *store.MemoryHistory
 	journal *journal
 	streams *netsim.Streams
-	logs    *bytes.Buffer
-	hosts   byte // clients that dialed
+	logs    *logBuffer
+	clients []*client
+	started time.Time
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
@@ -126,7 +128,7 @@ func bubble(t *testing.T, tune func(*server.Config), test func(w *world)) {
 func newWorld(t *testing.T, tune func(*server.Config)) *world {
 	j := &journal{}
 	w := &world{t: t, journal: j, media: newFakeMedia(j), state: &store.Memory{}, history: store.NewMemoryHistory(),
-		logs: &bytes.Buffer{}, stopped: make(chan struct{})}
+		logs: &logBuffer{}, stopped: make(chan struct{}), started: time.Now()}
 	var mu sync.Mutex
 	ids := make(map[string]int)
 	cfg := server.Config{
@@ -147,7 +149,7 @@ func newWorld(t *testing.T, tune func(*server.Config)) *world {
 		t.Fatal(err)
 	}
 	w.streams = netsim.NewStreams(0)
-	w.streams.AddHost("server", netip.MustParseAddr("10.0.0.1"), nil)
+	w.streams.AddHost("server", netip.MustParseAddr("10.1.0.1"), nil)
 	ln, err := w.streams.Listen("server:80")
 	if err != nil {
 		t.Fatal(err)
@@ -167,6 +169,27 @@ func newWorld(t *testing.T, tune func(*server.Config)) *world {
 func (w *world) close() {
 	w.stop()
 	<-w.stopped
+	for _, c := range w.clients {
+		c.raw.Close() // a client that is cut off knows nothing of the end
+	}
+}
+
+// logBuffer is a bytes.Buffer for many goroutines.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 // eventLines are the log's lines of this kind.
@@ -188,6 +211,7 @@ type client struct {
 	raw   net.Conn
 	link  *netsim.Link // the client's own
 	ended chan struct{}
+	mute  atomic.Bool // does not answer pings
 
 	mu      sync.Mutex
 	frames  []signaling.Frame
@@ -200,9 +224,10 @@ type client struct {
 // dial opens a WebSocket and says nothing.
 func (w *world) dial(name string, header http.Header) *client {
 	w.t.Helper()
-	w.hosts++
 	c := &client{w: w, name: name, ended: make(chan struct{}), link: netsim.NewLink(netsim.LinkConfig{})}
-	w.streams.AddHost(fmt.Sprint(name, w.hosts), netip.AddrFrom4([4]byte{10, 0, 1, w.hosts}), c.link)
+	w.clients = append(w.clients, c)
+	n := len(w.clients)
+	w.streams.AddHost(fmt.Sprint(name, n), netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), c.link)
 	d := websocket.Dialer{NetDialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		conn, err := w.streams.Dial(ctx, c.link, "server:80")
 		c.raw = conn
@@ -213,6 +238,13 @@ func (w *world) dial(name string, header http.Header) *client {
 		w.t.Fatalf("%s dials: %v", name, err)
 	}
 	c.ws = ws
+	pong := ws.PingHandler()
+	ws.SetPingHandler(func(data string) error {
+		if c.mute.Load() {
+			return nil
+		}
+		return pong(data)
+	})
 	go c.read()
 	return c
 }
@@ -421,6 +453,14 @@ func (c *client) one(kind string) signaling.RTC {
 		c.w.t.Fatal(err)
 	}
 	return d
+}
+
+// freeze keeps the client from reading on until the channel is closed.
+func (c *client) freeze() chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.frozen = make(chan struct{})
+	return c.frozen
 }
 
 // drop cuts the connection without a word.

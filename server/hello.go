@@ -145,10 +145,7 @@ func (u *session) attach(c *conn, id string, resumed bool, missed [][]byte) {
 	u.conn = c
 	c.begin(u)
 	if b, err := encode(signaling.Frame{Type: signaling.TypeWelcome, ID: id}, w); err == nil {
-		c.send(b)
-	}
-	for _, b := range missed {
-		c.send(b)
+		c.welcome(b, missed)
 	}
 }
 
