@@ -21,8 +21,8 @@
 // token partitions but the last, which reaches to the end of the data (RFC 6386 §9.5).
 // The boolean decoder reads as much as the picture needs; the encoder flushed its
 // last 32 bits, so bytes behind them change no decision. libvpx, ffmpeg and
-// golang.org/x/image/vp8 decode marked frames to identical pictures (the tests
-// check the last two). A trailer was measured to come through Kurento on every frame.
+// golang.org/x/image/vp8 decode marked frames to identical pictures (the tests check
+// all three). A trailer was measured to come through Kurento on every frame.
 //
 // Opus: in the padding of a code 3 packet (RFC 6716 §3.2.5). An Opus decoder does not
 // tolerate a trailer: in codes 0 to 2 the last frame reaches to the end, and bytes
@@ -30,7 +30,7 @@
 // But any packet can be written with code 3, and "the decoder MUST accept any value
 // for the padding bytes". Header and lengths are rewritten, frames stay bit exact.
 // libopus from 1.5 on looks for extensions in the padding; the marker is formed as an
-// extension with a number for experiments, which it skips.
+// extension of an unknown number, which it skips.
 //
 // H264: in an SEI message user_data_unregistered before the first slice (H.264
 // §7.3.2.3, §D.1.7), with a UUID of its own and emulation prevention. Decoders must

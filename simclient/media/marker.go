@@ -15,10 +15,10 @@ const MarkerSize = 32
 const markerVersion = 1
 
 // The magic begins every marker. The first byte also makes the marker a well-formed
-// Opus extension (draft-ietf-mlcodec-opus-extension): number 121, which is in
-// the range for experiments, with L=0, "takes the rest of the padding". Decoders
-// that look for extensions in Opus padding, as libopus does since 1.5, then step
-// over it.
+// Opus extension (draft-ietf-mlcodec-opus-extension): number 121, which nobody is known
+// to use, with L=0, and that takes the rest of the padding for numbers from 32 on.
+// Decoders that look for extensions in Opus padding, as libopus does since 1.5,
+// step over one that they do not know.
 const (
 	magic0 = 121<<1 | 0
 	magic1 = 0xCB
