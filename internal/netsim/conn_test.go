@@ -1,11 +1,14 @@
 package netsim_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -139,6 +142,39 @@ func TestConnDelay(t *testing.T) {
 		mustWrite(t, l.peer, "pong")
 		wantRead(t, l.conn, "pong")
 		wantElapsed(t, "pong", start, 100*time.Millisecond)
+	})
+}
+
+func TestConnHalfClose(t *testing.T) {
+	inLinkedBubble(t, func(t *testing.T, l *linked) {
+		mustWrite(t, l.conn, "question")
+		check(t, l.conn.(interface{ CloseWrite() error }).CloseWrite())
+		all, err := io.ReadAll(l.peer)
+		if string(all) != "question" || err != nil {
+			t.Fatalf("read %q, %v", all, err)
+		}
+		time.Sleep(time.Second)
+		mustWrite(t, l.peer, "answer")
+		wantRead(t, l.conn, "answer")
+	})
+}
+
+// TestConnIsForgotten: a link keeps nothing of connections that are closed.
+func TestConnIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		link := netsim.NewLink(netsim.LinkConfig{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		p := newPair(t, 0)
+		conn := netsim.Conn(p.near, link)
+		link.Reset()
+		conn.Close()
+		p.far.Close()
+		synctest.Wait()
+		link.Reset()
+		if got := strings.Count(log.String(), "streams=1") * strings.Count(log.String(), "streams=0"); got != 1 {
+			t.Errorf("want one stream, then none:\n%s", log.String())
+		}
+		link.Close()
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/pion/transport/v5"
 )
@@ -197,7 +198,7 @@ func (l *Link) Dialer(dial DialFunc) DialFunc {
 
 // dial is what Dialer's function does.
 func (l *Link) dial(ctx context.Context, network, addr string, dial DialFunc) (*stream, error) {
-	err := awaitPath(ctx, [2]*Link{l})
+	err := awaitPath(ctx, [2]*Link{l}, time.Now())
 	if err == nil {
 		err = sleep(ctx, 2*l.lag())
 	}

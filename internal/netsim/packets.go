@@ -42,11 +42,7 @@ func (o *outbox) push(b []byte, addr net.Addr, delay time.Duration) {
 	if o.closed {
 		return
 	}
-	due := time.Now().Add(delay)
-	if last := len(o.queue) - 1; last >= 0 && due.Before(o.queue[last].due) {
-		due = o.queue[last].due
-	}
-	o.queue = append(o.queue, packet{slices.Clone(b), addr, due})
+	o.queue = append(o.queue, packet{slices.Clone(b), addr, time.Now().Add(delay)})
 	o.held.Add(1)
 	if len(o.queue) == 1 && !o.sending {
 		o.arm()

@@ -161,7 +161,6 @@ func (p *pipe) bounce(s int, rst segment) {
 	back := &p.halves[1-s]
 	if due, arrived := back.reset(); due.IsZero() && !arrived {
 		back.pushEnd(syscall.ECONNRESET, rst)
-		p.wake()
 	}
 }
 
@@ -207,10 +206,10 @@ func (p *pipe) breakOff(s int, local error) {
 }
 
 // leave makes side s unusable. If the other has sent more than was read, it is
-// told, unless a cut keeps its host from hearing.
+// told with RST, which a cut holds up like anything else.
 func (p *pipe) leave(s int, local error) {
 	p.local[s] = local
-	if p.halves[1-s].pending() && !p.cut() {
+	if p.halves[1-s].pending() {
 		p.bounce(1-s, p.stamp(p.lag()))
 	}
 	p.halves[s].writer.stop()

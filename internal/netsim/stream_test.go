@@ -171,6 +171,20 @@ func TestStreamWriteToClosedPeer(t *testing.T) {
 	})
 }
 
+// TestStreamCloseWithUnreadData: the writer learns that nobody will read.
+func TestStreamCloseWithUnreadData(t *testing.T) {
+	inBubble(t, time.Millisecond, func(t *testing.T, p *pair) {
+		go func() {
+			time.Sleep(time.Second)
+			p.far.Close()
+		}()
+		start := time.Now()
+		_, err := p.near.Write(make([]byte, 16<<20))
+		wantError(t, "write", err, syscall.EPIPE)
+		wantElapsed(t, "the RST", start, time.Second+time.Millisecond)
+	})
+}
+
 func TestStreamHalfClose(t *testing.T) {
 	inBubble(t, 0, func(t *testing.T, p *pair) {
 		mustWrite(t, p.near, "question")
@@ -408,6 +422,7 @@ func TestStreamResetDuringCut(t *testing.T) {
 		p.far.SetReadDeadline(time.Now().Add(time.Minute))
 		wantError(t, "far read", one(p.far), os.ErrDeadlineExceeded)
 		p.far.SetReadDeadline(time.Time{})
+		mustWrite(t, p.far, "still there?")
 		p.nearLink.Restore()
 		wantError(t, "far read after restore", one(p.far), syscall.ECONNRESET)
 	})
@@ -439,6 +454,7 @@ func TestStreamsDial(t *testing.T) {
 		"unknown host":                 testDialUnknown,
 		"cut until the context ends":   testDialCut,
 		"goes on when a SYN is resent": testDialRestored,
+		"cut under way":                testDialCutUnderWay,
 		"address in use":               testListenTwice,
 		"backlog":                      testDialBacklog,
 	} {
@@ -508,6 +524,33 @@ func testDialRestored(t *testing.T, d dialing) {
 	start := time.Now()
 	mustDial(t, d.Streams, d.near).Close() // SYNs at 0, 1, 3 and 7 s
 	wantElapsed(t, "dialed", start, 7*time.Second+20*time.Millisecond)
+}
+
+// testDialCutUnderWay: a SYN that meets a cut is lost, and the next gets
+// through.
+func testDialCutUnderWay(t *testing.T, d dialing) {
+	l, err := d.Listen("far:81")
+	check(t, err)
+	defer l.Close()
+	go func() {
+		time.Sleep(5 * time.Millisecond)
+		d.far.Cut()
+		time.Sleep(500 * time.Millisecond)
+		d.far.Restore()
+	}()
+	accepted := make(chan time.Time, 1)
+	go func() {
+		l.Accept()
+		accepted <- time.Now()
+	}()
+	start := time.Now()
+	c, err := d.Dial(t.Context(), d.near, "far:81")
+	check(t, err)
+	c.Close()
+	wantElapsed(t, "dialed", start, time.Second+20*time.Millisecond)
+	if at := (<-accepted).Sub(start); at != time.Second+10*time.Millisecond {
+		t.Errorf("accepted after %v, want 1.01s", at)
+	}
 }
 
 // testDialBacklog: a listener that does not accept keeps others waiting.

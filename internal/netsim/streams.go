@@ -184,9 +184,9 @@ func (s *Streams) connect(ctx context.Context, src, dst endpoint) (*stream, erro
 	if src.link == dst.link {
 		links, lag = [2]*Link{}, 0
 	}
-	rto := synRTO
+	started, rto := time.Now(), synRTO
 	for range synTries {
-		if err := awaitPath(ctx, links); err != nil {
+		if err := awaitPath(ctx, links, started); err != nil {
 			return nil, err
 		}
 		if err := sleep(ctx, lag); err != nil {
@@ -222,7 +222,7 @@ func refuse(ctx context.Context, refusal error, lag time.Duration) error {
 func (s *Streams) welcome(ctx context.Context, c *stream, lag time.Duration) error {
 	err := sleep(ctx, lag)
 	if err == nil {
-		err = awaitPath(ctx, c.p.links)
+		err = awaitPath(ctx, c.p.links, time.Now())
 	}
 	if err != nil {
 		c.p.abort(c.side, net.ErrClosed)

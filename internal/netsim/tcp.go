@@ -25,10 +25,10 @@ func retransmission(sent, notBefore time.Time, rto time.Duration) time.Time {
 	return sent
 }
 
-// awaitPath returns when a handshake between the two hosts can begin: at once
-// if both links are up, else when a SYN is sent again after Restore.
-func awaitPath(ctx context.Context, links [2]*Link) error {
-	var started time.Time
+// awaitPath returns when a handshake between the two hosts, whose first SYN was
+// sent at the instant given, can go on: at once if both links are up, else when
+// a SYN is sent again after Restore.
+func awaitPath(ctx context.Context, links [2]*Link, started time.Time) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -39,9 +39,6 @@ func awaitPath(ctx context.Context, links [2]*Link) error {
 		}
 		if !down.isCut() {
 			return nil
-		}
-		if started.IsZero() {
-			started = time.Now()
 		}
 		if err := down.awaitUp(ctx); err != nil {
 			return err

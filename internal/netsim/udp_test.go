@@ -223,6 +223,7 @@ func TestDatagramDeadlineStaysExpired(t *testing.T) {
 func TestDatagramDuplicates(t *testing.T) {
 	inWorld(t, 0, func(t *testing.T, w *world) {
 		w.alice.Link.SetDuplicates(25)
+		w.bob.Link.SetDuplicates(25) // concerns what bob sends only
 		for range 100 {
 			w.send(t, rtpPacket)
 		}
@@ -230,6 +231,9 @@ func TestDatagramDuplicates(t *testing.T) {
 		twice := int(w.alice.Link.Traffic().Out[netsim.RTP].Duplicated)
 		if got != 100+twice || twice < 10 || twice > 40 {
 			t.Fatalf("bob received %d, %d of 100 were sent twice", got, twice)
+		}
+		if in := w.bob.Link.Traffic().In[netsim.RTP]; in.Duplicated != 0 {
+			t.Errorf("bob's link doubled what came in: %+v", in)
 		}
 	})
 }
@@ -287,6 +291,41 @@ func TestLossIsDecidedPerClass(t *testing.T) {
 	}
 }
 
+// instantTrace sends n(i) STUN packets at the i-th of 100 instants, at 50 %
+// loss, and returns which instants lost all their packets or none.
+func instantTrace(t *testing.T, n func(i int) int) (trace string) {
+	t.Helper()
+	inWorld(t, 0, func(t *testing.T, w *world) {
+		w.alice.Link.SetLoss(50)
+		for i := range 100 {
+			before := w.alice.Link.Traffic().Out[netsim.STUN].Lost
+			for range n(i) {
+				w.send(t, stunPacket)
+			}
+			switch int(w.alice.Link.Traffic().Out[netsim.STUN].Lost - before) {
+			case 0:
+				trace += "."
+			case n(i):
+				trace += "x"
+			default:
+				trace += "?"
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+	return trace
+}
+
+// TestLossSharedWithinAnInstant: how many STUN packets pion sends at one
+// instant, which differs from run to run, does not change what is lost.
+func TestLossSharedWithinAnInstant(t *testing.T) {
+	once := instantTrace(t, func(int) int { return 1 })
+	more := instantTrace(t, func(i int) int { return 1 + i%3 })
+	if once != more || strings.Contains(more, "?") {
+		t.Errorf("lost with one packet an instant\n%s\nwith one to three\n%s", once, more)
+	}
+}
+
 // TestLossPerDirectionAndEpisode: a second SetLoss loses other packets, and the
 // two directions are independent.
 func TestLossPerDirectionAndEpisode(t *testing.T) {
@@ -329,6 +368,14 @@ func TestTopologyAddresses(t *testing.T) {
 			want := map[int]string{0: "10.0.0.1", 253: "10.0.0.254", 254: "10.0.1.1"}[i]
 			if want != "" && h.IP != netip.MustParseAddr(want) {
 				t.Errorf("host %d has %v, want %s", i, h.IP, want)
+			}
+		}
+		for want := range 3 {
+			c, err := mustHost(t, top, "h7").Net.ListenPacket("udp4", "0.0.0.0:0")
+			check(t, err)
+			defer c.Close()
+			if port := c.LocalAddr().(*net.UDPAddr).Port; port != 49152+want {
+				t.Errorf("socket %d has port %d", want, port)
 			}
 		}
 		if again := mustHost(t, top, "h7"); again != mustHost(t, top, "h7") || again.IP.String() != "10.0.0.8" {
@@ -405,8 +452,12 @@ func TestHostNetTCP(t *testing.T) {
 			c.Close()
 			far.Close()
 		}
-		w.alice.Link.Cut()
+		w.bob.Link.Cut() // is of no concern to bob alone
 		start := time.Now()
+		c, err := w.bob.Dial(t.Context(), "tcp", "bob:3478")
+		check(t, err)
+		wantElapsed(t, "dialed itself", start, 0)
+		c.Close()
 		_, err = w.alice.Net.CreateDialer(&net.Dialer{Timeout: 3 * time.Second}).Dial("tcp", "bob:3478")
 		if err == nil {
 			t.Fatal("dialed through a cut link")
