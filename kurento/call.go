@@ -38,8 +38,12 @@ func (l *link) start(ctx context.Context, method string, params any) (*call, err
 		return c, nil
 	}
 	l.settle(c.id)
-	if cause := l.err(); cause != nil { // else the parameters cannot be encoded
-		err = &ConnectionError{Sent: true, Err: cause}
+	if l.err() != nil { // else the parameters cannot be encoded
+		select {
+		case <-l.lost: // only then the cause is final
+		case <-ctx.Done():
+		}
+		err = &ConnectionError{Sent: l.stream.announced(c.id), Err: l.err()}
 	}
 	c.logResponse(ctx, err)
 	return nil, c.describe(err)
@@ -168,11 +172,18 @@ func (c *Client) withDeadline(ctx context.Context) (context.Context, context.Can
 
 // start sends a request as soon as there is a connection. ctx has a deadline.
 func (c *Client) start(ctx context.Context, method string, params any) (*call, error) {
-	l, err := c.connected(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("kurento: %s: %w", method, err)
+	for {
+		l, err := c.connected(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("kurento: %s: %w", method, err)
+		}
+		call, err := l.start(ctx, method, params)
+		var unsent *ConnectionError
+		if !errors.As(err, &unsent) || unsent.Sent {
+			return call, err
+		}
+		// The link was lost just before: wait for the next one.
 	}
-	return l.start(ctx, method, params)
 }
 
 // Create creates an object of a class of KMS, "WebRtcEndpoint", with the

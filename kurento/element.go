@@ -145,14 +145,8 @@ func (e WebRtcEndpoint) SetMaxVideoRecvBandwidth(ctx context.Context, kbps int) 
 	return e.Set(ctx, "maxVideoRecvBandwidth", kbps)
 }
 
-// SetMinVideoRecvBandwidth sets the least, in kbit/s, that congestion control
-// asks the peer for; 100 by default.
-func (e WebRtcEndpoint) SetMinVideoRecvBandwidth(ctx context.Context, kbps int) error {
-	return e.Set(ctx, "minVideoRecvBandwidth", kbps)
-}
-
 // SetMinVideoSendBandwidth sets the least, in kbit/s, that is sent to the
-// peer; 100 by default.
+// peer; 100 by default. KMS caps it at the most that is sent, silently.
 func (e WebRtcEndpoint) SetMinVideoSendBandwidth(ctx context.Context, kbps int) error {
 	return e.Set(ctx, "minVideoSendBandwidth", kbps)
 }

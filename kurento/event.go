@@ -1,10 +1,11 @@
 package kurento
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/goccy/go-json"
 )
 
 // Event is one notification of KMS about an object.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -22,7 +23,8 @@ const (
 	writeBuffer = 64 << 10
 )
 
-// closeTimeout bounds the writing of a close frame.
+// closeTimeout bounds the writing of a close frame, and the wait for one after
+// writing has failed.
 const closeTimeout = time.Second
 
 // link is one connection to KMS. A lost link stays lost.
@@ -34,8 +36,10 @@ type link struct {
 	lost <-chan struct{} // closed when the link is lost
 	// reaped is closed by the client when it has taken notice of the loss.
 	reaped chan struct{}
-	// sending admits one writer, as a mutex that respects contexts.
+	// sending admits one caller of rpc.DispatchCall, as a mutex that respects
+	// contexts.
 	sending  chan struct{}
+	stream   *stream
 	lastRead atomic.Int64 // UnixNano
 	readDone chan struct{}
 	watched  chan struct{}
@@ -97,8 +101,9 @@ func newLink(ctx context.Context, cfg *Config, ids *idSource, onEvent func(Event
 	}
 	ws.SetReadLimit(cfg.ReadLimit)
 	l.ws = ws
-	l.rpc = jsonrpc2.NewConn(context.Background(), &stream{link: l, onEvent: onEvent}, refusingHandler{},
-		jsonrpc2.OnRecv(l.received), jsonrpc2.SetLogger(protocolLog{cfg.Log}))
+	l.stream = &stream{link: l, onEvent: onEvent}
+	l.rpc = jsonrpc2.NewConn(context.Background(), l.stream, refusingHandler{},
+		jsonrpc2.OnSend(l.stream.announce), jsonrpc2.OnRecv(l.received), jsonrpc2.SetLogger(protocolLog{cfg.Log}))
 	l.lost = l.rpc.DisconnectNotify()
 	go l.watch()
 	return l, nil
@@ -135,10 +140,13 @@ func (l *link) abort(cause error) {
 	_ = l.ws.Close() // ends the read loop, which ends the rest
 }
 
+// setCause notes why the link is lost. The first cause counts, but a close
+// frame from KMS says more than a write that failed after it.
 func (l *link) setCause(cause error) {
+	var said *websocket.CloseError
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cause == nil {
+	if l.cause == nil || l.cause != ErrClosed && errors.As(cause, &said) {
 		l.cause = cause
 	}
 }

@@ -440,54 +440,6 @@ func eventOf(t testing.TB, s *step) kurento.Event {
 	return p.Value
 }
 
-// checkDecode proves that the typed body holds everything that KMS sent:
-// encoded again it is the same, but for the names of the types.
-func checkDecode(t *testing.T, ev kurento.Event) {
-	body, err := ev.Decode()
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	if name := fmt.Sprintf("%T", body); name != "kurento."+string(ev.Type) && ev.Type != kurento.EventError {
-		t.Errorf("%s decodes to %s", ev.Type, name)
-	}
-	again, err := json.Marshal(body)
-	if err != nil {
-		t.Error(err)
-	}
-	var got, want any
-	_ = json.Unmarshal(again, &got)
-	_ = json.Unmarshal(ev.Data, &want)
-	stripTypes(want)
-	if members := want.(map[string]any); ev.Type != kurento.EventError {
-		if kind, ok := members["type"]; ok && kind != string(ev.Type) {
-			t.Errorf("%s has type %v inside", ev.Type, kind)
-		}
-		delete(members, "type")
-	}
-	g, _ := json.Marshal(got)
-	w, _ := json.Marshal(want)
-	if !bytes.Equal(g, w) {
-		t.Errorf("%s decoded to\n%s from\n%s", ev.Type, g, w)
-	}
-}
-
-// stripTypes removes __module__ and __type__ everywhere in v.
-func stripTypes(v any) {
-	switch v := v.(type) {
-	case map[string]any:
-		delete(v, "__module__")
-		delete(v, "__type__")
-		for _, member := range v {
-			stripTypes(member)
-		}
-	case []any:
-		for _, element := range v {
-			stripTypes(element)
-		}
-	}
-}
-
 // TestTranscriptsCover fails when the recordings in testdata no longer show
 // what the replay is there to prove.
 func TestTranscriptsCover(t *testing.T) {

@@ -3,12 +3,12 @@ package kurento
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"time"
 
+	"github.com/goccy/go-json"
 	"github.com/gorilla/websocket"
 	"github.com/sourcegraph/jsonrpc2"
 )
@@ -23,24 +23,52 @@ type stream struct {
 	link    *link
 	onEvent func(Event)
 	buf     bytes.Buffer
+	request *jsonrpc2.Request // the latest to be written
+	out     []byte
 }
 
-// WriteObject writes one message; jsonrpc2 calls it from one goroutine at a
-// time.
-func (s *stream) WriteObject(obj any) error {
-	data, err := marshal(obj)
-	if err != nil {
-		return err
-	}
+// announce is told by jsonrpc2 of every request just before it has it written.
+func (s *stream) announce(request *jsonrpc2.Request, _ *jsonrpc2.Response) { s.request = request }
+
+// announced reports whether the writing of a request was begun. It must be
+// called in the right to send.
+func (s *stream) announced(id jsonrpc2.ID) bool { return s.request != nil && s.request.ID == id }
+
+// WriteObject writes the request that was announced; jsonrpc2 calls both with
+// its lock held. Its own encoding of obj copies the parameters, an
+// SDP with processOffer, three times over.
+func (s *stream) WriteObject(any) error {
+	s.out = appendRequest(s.out[:0], s.request)
 	ws := s.link.ws
-	if err = ws.SetWriteDeadline(time.Now().Add(s.link.cfg.WriteTimeout)); err == nil {
-		err = ws.WriteMessage(websocket.TextMessage, data)
+	err := ws.SetWriteDeadline(time.Now().Add(s.link.cfg.WriteTimeout))
+	if err == nil {
+		err = ws.WriteMessage(websocket.TextMessage, s.out)
+	}
+	if cap(s.out) > keepBuffer {
+		s.out = nil
 	}
 	if err != nil {
 		err = fmt.Errorf("write: %w", err)
-		s.link.abort(err)
+		s.link.setCause(err)
+		// KMS may have said why, and that is still to be read.
+		_ = ws.SetReadDeadline(time.Now().Add(closeTimeout))
 	}
 	return err
+}
+
+// appendRequest appends the frame of a request whose id is of idSource, and so
+// needs no escaping.
+func appendRequest(b []byte, r *jsonrpc2.Request) []byte {
+	b = append(b, `{"jsonrpc":"2.0","id":"`...)
+	b = append(b, r.ID.Str...)
+	b = append(b, `","method":`...)
+	method, _ := json.Marshal(r.Method)
+	b = append(b, method...)
+	if r.Params != nil {
+		b = append(b, `,"params":`...)
+		b = append(b, *r.Params...)
+	}
+	return append(b, '}')
 }
 
 // ReadObject reads on until a message comes that is not an event. The cause of
@@ -61,20 +89,32 @@ func (s *stream) read(v any) error {
 		if err != nil {
 			return err
 		}
-		if isResponse(data) {
-			return unmarshal(data, v)
+		done, err := s.decode(data, v)
+		if err != nil {
+			return fmt.Errorf("message that is not JSON-RPC: %w", err)
 		}
-		var n notification
-		if err := json.Unmarshal(data, &n); err != nil {
-			return fmt.Errorf("read: %w", err)
-		}
-		switch n.Method {
-		case "":
-			return unmarshal(data, v)
-		case methodOnEvent:
-			s.onEvent(Event(n.Params.Value))
+		if done {
+			return nil
 		}
 	}
+}
+
+// decode decodes a message into v, or hands it out as an event.
+func (s *stream) decode(data []byte, v any) (done bool, err error) {
+	if isResponse(data) {
+		return true, unmarshal(data, v)
+	}
+	var n notification
+	if err := json.Unmarshal(data, &n); err != nil {
+		return false, err
+	}
+	switch n.Method {
+	case "":
+		return true, unmarshal(data, v)
+	case methodOnEvent:
+		s.onEvent(Event(n.Params.Value))
+	}
+	return false, nil
 }
 
 // next returns the next message, valid until the call after.
@@ -96,15 +136,8 @@ func (s *stream) next() ([]byte, error) {
 // Close ends the connection; jsonrpc2 calls it when the link is lost.
 func (s *stream) Close() error { return s.link.ws.Close() }
 
-// marshal and unmarshal call jsonrpc2's methods directly: through package json
-// every message would be scanned once more.
-func marshal(v any) ([]byte, error) {
-	if m, ok := v.(json.Marshaler); ok {
-		return m.MarshalJSON()
-	}
-	return json.Marshal(v)
-}
-
+// unmarshal calls jsonrpc2's method directly: through package json every
+// message would be scanned once more.
 func unmarshal(data []byte, v any) error {
 	if u, ok := v.(json.Unmarshaler); ok {
 		return u.UnmarshalJSON(data)
