@@ -69,6 +69,10 @@ type Finding struct {
 // probeEvery is how often the world is looked at while an expectation waits.
 const probeEvery = 100 * time.Millisecond
 
+// closeLimit is how long clients and world may take to close. What takes longer
+// never ends, and in virtual time would keep the processor busy for ever.
+const closeLimit = 2 * time.Minute
+
 // actionLimit is how long an action may take before it counts as failed.
 const actionLimit = 30 * time.Second
 
@@ -93,7 +97,10 @@ func (p *play) onStage(ctx context.Context, stage Stage) []trace.Attr {
 	w, err := stage.Open(ctx, p.s, p.log)
 	if err == nil {
 		p.w = w
-		err = errors.Join(p.run(ctx), p.closeClients(), w.Close())
+		err = p.run(ctx)
+		stuck := time.AfterFunc(closeLimit, func() { panic("something does not close; the stacks below say what it waits for") })
+		err = errors.Join(err, p.closeClients(), w.Close())
+		stuck.Stop()
 	}
 	if err != nil {
 		return []trace.Attr{trace.String("error", err.Error())}

@@ -50,6 +50,9 @@ func (h *handler) WithGroup(name string) slog.Handler {
 
 func fromSlog(group string, a slog.Attr) Attr {
 	key := group + a.Key
+	if key == "t" || key == "actor" || key == "kind" {
+		key += "_" // the event's own members
+	}
 	v := a.Value.Resolve()
 	switch v.Kind() {
 	case slog.KindInt64:

@@ -76,6 +76,10 @@ func TestHandlerTurnsLogRecordsIntoEvents(t *testing.T) {
 		if texts([]Event{got})[0] != want {
 			t.Errorf("got %s\nwant %s", texts([]Event{got})[0], want)
 		}
+		slog.New(Handler(log, "server")).Info("source.started", "kind", "audio", "t", 1)
+		if got.Kind != "source.started" || got.Get("kind_") != "audio" || got.Get("t_") != "1" {
+			t.Errorf("an attribute took the place of the event's own: %+v", got)
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package world
 
 import (
 	"os"
+	"runtime/debug"
 	"testing"
 	"testing/synctest"
 )
@@ -18,6 +19,7 @@ import (
 func bubble(f func()) {
 	os.Args = []string{os.Args[0], "-test.timeout=0", "-test.v=false", "-test.paniconexit0=false"}
 	os.Stdout = os.Stderr
+	debug.SetTraceback("all")
 	testing.Main(
 		func(string, string) (bool, error) { return true, nil },
 		[]testing.InternalTest{{Name: "scenario", F: func(t *testing.T) {

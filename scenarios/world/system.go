@@ -44,7 +44,7 @@ type system struct {
 	log     *trace.Log
 	redis   *miniredis.Miniredis
 	state   *store.Redis
-	history store.Rooms
+	history *store.MemoryHistory
 	mock    *kmsmock.Server // nil if the media server is a real one
 	control *kurento.Client // for probes
 	before  map[string]bool // objects that the media server held when the world began
@@ -78,7 +78,8 @@ func (y *system) start(ctx context.Context, p parts) error {
 	y.redis = miniredis.NewMiniRedis()
 	y.redis.ClockTTL(true)
 	y.state = store.NewRedis(store.RedisConfig{Dial: func(context.Context, string, string) (net.Conn, error) { return y.redis.Dial() }})
-	srv, err := server.New(server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: &y.history,
+	y.history = store.NewMemoryHistory()
+	srv, err := server.New(server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: y.history,
 		Log: y.logger("server"), NewID: p.newID})
 	if err != nil {
 		return err
@@ -170,12 +171,11 @@ func (y *system) Probe(ctx context.Context) ([]scenarios.Finding, error) {
 			found = append(found, left("redis", k))
 		}
 	}
-	rooms, members := y.history.List()
-	for _, r := range rooms {
-		if r.Status == "active" {
+	for _, r := range y.history.Rooms() {
+		if r.EndedAt.IsZero() {
 			found = append(found, left("room", r.RoomID))
 		}
-		found = append(found, inHistory(r, members))
+		found = append(found, inHistory(r, y.history.Members(r.RoomID)))
 	}
 	return found, nil
 }
@@ -184,15 +184,13 @@ func left(where, id string) scenarios.Finding {
 	return scenarios.Finding{What: "left", Attrs: []trace.Attr{trace.String("where", where), trace.String("id", id)}}
 }
 
-func inHistory(r store.RoomRow, members []server.MemberHistory) scenarios.Finding {
-	joined := 0
-	for _, m := range members {
-		if m.RoomID == r.RoomID {
-			joined++
-		}
+func inHistory(r server.RoomHistory, members []server.MemberHistory) scenarios.Finding {
+	status := "active"
+	if !r.EndedAt.IsZero() {
+		status = "ended"
 	}
-	return scenarios.Finding{What: "room", Attrs: []trace.Attr{trace.String("type", string(r.Type)), trace.String("status", r.Status),
-		trace.Int("members", joined), trace.String("reason", string(r.Reason)), trace.String("room", r.RoomID)}}
+	return scenarios.Finding{What: "room", Attrs: []trace.Attr{trace.String("type", string(r.Type)), trace.String("status", status),
+		trace.Int("members", len(members)), trace.String("reason", string(r.Reason)), trace.String("room", r.RoomID)}}
 }
 
 // mediaObjects lists what the media server holds: the mock tells of every

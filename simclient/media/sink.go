@@ -356,7 +356,7 @@ func (s *Sink) deliver() {
 }
 
 func (c *FlowChange) log(l *slog.Logger) {
-	attrs := []any{"state", string(c.State), "kind", string(c.Kind), "codec", c.Codec.String()}
+	attrs := []any{"state", string(c.State), "media", string(c.Kind), "codec", c.Codec.String()}
 	origin := []any{"from", c.From, "track", c.Track, "from_hash", fmt.Sprintf("%08x", c.Participant), "call_hash", fmt.Sprintf("%016x", c.Call)}
 	switch c.State {
 	case FlowUnmarked:

@@ -165,7 +165,7 @@ func (s *Source) Stats() SourceStats {
 func (s *Source) Clip() *Clip { return s.clip }
 
 func (s *Source) logState(state string) {
-	s.log.Info("media.source", "state", state, "kind", string(s.clip.codec.Kind()),
+	s.log.Info("media.source", "state", state, "media", string(s.clip.codec.Kind()),
 		"codec", s.clip.codec.String(), "clip", s.clip.name, "track", s.marker.Track)
 }
 

@@ -1,0 +1,278 @@
+package world
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/callbench/callbench/reports"
+	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/scenarios"
+)
+
+// sim plays a scenario in virtual time inside this test.
+func sim(t *testing.T, s *scenarios.Scenario, seed int64, plant Plant) (result reports.Scenario, events []trace.Event) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		log := trace.New(nil)
+		log.Watch(func(e trace.Event) { events = append(events, e) })
+		result = scenarios.Play(context.Background(), VirtualStage(seed, plant), s, seed, log)
+	})
+	return result, events
+}
+
+// passed fails the test with the judge's words, and keeps the trace.
+func passed(t *testing.T, r reports.Scenario, events []trace.Event) {
+	t.Helper()
+	if r.Verdict == reports.Pass {
+		return
+	}
+	var file bytes.Buffer
+	for _, e := range events {
+		file.Write(e.Append(nil))
+	}
+	path := filepath.Join(t.ArtifactDir(), "trace.jsonl")
+	if err := os.WriteFile(path, file.Bytes(), 0o644); err != nil {
+		t.Error(err)
+	}
+	t.Errorf("%s with seed %d: %s\ntrace: %s\n%s", r.Verdict, r.Seed, r.Reason, path, explain(r))
+}
+
+func explain(r reports.Scenario) string {
+	var b strings.Builder
+	for _, f := range r.Failures {
+		fmt.Fprintf(&b, "[%s] %s:%d: %s\n%s", f.Check, f.File, f.Line, f.Message, f.Detail)
+	}
+	return b.String() + strings.Join(r.Notes, "\n")
+}
+
+func suite(t *testing.T) []*scenarios.Scenario {
+	t.Helper()
+	all, err := scenarios.Suite()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return expand(t, all...)
+}
+
+func expand(t *testing.T, all ...*scenarios.Scenario) []*scenarios.Scenario {
+	t.Helper()
+	var list []*scenarios.Scenario
+	for _, s := range all {
+		if err := s.Check(); err != nil {
+			t.Fatal(err)
+		}
+		cases, err := s.Expand()
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, cases...)
+	}
+	return list
+}
+
+func file(t *testing.T, path string) []*scenarios.Scenario {
+	t.Helper()
+	s, err := scenarios.ParseFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return expand(t, s)
+}
+
+func TestSim(t *testing.T) {
+	for _, s := range append(suite(t), file(t, "testdata/lossy.call")...) {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			r, events := sim(t, s, 1, Plant{})
+			passed(t, r, events)
+		})
+	}
+}
+
+func TestLoop(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays in real time; run without -short")
+	}
+	loop(t, "")
+}
+
+// TestServiceKurento plays the suite on a real Kurento.
+func TestServiceKurento(t *testing.T) {
+	url := os.Getenv("CALLBENCH_KMS_URL")
+	if url == "" {
+		t.Skip("CALLBENCH_KMS_URL names no Kurento")
+	}
+	loop(t, url)
+}
+
+func loop(t *testing.T, kms string) {
+	for _, s := range suite(t) {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			log := trace.New(nil)
+			var events []trace.Event
+			log.Watch(func(e trace.Event) { events = append(events, e) })
+			passed(t, scenarios.Play(t.Context(), LocalStage(kms, 1, Plant{}), s, 1, log), events)
+		})
+	}
+}
+
+// The same scenario gives the same trace in every run: for each instant and
+// actor the same set of events, also when datagrams are lost from the first one
+// on. CALLBENCH_REPEATS sets the number of runs.
+func TestRepeats(t *testing.T) {
+	runs := 5
+	if s := os.Getenv("CALLBENCH_REPEATS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		runs = n
+	}
+	if testing.Short() {
+		runs = 2
+	}
+	for _, s := range append(suite(t), file(t, "testdata/lossy.call")...) {
+		t.Run(s.Name, func(t *testing.T) {
+			var first []string
+			for i := range runs {
+				r, events := sim(t, s, 7, Plant{})
+				passed(t, r, events)
+				got := normalize(events)
+				if i == 0 {
+					first = got
+				}
+				if diff := cmp.Diff(first, got); diff != "" {
+					t.Fatalf("run %d differs from the first:\n%s", i+1, diff)
+				}
+			}
+		})
+	}
+}
+
+// chance are attributes that differ between runs though nothing did: sizes of
+// frames that hold random numbers of different length, and ids and counters
+// that two goroutines draw in random order within one instant.
+var chance = map[string]bool{"size": true, "bytes": true, "sdp_size": true, "object": true, "subject": true, "endpoint": true, "pipeline": true,
+	"request": true, "seq": true, "kms_session": true, "kms_server": true, "subscription": true, "id": true, "conn": true, "number": true}
+
+// normalize renders a trace as a sorted list of lines, one for each event.
+func normalize(events []trace.Event) []string {
+	var lines []string
+	for _, e := range events {
+		if e.Kind == trace.KindRunBegin {
+			continue
+		}
+		line := fmt.Sprintf("%012d %s %s", e.T.Microseconds(), e.Actor, e.Kind)
+		for _, a := range e.Attrs {
+			if !chance[a.Key] {
+				line += " " + a.Key + "=" + a.Text()
+			}
+		}
+		lines = append(lines, line)
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// Within an actor, causes come before their effects also where they share an
+// instant.
+func TestCausalOrder(t *testing.T) {
+	for _, s := range suite(t) {
+		_, events := sim(t, s, 3, Plant{})
+		at := map[string]int{}
+		for i, e := range events {
+			key := e.Actor + " " + string(e.Kind)
+			if _, seen := at[key]; !seen {
+				at[key] = i
+			}
+		}
+		for _, order := range [][]string{
+			{"alice ws.open", "alice session.welcome", "alice call.outgoing", "alice call.ringing", "alice call.accepted", "alice call.connected", "alice media.flow", "alice call.ended"},
+			{"bob call.incoming", "bob call.accepted", "bob call.connected", "bob media.flow", "bob call.ended"},
+			{"server conn.open", "server session.start", "server call.start", "server room.created", "server leg.created", "server call.offer", "server call.answer"},
+		} {
+			for i := 1; i < len(order); i++ {
+				a, okA := at[order[i-1]]
+				b, okB := at[order[i]]
+				if !okA || !okB || a > b {
+					t.Errorf("%s: %q (%v, %d) is not before %q (%v, %d)", s.Name, order[i-1], okA, a, order[i], okB, b)
+				}
+			}
+		}
+	}
+}
+
+// What the issue of the spine asks of the two calls.
+func TestCallProvesItsMedia(t *testing.T) {
+	s, err := scenarios.Load("call")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, events := sim(t, s, 1, Plant{})
+	passed(t, r, events)
+	if len(r.Media) != 4 {
+		t.Fatalf("%d kinds of media: %+v", len(r.Media), r.Media)
+	}
+	for _, m := range r.Media {
+		least := map[string]int64{"audio": 1400, "video": 850}[m.Kind]
+		if m.Units < least || m.Wrong+m.Unmarked+m.Lost > 0 || m.From == m.Client {
+			t.Errorf("%+v", m)
+		}
+	}
+	names := map[string]bool{}
+	for _, p := range r.Calls[0].Phases {
+		names[p.Name] = true
+	}
+	for _, want := range []string{"invite_to_ring", "ring_duration", "sdp_offer_answer", "ice_connect", "dtls_handshake", "first_marked_media.audio", "first_marked_media.video"} {
+		if !names[want] {
+			t.Errorf("no phase %s among %v", want, slices.Sorted(maps.Keys(names)))
+		}
+	}
+}
+
+// A kept trace is judged alone, and to the same result.
+func TestRejudge(t *testing.T) {
+	for _, s := range suite(t) {
+		r, events := sim(t, s, 1, Plant{})
+		again, err := scenarios.Rejudge(events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(r, again); diff != "" {
+			t.Errorf("%s: %s", s.Name, diff)
+		}
+	}
+}
+
+// BenchmarkVirtual reports how many seconds of call a second of processor plays.
+func BenchmarkVirtual(b *testing.B) {
+	s, err := scenarios.Load("call")
+	if err != nil {
+		b.Fatal(err)
+	}
+	begin := time.Now()
+	var virtual time.Duration
+	for b.Loop() {
+		var out bytes.Buffer
+		log := trace.New(&out)
+		r := Isolated(context.Background(), s, 1, log)
+		if r.Verdict != reports.Pass {
+			b.Fatal(r.Reason)
+		}
+		virtual += r.Took
+	}
+	b.ReportMetric(virtual.Seconds()/time.Since(begin).Seconds(), "call-s/s")
+}
