@@ -222,7 +222,7 @@ func (l *link) oldest() (oldest expectation, ok bool) {
 	return oldest, ok
 }
 
-// expect notes that id is about to be sent, or that its deadline has changed.
+// expect notes that id is about to be sent.
 func (l *link) expect(id jsonrpc2.ID, seq uint64, deadline time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

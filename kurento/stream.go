@@ -30,13 +30,13 @@ type stream struct {
 // announce is told by jsonrpc2 of every request just before it has it written.
 func (s *stream) announce(request *jsonrpc2.Request, _ *jsonrpc2.Response) { s.request = request }
 
-// announced reports whether the writing of a request was begun. It must be
-// called in the right to send.
+// announced reports whether the writing of a request was begun. Only the
+// holder of link.sending may ask.
 func (s *stream) announced(id jsonrpc2.ID) bool { return s.request != nil && s.request.ID == id }
 
 // WriteObject writes the request that was announced; jsonrpc2 calls both with
-// its lock held. Its own encoding of obj copies the parameters, an
-// SDP with processOffer, three times over.
+// its lock held. Its own encoding would copy the parameters, an SDP with
+// processOffer, three times over.
 func (s *stream) WriteObject(any) error {
 	s.out = appendRequest(s.out[:0], s.request)
 	ws := s.link.ws
