@@ -36,6 +36,9 @@ func (o *offer) hasFragment(f string) bool {
 // stands in each of them. The error is a *signaling.Error.
 func readOffer(text, videoCodec string) (*offer, error) {
 	var d sdp.SessionDescription
+	if hidesControl(text) {
+		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "control characters within a line")
+	}
 	if err := d.UnmarshalString(text); err != nil {
 		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "not an SDP: %v", err)
 	}
@@ -60,6 +63,19 @@ func readOffer(text, videoCodec string) (*offer, error) {
 	}
 	o.sdp = string(b)
 	return o, nil
+}
+
+// hidesControl reports whether a line contains control characters. One parser's
+// lone CR is another's end of line, behind which anything could hide.
+func hidesControl(text string) bool {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '\n', c == '\t', c == '\r' && i+1 < len(text) && text[i+1] == '\n':
+		case c < ' ', c == 0x7f:
+			return true
+		}
+	}
+	return false
 }
 
 // pushDown moves attributes from session level into every media section that

@@ -1,0 +1,253 @@
+package server
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pion/sdp/v3"
+
+	"github.com/callbench/callbench/signaling"
+)
+
+// recording is what a real Chromium offered.
+type recording struct {
+	Offer    string
+	Gathered struct {
+		Candidates []struct {
+			Candidate        string
+			SDPMid           string
+			SDPMLineIndex    int
+			UsernameFragment string
+		}
+	}
+}
+
+func recordings(t testing.TB) map[string]recording {
+	t.Helper()
+	files, err := filepath.Glob("testdata/chromium/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no recordings: %v", err)
+	}
+	all := make(map[string]recording)
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r recording
+		if err := json.Unmarshal(b, &r); err != nil {
+			t.Fatal(err)
+		}
+		all[strings.TrimSuffix(filepath.Base(f), ".json")] = r
+	}
+	return all
+}
+
+func lines(s string) []string {
+	return strings.Split(strings.TrimSuffix(s, "\r\n"), "\r\n")
+}
+
+// TestChromiumOffers pins VP8 and leaves everything else as it was.
+func TestChromiumOffers(t *testing.T) {
+	for name, r := range recordings(t) {
+		t.Run(name, func(t *testing.T) {
+			o, err := readOffer(r.Offer, "VP8")
+			if err != nil {
+				t.Fatal(err)
+			}
+			before, after := lines(r.Offer), lines(o.sdp)
+			for _, l := range after {
+				if !slices.Contains(before, l) && !strings.HasPrefix(l, "m=video ") {
+					t.Errorf("%q was made up", l)
+				}
+			}
+			for _, l := range before {
+				if slices.Contains(after, l) || strings.HasPrefix(l, "m=video ") {
+					continue
+				}
+				if !strings.HasPrefix(l, "a=rtpmap:") && !strings.HasPrefix(l, "a=fmtp:") && !strings.HasPrefix(l, "a=rtcp-fb:") {
+					t.Errorf("%q was lost", l)
+				}
+			}
+			if n := strings.Count(o.sdp, "VP8/90000"); n != strings.Count(r.Offer, "VP8/90000") {
+				t.Errorf("VP8 is offered %d times", n)
+			}
+			for _, other := range []string{"H264/", "VP9/", "AV1/", "rtx/", "ulpfec/", "red/90000"} {
+				if strings.Contains(o.sdp, other) {
+					t.Errorf("%s is still offered", other)
+				}
+			}
+			checkCandidates(t, r, o)
+		})
+	}
+}
+
+// checkCandidates passes every candidate of the recording, or drops it if it is
+// an mDNS name.
+func checkCandidates(t *testing.T, r recording, o *offer) {
+	t.Helper()
+	if len(r.Gathered.Candidates) == 0 {
+		t.Error("the recording has no candidates")
+	}
+	for _, c := range r.Gathered.Candidates {
+		if c.Candidate == "" { // the last is null
+			continue
+		}
+		index := c.SDPMLineIndex
+		in := signaling.RTC{Candidate: c.Candidate, SDPMid: c.SDPMid, SDPMLineIndex: &index, UsernameFragment: c.UsernameFragment}
+		got, wanted, err := readCandidate(&in)
+		if err != nil || wanted == strings.Contains(c.Candidate, ".local") {
+			t.Errorf("%s: wanted %v, %v", c.Candidate, wanted, err)
+			continue
+		}
+		if !wanted {
+			continue
+		}
+		placed, stale, err := got.place(o)
+		if err != nil || stale || placed.Text != c.Candidate || placed.SDPMid != c.SDPMid || placed.SDPMLineIndex != c.SDPMLineIndex {
+			t.Errorf("%s became %+v, stale %v, %v", c.Candidate, placed, stale, err)
+		}
+	}
+}
+
+// small is an offer that a case changes.
+const small = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n" +
+	"m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:a\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\na=fingerprint:sha-256 AA\r\na=rtpmap:111 opus/48000/2\r\n" +
+	"m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:v\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\na=fingerprint:sha-256 BB\r\na=rtpmap:96 VP8/90000\r\n"
+
+func TestOffers(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		old, new string // replaced in small
+		codec    string
+		code     signaling.Code
+	}{
+		{"as it is", "", "", "VP8", ""},
+		{"codec in small letters", "VP8", "vp8", "VP8", ""},
+		{"another codec is pinned", "", "", "H264", signaling.CodeCodecUnsupported},
+		{"no VP8", "VP8", "VP9", "VP8", signaling.CodeCodecUnsupported},
+		{"VP8 that the m-line does not list", "SAVPF 96", "SAVPF 97", "VP8", signaling.CodeCodecUnsupported},
+		{"video rejected", "m=video 9", "m=video 0", "H264", ""},
+		{"no fingerprint", "a=fingerprint:sha-256 AA\r\n", "", "VP8", signaling.CodeInvalidSDP},
+		{"no ufrag", "a=mid:a\r\na=ice-ufrag:u\r\n", "a=mid:a\r\n", "VP8", signaling.CodeInvalidSDP},
+		{"no pwd", "a=ice-pwd:p\r\na=fingerprint:sha-256 BB", "a=fingerprint:sha-256 BB", "VP8", signaling.CodeInvalidSDP},
+		{"no version", "v=0\r\n", "", "VP8", signaling.CodeInvalidSDP},
+		{"no media", small[strings.Index(small, "m="):], "", "VP8", signaling.CodeInvalidSDP},
+		{"nothing", small, "", "VP8", signaling.CodeInvalidSDP},
+		{"a line within a line", "a=mid:a", "a=mid:a\ra=fingerprint:sha-256 DD", "VP8", signaling.CodeInvalidSDP},
+		{"lines that end in LF", small, strings.ReplaceAll(small, "\r\n", "\n"), "VP8", ""},
+		{"a port that is none", "m=audio 9", "m=audio nine", "VP8", signaling.CodeInvalidSDP},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			text := strings.Replace(small, test.old, test.new, 1)
+			_, err := readOffer(text, test.codec)
+			if test.code == "" && err != nil || test.code != "" && (err == nil || signaling.AsError(err).Code != test.code) {
+				t.Errorf("got %v, want %q", err, test.code)
+			}
+		})
+	}
+}
+
+// TestSessionAttributesMoveDown is the trap that Pion falls into.
+func TestSessionAttributesMoveDown(t *testing.T) {
+	text := strings.Replace(small, "a=fingerprint:sha-256 AA\r\n", "", 1)
+	text = strings.ReplaceAll(text, "a=ice-pwd:p\r\n", "")
+	text = strings.Replace(text, "t=0 0\r\n", "t=0 0\r\na=fingerprint:sha-256 CC\r\na=setup:actpass\r\na=ice-pwd:q\r\na=group:BUNDLE a v\r\n", 1)
+	o, err := readOffer(text, "VP8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d sdp.SessionDescription
+	if err := d.UnmarshalString(o.sdp); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"fingerprint", "setup", "ice-pwd"} {
+		if v, ok := d.Attribute(key); ok {
+			t.Errorf("%s:%s is still at session level", key, v)
+		}
+	}
+	want := []map[string]string{
+		{"fingerprint": "sha-256 CC", "setup": "actpass", "ice-pwd": "q"},
+		{"fingerprint": "sha-256 BB", "setup": "actpass", "ice-pwd": "q"}, // its own fingerprint counts
+	}
+	for i, m := range d.MediaDescriptions {
+		for key, value := range want[i] {
+			if got, _ := m.Attribute(key); got != value {
+				t.Errorf("section %d has %s:%s, want %s", i, key, got, value)
+			}
+		}
+	}
+	if _, ok := d.Attribute("group"); !ok {
+		t.Error("the bundle is gone")
+	}
+}
+
+func TestReplayKeepsItsLimits(t *testing.T) {
+	var r replay
+	for range maxReplay + 10 {
+		r.add([]byte("x"))
+	}
+	if len(r.frames) != maxReplay || r.last != maxReplay+10 {
+		t.Errorf("%d frames are kept of %d", len(r.frames), r.last)
+	}
+	if _, ok := r.after(9); ok {
+		t.Error("a gap went unnoticed")
+	}
+	if frames, ok := r.after(10); !ok || len(frames) != maxReplay {
+		t.Errorf("%d frames to replay, %v", len(frames), ok)
+	}
+	if frames, ok := r.after(maxReplay + 99); !ok || len(frames) != 0 || r.bytes != 0 {
+		t.Errorf("a client that has seen everything gets %d frames, %v; %d bytes are kept", len(frames), ok, r.bytes)
+	}
+	big := make([]byte, maxReplayBytes/2)
+	for range 3 {
+		r.add(big)
+	}
+	if len(r.frames) != 2 || r.bytes > maxReplayBytes {
+		t.Errorf("%d frames of %d bytes are kept", len(r.frames), r.bytes)
+	}
+}
+
+func FuzzReadOffer(f *testing.F) {
+	f.Add(small)
+	for _, r := range recordings(f) {
+		f.Add(r.Offer)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		o, err := readOffer(text, "VP8")
+		if err != nil {
+			if signaling.AsError(err).Code == signaling.CodeInternal {
+				t.Errorf("an error without a code: %v", err)
+			}
+			return
+		}
+		again, err := readOffer(o.sdp, "VP8")
+		if err != nil || again.sdp != o.sdp {
+			t.Errorf("what was made is not stable: %v\n%q\n%q", err, o.sdp, again)
+		}
+	})
+}
+
+func FuzzReadCandidate(f *testing.F) {
+	f.Add("candidate:1 1 udp 2130706431 10.0.0.2 5000 typ host", "0", 0)
+	f.Add("candidate:1 1 tcp 1518280447 10.0.0.2 9 typ host tcptype active generation 0 ufrag x", "", 1)
+	f.Add("a=candidate:1 1 UDP 1 ::1 1 typ relay raddr 1.2.3.4 rport 5", "v", -1)
+	o := &offer{sections: []section{{"0", "x"}, {"v", "y"}}}
+	f.Fuzz(func(t *testing.T, text, mid string, index int) {
+		c, wanted, err := readCandidate(&signaling.RTC{Candidate: text, SDPMid: mid, SDPMLineIndex: &index})
+		if err != nil || !wanted {
+			return
+		}
+		if strings.ContainsAny(c.Text, "\r\n") || !strings.HasPrefix(c.Text, "candidate:") {
+			t.Errorf("%q passed", c.Text)
+		}
+		placed, _, err := c.place(o)
+		if err == nil && c.Fragment == "" && o.sections[placed.SDPMLineIndex].mid != placed.SDPMid {
+			t.Errorf("%+v is in no section", placed)
+		}
+	})
+}

@@ -1,0 +1,367 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/server/store"
+	"github.com/callbench/callbench/signaling"
+)
+
+// place is where a State keeps its keys, as the suite looks at it. All ids that
+// the suite uses begin with run.
+type place struct {
+	server.State
+	run  string
+	keys func() []string
+	hash func(key string) (map[string]string, time.Duration)
+	told func(user string) []string // what was published about a user so far
+}
+
+// suite is what every State must do. It sleeps nowhere.
+var suite = map[string]func(*testing.T, place){
+	"session":         testSession,
+	"presence":        testPresence,
+	"room":            testRoom,
+	"leg":             testLeg,
+	"everything goes": testNothingLeft,
+}
+
+func runSuite(t *testing.T, open func(t *testing.T) place) {
+	for name, test := range suite {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expect compares a key's fields, and its time to live to the second.
+func (p place) expect(t *testing.T, key string, ttl time.Duration, fields map[string]string) {
+	t.Helper()
+	got, left := p.hash(key)
+	if !maps.Equal(got, fields) {
+		t.Errorf("%s is %q, want %q", key, got, fields)
+	}
+	if fields != nil && (left > ttl || left < ttl-time.Second) {
+		t.Errorf("%s has %v left, want %v", key, left, ttl)
+	}
+}
+
+var at = time.UnixMilli(1_700_000_000_123)
+
+func (p place) session(user string) server.SessionRecord {
+	return server.SessionRecord{SessionID: p.run + "s-" + user, UserID: p.run + user, ConnectedAt: at, HeartbeatAt: at.Add(time.Second), TTL: 150 * time.Second}
+}
+
+func (p place) member(user string) (server.MemberRecord, server.LegRecord) {
+	m := server.MemberRecord{RoomID: p.run + "r", SessionID: p.run + "s-" + user, UserID: p.run + user, Role: server.RolePublisher}
+	return m, server.LegRecord{SessionID: m.SessionID, UserID: m.UserID, RoomID: m.RoomID, EndpointID: "e-" + user}
+}
+
+func testSession(t *testing.T, p place) {
+	ctx := t.Context()
+	r := p.session("alice")
+	must(t, p.PutSession(ctx, r, nil))
+	p.expect(t, "ws:session:"+r.SessionID, 150*time.Second, map[string]string{
+		"userId": r.UserID, "connectionTime": "1700000000123", "lastHeartbeat": "1700000001123"})
+	r.HeartbeatAt, r.TTL = at.Add(time.Minute), 99*time.Second
+	must(t, p.PutSession(ctx, r, nil))
+	p.expect(t, "ws:session:"+r.SessionID, 99*time.Second, map[string]string{
+		"userId": r.UserID, "connectionTime": "1700000000123", "lastHeartbeat": "1700000060123"})
+	p.expect(t, "rtc:session:"+r.SessionID, 0, nil) // prolonging makes no record
+	must(t, p.DropSession(ctx, r.SessionID, nil))
+	must(t, p.DropSession(ctx, r.SessionID, nil))
+	p.expect(t, "ws:session:"+r.SessionID, 0, nil)
+}
+
+func testPresence(t *testing.T, p place) {
+	ctx := t.Context()
+	r := p.session("bob")
+	p.told(r.UserID)
+	must(t, p.PutSession(ctx, r, &signaling.State{UserID: r.UserID, Status: "online", LastSeen: 5}))
+	must(t, p.PutSession(ctx, r, nil))
+	must(t, p.DropSession(ctx, r.SessionID, &signaling.State{UserID: r.UserID, Status: "offline", LastSeen: 6}))
+	var got []string
+	for range 1000 { // a subscriber hears of it a moment later
+		if got = p.told(r.UserID); len(got) >= 2 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	want := []string{`{"userId":"` + r.UserID + `","status":"online","lastSeen":5}`, `{"userId":"` + r.UserID + `","status":"offline","lastSeen":6}`}
+	if !slices.Equal(got, want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+}
+
+func testRoom(t *testing.T, p place) {
+	ctx := t.Context()
+	alice, legA := p.member("alice")
+	bob, legB := p.member("bob")
+	state, members := "rtc:room:"+alice.RoomID+":state", "rtc:room:"+alice.RoomID+":members"
+	must(t, p.OpenRoom(ctx, server.RoomRecord{RoomID: alice.RoomID, Type: server.Room1v1, CreatedAt: at}, alice, legA))
+	fields := map[string]string{"roomType": "1v1", "createdTime": "1700000000123", "mediaStarted": "false", "recordingPath": ""}
+	p.expect(t, state, 0, fields)
+	p.expect(t, members, 0, map[string]string{alice.UserID: "publisher"})
+	p.expect(t, "rtc:session:"+alice.SessionID, server.LegTTL, map[string]string{"userId": alice.UserID, "roomId": alice.RoomID, "endpointId": "e-alice"})
+	bob.Role = server.RoleSubscriber
+	must(t, p.JoinRoom(ctx, bob, legB))
+	p.expect(t, members, 0, map[string]string{alice.UserID: "publisher", bob.UserID: "subscriber"})
+	legB.ConnectedAt = at
+	must(t, p.LegConnected(ctx, legB))
+	fields["mediaStarted"] = "true"
+	p.expect(t, state, 0, fields)
+	must(t, p.LeaveRoom(ctx, alice))
+	p.expect(t, members, 0, map[string]string{bob.UserID: "subscriber"})
+	p.expect(t, "rtc:session:"+alice.SessionID, 0, nil)
+	must(t, p.LeaveRoom(ctx, bob))
+	must(t, p.CloseRoom(ctx, alice.RoomID))
+	must(t, p.CloseRoom(ctx, alice.RoomID))
+	p.expect(t, state, 0, nil)
+	p.expect(t, members, 0, nil)
+}
+
+func testLeg(t *testing.T, p place) {
+	ctx := t.Context()
+	alice, leg := p.member("alice")
+	key := "rtc:session:" + alice.SessionID
+	fields := map[string]string{"userId": leg.UserID, "roomId": leg.RoomID, "endpointId": "e-alice"}
+	must(t, p.SaveLeg(ctx, leg))
+	p.expect(t, key, server.LegTTL, fields)
+	leg.SDPOffer, leg.SDPAnswer = "v=0\r\no", "v=0\r\na"
+	must(t, p.SaveLeg(ctx, leg))
+	fields["sdpOffer"], fields["sdpAnswer"] = leg.SDPOffer, leg.SDPAnswer
+	p.expect(t, key, server.LegTTL, fields)
+	leg.EndpointID, leg.SDPOffer, leg.ConnectedAt = "e-2", "", at // what is empty stays as it was
+	must(t, p.LegConnected(ctx, leg))
+	fields["endpointId"], fields["connectedTime"] = "e-2", "1700000000123"
+	p.expect(t, key, server.LegTTL, fields)
+	must(t, p.LeaveRoom(ctx, alice))
+	must(t, p.CloseRoom(ctx, leg.RoomID))
+}
+
+func testNothingLeft(t *testing.T, p place) {
+	ctx := t.Context()
+	alice, leg := p.member("alice")
+	must(t, p.PutSession(ctx, p.session("alice"), nil))
+	must(t, p.OpenRoom(ctx, server.RoomRecord{RoomID: alice.RoomID, Type: server.Room1v1, CreatedAt: at}, alice, leg))
+	if n := len(p.keys()); n != 4 {
+		t.Errorf("%d keys, want 4: %q", n, p.keys())
+	}
+	must(t, p.LeaveRoom(ctx, alice))
+	must(t, p.CloseRoom(ctx, alice.RoomID))
+	must(t, p.DropSession(ctx, alice.SessionID, nil))
+	if left := p.keys(); len(left) != 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// presences collects what is published.
+type presences struct {
+	mu   sync.Mutex
+	told map[string][]string
+}
+
+func (p *presences) add(user, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.told == nil {
+		p.told = make(map[string][]string)
+	}
+	p.told[user] = append(p.told[user], text)
+}
+
+func (p *presences) of(user string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.told[user])
+}
+
+func memory(*testing.T) place {
+	m, heard := &store.Memory{}, &presences{}
+	m.Watch(func(user string, s signaling.State) {
+		heard.add(user, fmt.Sprintf(`{"userId":%q,"status":%q,"lastSeen":%d}`, s.UserID, s.Status, s.LastSeen))
+	})
+	return place{State: m, keys: m.Keys, hash: m.Hash, told: heard.of}
+}
+
+func TestMemory(t *testing.T) { runSuite(t, memory) }
+
+// inRedis is a State in Redis, looked at through a client of the test's own.
+func inRedis(t *testing.T, dial func(context.Context, string, string) (net.Conn, error), addr, run string) place {
+	r := store.NewRedis(store.RedisConfig{Addr: addr, Dial: dial})
+	look := redis.NewClient(&redis.Options{Addr: addr, Dialer: dial})
+	heard := &presences{}
+	var watching sync.WaitGroup
+	t.Cleanup(func() {
+		must(t, r.Close())
+		must(t, look.Close())
+		watching.Wait()
+	})
+	told := func(user string) []string {
+		heard.mu.Lock()
+		_, known := heard.told[user]
+		heard.mu.Unlock()
+		if !known {
+			heard.add(user, "")
+			sub := look.Subscribe(context.Background(), "user:"+user+":status")
+			if _, err := sub.Receive(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { sub.Close() })
+			watching.Go(func() {
+				for m, err := sub.ReceiveMessage(context.Background()); err == nil; m, err = sub.ReceiveMessage(context.Background()) {
+					heard.add(user, m.Payload)
+				}
+			})
+		}
+		return heard.of(user)[1:]
+	}
+	return place{State: r, run: run, told: told,
+		keys: func() (keys []string) {
+			for _, k := range look.Keys(t.Context(), "*").Val() {
+				if strings.Contains(k, run) {
+					keys = append(keys, k)
+				}
+			}
+			return keys
+		},
+		hash: func(key string) (map[string]string, time.Duration) {
+			fields := look.HGetAll(t.Context(), key).Val()
+			if len(fields) == 0 {
+				return nil, 0
+			}
+			return fields, max(0, look.PTTL(t.Context(), key).Val())
+		}}
+}
+
+func TestRedis(t *testing.T) {
+	runSuite(t, func(t *testing.T) place {
+		m := miniredis.RunT(t)
+		return inRedis(t, nil, m.Addr(), "")
+	})
+}
+
+// TestRedisInBubble is the virtual world's Redis: no socket, and time to live
+// by the bubble's clock.
+func TestRedisInBubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := miniredis.NewMiniRedis()
+		m.ClockTTL(true)
+		defer m.Close()
+		r := store.NewRedis(store.RedisConfig{Dial: func(context.Context, string, string) (net.Conn, error) { return m.Dial() }})
+		p := place{State: r}
+		must(t, p.PutSession(t.Context(), p.session("alice"), nil))
+		time.Sleep(150*time.Second - time.Millisecond)
+		if !m.Exists("ws:session:s-alice") {
+			t.Error("the session's record is gone early")
+		}
+		time.Sleep(time.Millisecond)
+		if m.Exists("ws:session:s-alice") {
+			t.Error("the session's record is still there")
+		}
+		must(t, r.Close())
+	})
+}
+
+// TestRoundTrips counts what each step costs on the wire.
+func TestRoundTrips(t *testing.T) {
+	m := miniredis.RunT(t)
+	var writes int
+	r := store.NewRedis(store.RedisConfig{PoolSize: 1, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", m.Addr())
+		return &countingConn{Conn: c, writes: &writes}, err
+	}})
+	defer func() { must(t, r.Close()) }()
+	p := place{State: r}
+	alice, leg := p.member("alice")
+	must(t, p.PutSession(t.Context(), p.session("alice"), nil)) // connects
+	steps := map[string]func() error{
+		"put session": func() error {
+			return p.PutSession(t.Context(), p.session("alice"), &signaling.State{UserID: "alice", Status: "online"})
+		},
+		"open room": func() error {
+			return p.OpenRoom(t.Context(), server.RoomRecord{RoomID: "r", Type: server.Room1v1}, alice, leg)
+		},
+		"join":      func() error { return p.JoinRoom(t.Context(), alice, leg) },
+		"save leg":  func() error { return p.SaveLeg(t.Context(), leg) },
+		"connected": func() error { return p.LegConnected(t.Context(), leg) },
+		"leave":     func() error { return p.LeaveRoom(t.Context(), alice) },
+		"close":     func() error { return p.CloseRoom(t.Context(), "r") },
+		"drop":      func() error { return p.DropSession(t.Context(), "s", &signaling.State{UserID: "alice"}) },
+	}
+	for name, step := range steps {
+		before := writes
+		must(t, step())
+		if n := writes - before; n != 1 {
+			t.Errorf("%s took %d writes, want 1", name, n)
+		}
+	}
+}
+
+type countingConn struct {
+	net.Conn
+	writes *int
+}
+
+func (c *countingConn) Write(b []byte) (int, error) {
+	*c.writes++
+	return c.Conn.Write(b)
+}
+
+func TestRedisGone(t *testing.T) {
+	m := miniredis.RunT(t)
+	r := store.NewRedis(store.RedisConfig{Addr: m.Addr(), Timeout: 100 * time.Millisecond})
+	m.Close()
+	if err := r.CloseRoom(t.Context(), "r"); err == nil || !strings.Contains(err.Error(), "close room in redis") {
+		t.Errorf("error is %v", err)
+	}
+	must(t, r.Close())
+}
+
+// TestServiceRedis runs the suite on a real Redis, whose address is in
+// CALLBENCH_REDIS_ADDR.
+func TestServiceRedis(t *testing.T) {
+	addr := os.Getenv("CALLBENCH_REDIS_ADDR")
+	if addr == "" {
+		t.Skip("CALLBENCH_REDIS_ADDR does not say where a Redis is")
+	}
+	n := 0
+	runSuite(t, func(t *testing.T) place {
+		n++
+		return inRedis(t, nil, addr, "callbench-"+strconv.FormatInt(time.Now().UnixNano(), 36)+"-"+strconv.Itoa(n)+"-")
+	})
+}
+
+func BenchmarkPutSession(b *testing.B) {
+	m := miniredis.RunT(b)
+	r := store.NewRedis(store.RedisConfig{Addr: m.Addr()})
+	defer r.Close()
+	p := place{State: r}
+	rec := p.session("alice")
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := r.PutSession(context.Background(), rec, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
