@@ -270,9 +270,9 @@ func TestSinkLogsChanges(t *testing.T) {
 	pushAll(sink, sent)
 	pushAll(sink, record(t, ClipOpus, Identity{Call: "call-1", Participant: "bob"}, time.Second))
 	sink.Push([]byte{0x80, 111, 0, 9, 0, 0, 0, 0, 0, 0, 0, 9, 1, 2, 3}, sent[0].at)
-	want := `level=INFO msg=media.flow state=started kind=audio codec=opus from=alice track=1 from_hash=872213e7 call_hash=9582b8995d76b867 gap_ms=0 missing=0
-level=INFO msg=media.wrong_origin state=wrong_origin kind=audio codec=opus from="" track=0 from_hash=86c6a0d4 call_hash=9582b8995d76b867
-level=INFO msg=media.unmarked state=unmarked kind=audio codec=opus
+	want := `level=INFO msg=media.flow state=started media=audio codec=opus from=alice track=1 from_hash=872213e7 call_hash=9582b8995d76b867 gap_ms=0 missing=0
+level=INFO msg=media.wrong_origin state=wrong_origin media=audio codec=opus from="" track=0 from_hash=86c6a0d4 call_hash=9582b8995d76b867
+level=INFO msg=media.unmarked state=unmarked media=audio codec=opus
 `
 	if out.String() != want {
 		t.Errorf("log\n%s\nwant\n%s", out.String(), want)
