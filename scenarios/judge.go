@@ -401,17 +401,19 @@ func (j *Judge) seenInstead(p *pending) string {
 	for _, w := range p.wants {
 		if !w.done {
 			fmt.Fprintf(&b, "%s saw since line %d (%s):\n", w.actor, j.actionLine, clock(j.actionAt))
-			list(&b, j.of(w.actor), 25)
+			list(&b, j.telling(w.actor, p.step), 25)
 		}
 	}
 	return b.String()
 }
 
-// of lists an actor's events since the last action.
-func (j *Judge) of(actor string) []trace.Event {
+// telling lists an actor's events since the last action; counts of media only if
+// the step is about media.
+func (j *Judge) telling(actor string, st Step) []trace.Event {
+	media := slices.ContainsFunc(st.Clauses, func(c Clause) bool { return c.Verb == "media" || c.Verb == "received" })
 	var out []trace.Event
 	for _, e := range j.events {
-		if e.Actor == actor {
+		if e.Actor == actor && (media || e.Kind != kindWindow) {
 			out = append(out, e.Event)
 		}
 	}
