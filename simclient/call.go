@@ -1,6 +1,7 @@
 package simclient
 
 import (
+	"errors"
 	"log/slog"
 	"slices"
 
@@ -34,7 +35,8 @@ type call struct {
 	answered bool
 
 	hangup func(error) // who waits to leave a call that is still callDialing
-	renew  string      // why its leg must be made anew once the session is back
+	left   string      // the reason of a call that is callLeaving
+	renew  bool        // its leg must be made anew once the signaling connection is known to live
 
 	leg    *leg
 	legs   int
@@ -63,7 +65,7 @@ func (c *Client) startCall(target string, done func(error)) {
 	if c.call == nil && c.session.id != "" {
 		c.call = k
 	}
-	c.request(signaling.TypeRTC, signaling.ActionCall, signaling.RTC{TargetUser: target},
+	c.request(nil, signaling.TypeRTC, signaling.ActionCall, signaling.RTC{TargetUser: target},
 		func(f signaling.Frame, err error) {
 			if err == nil {
 				err = c.called(k, f)
@@ -81,13 +83,14 @@ func (c *Client) called(k *call, f signaling.Frame) error {
 	if err := f.Into(&ref); err != nil {
 		return err
 	}
-	if c.call != k {
-		if !slices.Contains(c.over, ref.CallID) { // else it ended before its acknowledgement came
-			c.violation(c.call, violationSecondCall, slog.String("room", ref.RoomID))
-		}
-		return nil
+	switch {
+	case slices.Contains(c.over, ref.CallID): // it ended before its acknowledgement came
+	case c.call != nil && c.call != k:
+		c.violation(c.call, violationSecondCall, slog.String("room", ref.RoomID))
+	default:
+		c.call = k
+		c.identify(k, ref.CallID, ref.RoomID)
 	}
-	c.identify(k, ref.CallID, ref.RoomID)
 	return nil
 }
 
@@ -133,16 +136,19 @@ func (c *Client) invited(f signaling.Frame) {
 		c.violation(nil, violationBadFrame, slog.String("error", err.Error()))
 		return
 	}
-	// A call that this side has just asked for will be refused: the server had made
-	// the other one before.
-	if c.call != nil && c.call.state != callDialing {
-		c.violation(c.call, violationBusyInvite, slog.String("room", inv.RoomID), slog.String("from", inv.From))
+	switch k := c.call; {
+	case k == nil:
+	case k.state == callDialing: // will be refused: the server had made the other one before
+	case k.state == callLeaving: // was left, or there would be no invitation
+		c.finish(k, k.left, c.cfg.User)
+	default:
+		c.violation(k, violationBusyInvite, slog.String("room", inv.RoomID), slog.String("from", inv.From))
 		return
 	}
 	c.call = &call{id: inv.CallID, room: inv.RoomID, peer: inv.From, state: callIncoming}
 	c.callEvent(c.call, eventIncoming, slog.String("room", inv.RoomID), slog.String("from", inv.From))
 	if !c.cfg.ManualRing {
-		c.tell(signaling.ActionRinging, c.call.ref())
+		c.tell(c.call, signaling.ActionRinging, c.call.ref())
 	}
 }
 
@@ -151,7 +157,7 @@ func (c *Client) ring(done func(error)) {
 		done(ErrNoCall)
 		return
 	}
-	c.request(signaling.TypeRTC, signaling.ActionRinging, c.call.ref(), func(_ signaling.Frame, err error) { done(err) })
+	c.ask(c.call, signaling.ActionRinging, c.call.ref(), done)
 }
 
 func (c *Client) accept(done func(error)) {
@@ -161,7 +167,7 @@ func (c *Client) accept(done func(error)) {
 		return
 	}
 	k.state = callAccepting
-	c.request(signaling.TypeRTC, signaling.ActionAnswer, k.ref(), func(_ signaling.Frame, err error) {
+	c.ask(k, signaling.ActionAnswer, k.ref(), func(err error) {
 		switch {
 		case c.call != k || k.state != callAccepting: // ended or left meanwhile
 		case err != nil:
@@ -183,7 +189,7 @@ func (c *Client) accepted(k *call, by string) {
 		return
 	}
 	k.media = m
-	c.newLeg(k, "")
+	c.newLeg(k)
 }
 
 func (c *Client) hangup(done func(error)) {
@@ -208,12 +214,14 @@ func (k *call) finishHangup(err error) {
 
 // leave stops media at once and tells the server.
 func (c *Client) leave(k *call, done func(error)) {
-	reason := string(k.leaveReason())
+	k.left = string(k.leaveReason())
 	k.state = callLeaving
 	c.stopMedia(k)
-	c.request(signaling.TypeRTC, signaling.ActionLeave, k.ref(), func(_ signaling.Frame, err error) {
-		if c.call == k { // else the other side was faster
-			c.finish(k, reason, c.cfg.User)
+	c.ask(k, signaling.ActionLeave, k.ref(), func(err error) {
+		if c.call == k {
+			c.finish(k, k.left, c.cfg.User)
+		} else if !errors.Is(err, ErrSessionLost) {
+			err = nil // the other side was faster, and the call is over as it should be
 		}
 		done(err)
 	})

@@ -130,7 +130,7 @@ func (c *Client) Hangup(ctx context.Context) error {
 func (c *Client) Request(ctx context.Context, t signaling.Type, action signaling.Action, data any) (signaling.Frame, error) {
 	var ack signaling.Frame
 	err := c.do(ctx, func(done func(error)) {
-		c.request(t, action, data, func(f signaling.Frame, err error) {
+		c.request(nil, t, action, data, func(f signaling.Frame, err error) {
 			ack = f
 			done(err)
 		})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"time"
 
 	"github.com/pion/transport/v5"
@@ -81,8 +82,8 @@ const (
 
 // withDefaults checks a Config once and fills in what was left out.
 func (cfg Config) withDefaults() (Config, error) {
-	if cfg.User == "" || cfg.URL == "" {
-		return cfg, errors.New("User and URL are needed")
+	if err := cfg.check(); err != nil {
+		return cfg, err
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = new(net.Dialer).DialContext
@@ -100,6 +101,27 @@ func (cfg Config) withDefaults() (Config, error) {
 	setDefault(&cfg.Heartbeat.Pong, 2*time.Second)
 	cfg.Reconnect = cfg.Reconnect.withDefaults()
 	return cfg.withClips()
+}
+
+func (cfg *Config) check() error {
+	if cfg.User == "" || cfg.URL == "" {
+		return errors.New("User and URL are needed")
+	}
+	if u, err := url.Parse(cfg.URL); err != nil || u.Scheme != "ws" && u.Scheme != "wss" {
+		return fmt.Errorf("URL %q is not a ws:// or wss:// URL", cfg.URL)
+	}
+	switch cfg.Interceptors {
+	case "", Lean, Reports, NACK:
+	default:
+		return fmt.Errorf("unknown interceptors %q", cfg.Interceptors)
+	}
+	r := cfg.Reconnect
+	for _, d := range []time.Duration{cfg.Silence, cfg.Heartbeat.Every, cfg.Heartbeat.Pong, r.First, r.Max, r.Attempt, r.GiveUp} {
+		if d < 0 {
+			return fmt.Errorf("negative duration %v", d)
+		}
+	}
+	return nil
 }
 
 func (cfg Config) withClips() (Config, error) {

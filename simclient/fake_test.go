@@ -25,6 +25,7 @@ type fake struct {
 	// onRequest may swallow a request by returning true. It is called with the lock.
 	onRequest func(s *fakeSession, f signaling.Frame) bool
 	requests  []string // "user type/action", in order, repetitions too
+	mute      bool     // nobody is welcomed
 	conns     sync.WaitGroup
 }
 
@@ -95,22 +96,36 @@ func (s *fake) hello(ws *websocket.Conn) *fakeSession {
 		s.t.Errorf("first frame is %s: %v", f.Kind(), err)
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, sess := range s.sessions {
-		if h.Resume != "" && sess.resume == h.Resume {
-			sess.attach(ws, f.ID, h.LastSeq, true)
-			return sess
-		}
+	if s.mute {
+		read(ws)
+		return nil
+	}
+	if sess := s.resume(ws, f.ID, h); sess != nil {
+		return sess
 	}
 	if h.Token == "" || h.Token == "wrong" {
 		refuse(ws, f.ID, signaling.CodeUnauthorized)
 		return nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	sess := &fakeSession{srv: s, user: h.Token, id: "s-" + strconv.Itoa(len(s.requests)) + h.Token, answers: map[string]signaling.Frame{}}
 	s.sessions[sess.user] = sess
 	sess.attach(ws, f.ID, 0, false)
 	return sess
+}
+
+// resume finds the session that hello names.
+func (s *fake) resume(ws *websocket.Conn, id string, h signaling.Hello) *fakeSession {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sess := range s.sessions {
+		if h.Resume != "" && sess.resume == h.Resume {
+			sess.attach(ws, id, h.LastSeq, true)
+			return sess
+		}
+	}
+	return nil
 }
 
 // refuse answers with an error and the close code that belongs to it.

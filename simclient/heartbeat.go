@@ -1,5 +1,7 @@
 package simclient
 
+import "github.com/callbench/callbench/signaling"
+
 // startHeartbeat pings now and then at the policy's interval. The first pong
 // after a resume also says that everything missed has been replayed: the
 // server wrote that before it read the ping.
@@ -28,8 +30,8 @@ func (c *Client) ponged(sock *socket) {
 	c.link.beat.stop()
 	c.link.beat = c.after(c.cfg.Heartbeat.Every, c.probe)
 	c.resumed()
-	if k := c.call; k != nil && k.renew != "" {
-		c.newLeg(k, k.renew)
+	if k := c.call; k != nil && k.renew {
+		c.renew(k, signaling.ReasonICEFailed, "client")
 	}
 }
 

@@ -47,7 +47,10 @@ func newHub(t *testing.T, network transport.Net) *hub {
 		t.Fatal(err)
 	}
 	var s webrtc.SettingEngine
-	s.SetNet(network)
+	if network != nil {
+		s.SetNet(network)
+	}
+	s.SetIncludeLoopbackCandidate(network == nil)
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	s.LoggerFactory = settings(&Config{}).LoggerFactory
@@ -187,14 +190,22 @@ func (h *hub) forward(l *hubLeg, track *webrtc.TrackRemote) {
 }
 
 func (h *hub) candidate(s *fakeSession, in signaling.RTC) error {
+	if l := h.of(s.user); l != nil {
+		return l.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: in.Candidate})
+	}
+	return signaling.Errorf(signaling.CodeBadState, "candidate before offer")
+}
+
+// of is the newest leg of a user.
+func (h *hub) of(user string) *hubLeg {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, l := range slices.Backward(h.legs) {
-		if l.user == s.user {
-			return l.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: in.Candidate})
+		if l.user == user {
+			return l
 		}
 	}
-	return signaling.Errorf(signaling.CodeBadState, "candidate before offer")
+	return nil
 }
 
 func (h *hub) close() {

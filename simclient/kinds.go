@@ -24,7 +24,7 @@ const (
 	eventConnected        = "call.connected"    // leg
 	eventPeerReconnecting = "call.reconnecting" // user: the other party's connection dropped
 	eventPeerReconnected  = "call.reconnected"  // user
-	eventNegotiate        = "call.negotiate"    // reason, leg: a new leg is made
+	eventNegotiate        = "call.negotiate"    // reason, from, leg: the server or the client wants a new leg
 	eventCallEnded        = "call.ended"        // reason, by
 
 	eventICE      = "ice.state"          // state, leg

@@ -101,7 +101,7 @@ func (c *Client) dialed(sock *socket, token string, err error) {
 		c.attemptFailed(err)
 		return
 	}
-	c.event(eventWSOpen, slog.Int("attempt", c.link.backoff.attempts))
+	c.callEvent(c.call, eventWSOpen, slog.Int("attempt", c.link.backoff.attempts))
 	c.link.state, c.link.sock = linkGreeting, sock
 	c.link.timer = c.after(c.cfg.Reconnect.Attempt, func() { sock.kill(causeWelcome) })
 	c.sayHello(sock, token)

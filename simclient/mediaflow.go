@@ -16,6 +16,10 @@ const (
 	windowEvery = time.Second
 	// packetSize is the largest RTP packet that is read: one MTU.
 	packetSize = 1500
+	// captureDelay is the time between the connection and the first packet. Any real
+	// capture takes longer. The media server may still be setting up SRTP when it has
+	// told this side, and whether it then takes a packet is chance.
+	captureDelay = time.Millisecond
 )
 
 // kinds are the media of a call, in the order of the m-lines of an offer.
@@ -30,6 +34,7 @@ type mediaFlow struct {
 	call    *call
 	senders []*sender
 	sinks   []*sink
+	capture *timer // begins to send
 	window  *timer
 	due     time.Time // of the last window
 }
@@ -56,11 +61,13 @@ func (c *Client) newMediaFlow(k *call) (*mediaFlow, error) {
 
 // start sends, and begins to tell what comes.
 func (m *mediaFlow) start() {
-	for _, s := range m.senders {
-		if err := s.start(); err != nil {
-			m.c.failure(m.call, "start "+string(s.kind), err)
+	m.capture = m.c.after(captureDelay, func() {
+		for _, s := range m.senders {
+			if err := s.start(); err != nil {
+				m.c.failure(m.call, "start "+string(s.kind), err)
+			}
 		}
-	}
+	})
 	if !m.window.pending() {
 		m.due = time.Now()
 		m.nextWindow()
@@ -189,6 +196,7 @@ func (m *mediaFlow) of(kind media.Kind) []*sink {
 // stop ends sending and receiving and logs the last window, which is shorter,
 // and the totals.
 func (m *mediaFlow) stop() {
+	m.capture.stop()
 	if m.window.pending() {
 		m.window.stop()
 		m.logWindows(time.Since(m.due))

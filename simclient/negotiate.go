@@ -15,7 +15,7 @@ import (
 // was not refused is meant.
 func (c *Client) sendOffer(l *leg, rtc signaling.RTC) {
 	k := l.call
-	c.request(signaling.TypeRTC, signaling.ActionOffer, rtc, func(_ signaling.Frame, err error) {
+	c.ask(k, signaling.ActionOffer, rtc, func(err error) {
 		if err != nil {
 			k.offers = slices.DeleteFunc(k.offers, func(o *leg) bool { return o == l })
 		}
@@ -36,10 +36,10 @@ func (c *Client) onSDPAnswer(k *call, sdp string) {
 	}
 }
 
-// renewLeg makes a leg anew that lost its media for good, as soon as a pong has
+// mediaLost makes a leg anew that lost its media for good, as soon as a pong has
 // shown that the signaling connection is alive.
-func (c *Client) renewLeg(k *call) {
-	k.renew = string(signaling.ReasonICEFailed)
+func (c *Client) mediaLost(k *call) {
+	k.renew = true
 	c.probe()
 }
 
@@ -60,7 +60,7 @@ func (l *leg) onLocalCandidate(candidate *webrtc.ICECandidate) {
 		rtc.UsernameFragment = l.ufrag
 	}
 	l.c.callLog(slog.LevelDebug, l.call, eventTrickled, slog.Int("n", l.gathered), slog.String("type", typ), slog.Int("leg", l.n))
-	l.c.tell(signaling.ActionCandidate, rtc)
+	l.c.tell(l.call, signaling.ActionCandidate, rtc)
 }
 
 // onCandidate takes a candidate of the media server.

@@ -11,6 +11,8 @@ import (
 	"github.com/pion/interceptor/pkg/report"
 	"github.com/pion/logging"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/callbench/callbench/signaling"
 )
 
 // nackHistory is how many packets a sender keeps for retransmission. Pion's
@@ -41,6 +43,9 @@ func settings(cfg *Config) webrtc.SettingEngine {
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	s.DisableActiveTCP(true)
+	// A media server that closes DTLS looks to a browser as one that is gone: ICE
+	// finds out. Pion would close the PeerConnection.
+	s.DisableCloseByDTLS(true)
 	s.SetIncludeLoopbackCandidate(cfg.Loopback)
 	if cfg.IPFilter != nil {
 		s.SetIPFilter(cfg.IPFilter)
@@ -105,18 +110,22 @@ type leg struct {
 	answered         bool
 }
 
-// newLeg replaces the call's leg and sends its offer. The first one has no
-// reason.
-func (c *Client) newLeg(k *call, reason string) {
+// renew replaces the call's leg because the server or this client wants to.
+func (c *Client) renew(k *call, reason signaling.Reason, wants string) {
+	c.callEvent(k, eventNegotiate, slog.String("reason", string(reason)), slog.String("from", wants), slog.Int("leg", k.legs+1))
+	c.newLeg(k)
+}
+
+// newLeg makes the call's leg, in place of the last one if there was one, and
+// sends its offer.
+func (c *Client) newLeg(k *call) {
+	k.renew = false
 	if k.media == nil {
 		return // preparing it failed
 	}
 	c.closeLeg(k)
 	k.legs++
-	k.renew, k.state = "", callAccepted
-	if reason != "" {
-		c.callEvent(k, eventNegotiate, slog.String("reason", reason), slog.Int("leg", k.legs))
-	}
+	k.state = callAccepted
 	l, err := c.openLeg(k)
 	if err != nil {
 		c.failure(k, "make PeerConnection", err)
@@ -257,7 +266,7 @@ func (l *leg) onICE(s webrtc.ICEConnectionState) {
 	case webrtc.ICEConnectionStateDisconnected:
 		l.c.probe()
 	case webrtc.ICEConnectionStateFailed:
-		l.c.renewLeg(l.call)
+		l.c.mediaLost(l.call)
 	}
 }
 

@@ -89,7 +89,7 @@ func (c *Client) onEnded(k *call, rtc signaling.RTC) {
 	left := k.state == callLeaving
 	c.finish(k, string(rtc.Reason), rtc.UserID)
 	if !left {
-		c.tell(signaling.ActionLeave, k.ref())
+		c.tell(k, signaling.ActionLeave, k.ref())
 	}
 }
 
@@ -98,5 +98,5 @@ func (c *Client) onNegotiate(k *call, rtc signaling.RTC) {
 		c.violation(k, violationAnswer, slog.String("reason", string(rtc.Reason)))
 		return
 	}
-	c.newLeg(k, string(rtc.Reason))
+	c.renew(k, rtc.Reason, "server")
 }

@@ -93,5 +93,11 @@ func (c *Client) logReceived(f signaling.Frame, rtc signaling.RTC, size int) {
 	if rtc.SDP != "" {
 		attrs = append(attrs, slog.Int("sdp_size", len(rtc.SDP)))
 	}
+	if f.Type == signaling.TypeError {
+		var e signaling.Error
+		if f.Into(&e) == nil {
+			attrs = append(attrs, slog.String("code", string(e.Code)))
+		}
+	}
 	c.log.LogAttrs(c.ctx, slog.LevelDebug, eventReceived, attrs...)
 }

@@ -103,12 +103,17 @@ func (r *recorder) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (r *recorder) WithGroup(string) slog.Handler { panic("the client does not group") }
 
-// find returns the events of a kind that have the attributes.
-func (r *recorder) find(kind string, attrs ...string) []event {
+// all returns everything so far.
+func (r *recorder) all() []event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return slices.Clone(*r.events)
+}
+
+// find returns the events of a kind that have the attributes.
+func (r *recorder) find(kind string, attrs ...string) []event {
 	var found []event
-	for _, e := range *r.events {
+	for _, e := range r.all() {
 		if e.kind == kind && e.has(attrs...) {
 			found = append(found, e)
 		}
@@ -138,9 +143,8 @@ func (r *recorder) none(t *testing.T, kind string, attrs ...string) {
 // them aside. "kind key=value" asks for an attribute as well.
 func (r *recorder) order(t *testing.T, kinds ...string) {
 	t.Helper()
-	r.mu.Lock()
 	rest := kinds
-	for _, e := range *r.events {
+	for _, e := range r.all() {
 		if len(rest) == 0 {
 			break
 		}
@@ -148,7 +152,6 @@ func (r *recorder) order(t *testing.T, kinds ...string) {
 			rest = rest[1:]
 		}
 	}
-	r.mu.Unlock()
 	if len(rest) > 0 {
 		t.Fatalf("missing in order: %q of %q in:\n%s", rest, kinds, r.dump())
 	}
@@ -156,10 +159,8 @@ func (r *recorder) order(t *testing.T, kinds ...string) {
 
 // dump lists what happened, without the media windows.
 func (r *recorder) dump() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	var b strings.Builder
-	for _, e := range *r.events {
+	for _, e := range r.all() {
 		if e.kind != eventWindow {
 			fmt.Fprintln(&b, e)
 		}

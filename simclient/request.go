@@ -11,6 +11,7 @@ import (
 // request is a frame whose answer is awaited.
 type request struct {
 	frame signaling.Frame
+	call  *call // that it is about, if it belongs to the client's own call
 	sent  bool
 	done  func(signaling.Frame, error)
 }
@@ -53,9 +54,19 @@ func (r *requests) fail(err error) {
 	}
 }
 
+// ask sends an rtc request about a call.
+func (c *Client) ask(k *call, action signaling.Action, data signaling.RTC, done func(error)) {
+	c.request(k, signaling.TypeRTC, action, data, func(_ signaling.Frame, err error) { done(err) })
+}
+
+// tell is a request whose refusal is only logged.
+func (c *Client) tell(k *call, action signaling.Action, data signaling.RTC) {
+	c.ask(k, action, data, func(error) {})
+}
+
 // request sends a frame with an id and calls done on the queue when its answer
 // came. While there is no connection it waits for the session to be resumed.
-func (c *Client) request(t signaling.Type, action signaling.Action, data any, done func(signaling.Frame, error)) {
+func (c *Client) request(k *call, t signaling.Type, action signaling.Action, data any, done func(signaling.Frame, error)) {
 	if c.session.id == "" {
 		done(signaling.Frame{}, ErrNotConnected)
 		return
@@ -66,7 +77,7 @@ func (c *Client) request(t signaling.Type, action signaling.Action, data any, do
 		return
 	}
 	f.ID = c.requests.newID()
-	r := &request{frame: f, done: done}
+	r := &request{frame: f, call: k, done: done}
 	c.requests.pending = append(c.requests.pending, r)
 	if c.link.state == linkUp {
 		c.submit(r)
@@ -77,11 +88,6 @@ func (c *Client) request(t signaling.Type, action signaling.Action, data any, do
 func (c *Client) submit(r *request) {
 	c.write(c.link.sock, r.frame, r.sent)
 	r.sent = true
-}
-
-// tell is a request of the client's own, whose refusal is only logged.
-func (c *Client) tell(action signaling.Action, data signaling.RTC) {
-	c.request(signaling.TypeRTC, action, data, func(signaling.Frame, error) {})
 }
 
 // write puts a frame on a socket.
@@ -107,28 +113,30 @@ func (c *Client) logSent(f signaling.Frame, size int, repeated bool) {
 
 // answered handles ack and error.
 func (c *Client) answered(f signaling.Frame) {
+	r := c.requests.take(f.ID)
 	var err error
 	if f.Type == signaling.TypeError {
-		err = c.refused(f)
+		err = c.refused(f, r)
 	}
-	if c.link.state == linkGreeting && err != nil { // of hello, whether it names it or not
+	switch {
+	case c.link.state == linkGreeting && err != nil: // of hello, whether it names it or not
 		c.link.refused = err
-		return
-	}
-	if r := c.requests.take(f.ID); r != nil {
+	case r != nil:
 		r.done(f, err)
-		return
-	}
-	if f.ID != "" && !c.requests.issued(f.ID) {
+	case f.ID != "" && !c.requests.issued(f.ID):
 		c.violation(c.call, violationUnknownID, slog.String("request", f.ID))
 	}
 }
 
-// refused logs an error frame and returns it.
-func (c *Client) refused(f signaling.Frame) error {
+// refused logs an error frame and returns it. That a call is gone is no news
+// when it has ended here as well: the request and the end have crossed.
+func (c *Client) refused(f signaling.Frame, r *request) error {
 	e := new(signaling.Error)
 	if err := f.Into(e); err != nil || e.Code == "" {
 		e = signaling.Errorf(signaling.CodeInternal, "error frame without a code")
+	}
+	if r != nil && r.call != nil && r.call != c.call && e.Code == signaling.CodeNoSuchCall {
+		return e
 	}
 	c.callEvent(c.call, eventError, slog.String("code", string(e.Code)), slog.String("message", e.Message),
 		slog.String("request", f.ID))

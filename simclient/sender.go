@@ -3,6 +3,7 @@ package simclient
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
@@ -118,6 +119,7 @@ func (s *sender) start() error {
 	return nil
 }
 
+// negotiated tells whether a voice is bound; s.mu is held.
 func (s *sender) negotiated(voice int) bool {
 	for _, i := range s.bound {
 		if i == voice {
@@ -141,19 +143,25 @@ func (s *sender) readRTCP(from *webrtc.RTPSender) {
 		if err != nil {
 			return
 		}
-		for _, v := range s.voices {
-			v.source.HandleRTCP(buf[:n])
+		s.mu.Lock()
+		for i, v := range s.voices {
+			if s.negotiated(i) {
+				v.source.HandleRTCP(buf[:n])
+			}
 		}
+		s.mu.Unlock()
 	}
 }
 
-// sent logs what was sent in the whole call.
+// sent logs what was sent in the whole call: for each codec that was used, or
+// zeros.
 func (s *sender) sent(c *Client, k *call) {
-	for _, v := range s.voices {
+	used := slices.DeleteFunc(slices.Clone(s.voices), func(v voice) bool { return v.source.Stats().Units == 0 })
+	if len(used) == 0 {
+		used = s.voices[:1]
+	}
+	for _, v := range used {
 		st := v.source.Stats()
-		if st.Units == 0 && len(s.voices) > 1 {
-			continue
-		}
 		c.callEvent(k, eventMediaSent, slog.String("media", string(s.kind)),
 			slog.String("codec", v.track.Codec().String()), slog.Uint64("units", st.Sent),
 			slog.Uint64("packets", st.Packets), slog.Uint64("bytes", st.Bytes),
