@@ -43,7 +43,7 @@ func offer(c *client, ref signaling.RTC) {
 }
 
 func TestCallInTheOrderOfTheSteps(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob := w.join("alice"), w.join("bob")
 		ref := alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
 		if ref.CallID != "call-alice-1" || ref.RoomID != "room-alice-1" {
@@ -129,7 +129,7 @@ func checkHistory(t *testing.T, w *world, reason signaling.Reason, durations map
 }
 
 func TestCancel(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := dialed(w)
 		alice.rtc(signaling.ActionLeave, ref)
 		if d := bob.one("rtc/ended"); d.Reason != signaling.ReasonCancelled || d.UserID != "alice" {
@@ -145,7 +145,7 @@ func TestCancel(t *testing.T) {
 }
 
 func TestDecline(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := dialed(w)
 		bob.rtc(signaling.ActionLeave, ref)
 		if d := alice.one("rtc/ended"); d.Reason != signaling.ReasonDeclined || d.UserID != "bob" {
@@ -157,7 +157,7 @@ func TestDecline(t *testing.T) {
 }
 
 func TestNoAnswer(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := dialed(w)
 		if e := bob.got("rtc_invite"); len(e) != 1 || string(e[0].Data) != `{"roomId":"room-alice-1","callId":"call-alice-1","from":"alice","expire":60}` {
 			t.Errorf("bob was invited by %v", e)
@@ -179,7 +179,7 @@ func TestNoAnswer(t *testing.T) {
 }
 
 func TestNobodyConfirms(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := connected(w)
 		alice.rtc(signaling.ActionLeave, ref)
 		time.Sleep(5*time.Second - time.Nanosecond)
@@ -192,7 +192,7 @@ func TestNobodyConfirms(t *testing.T) {
 }
 
 func TestBothHangUpAtOnce(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := connected(w)
 		w.media.set(func(m *fakeMedia) { m.delay["release endpoint"] = 10 * time.Millisecond })
 		a := alice.send(signaling.TypeRTC, signaling.ActionLeave, ref)
@@ -213,7 +213,7 @@ func TestBothHangUpAtOnce(t *testing.T) {
 }
 
 func TestBusyAndUnavailable(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, _ := dialed(w)
 		carol := w.join("carol")
 		carol.refused(signaling.CodeBusy, signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
@@ -230,7 +230,7 @@ func TestBusyAndUnavailable(t *testing.T) {
 }
 
 func TestRequestsInTheWrongState(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := dialed(w)
 		carol := w.join("carol")
 		withSDP := ref
@@ -257,7 +257,7 @@ func TestRequestsInTheWrongState(t *testing.T) {
 }
 
 func TestOfferRefused(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := dialed(w)
 		bob.rtc(signaling.ActionAnswer, ref)
 		bad := ref
@@ -277,7 +277,7 @@ func TestOfferRefused(t *testing.T) {
 
 // TestFlatFrames speaks level 0 after hello: fields beside action, no ids.
 func TestFlatFrames(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob := w.join("alice"), w.join("bob")
 		alice.sendRaw(`{"type":"rtc","action":"call","targetUser":"bob"}`)
 		bob.got("rtc_invite")

@@ -100,11 +100,11 @@ type world struct {
 
 // bubble runs a test in a world. When it returns, the server is closed and
 // nothing may be left of it.
-func bubble(t *testing.T, tune func(*server.Config), test func(w *world)) {
+func bubble(t *testing.T, tune func(*server.Config), test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, tune)
-		test(w)
+		test(t, w)
 		w.close()
 		if keys := w.state.Keys(); len(keys) > 0 {
 			t.Errorf("left in State: %q", keys)
@@ -219,6 +219,7 @@ type client struct {
 	lastSeq uint64
 	nextID  int
 	frozen  chan struct{} // not nil: does not read until it is closed
+	fresh   bool          // a welcome to a new session begins the numbers anew
 }
 
 // dial opens a WebSocket and says nothing.
@@ -278,6 +279,12 @@ func (c *client) took(f signaling.Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.w.journal.add("%s<- %s", c.name, describe(f))
+	if f.Type == signaling.TypeWelcome && c.fresh {
+		var w signaling.Welcome
+		if f.Into(&w) == nil && !w.Resumed {
+			c.lastSeq = 0
+		}
+	}
 	if f.Seq != 0 {
 		if f.Seq != c.lastSeq+1 {
 			c.w.t.Errorf("%s got seq %d after %d", c.name, f.Seq, c.lastSeq)

@@ -14,7 +14,7 @@ import (
 
 // TestDTLSTimeout has two endpoints whose DTLS never finishes.
 func TestDTLSTimeout(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := dialed(w)
 		w.media.set(func(m *fakeMedia) { m.noDTLS = 2 }) // bob's first and second
 		bob.rtc(signaling.ActionAnswer, ref)
@@ -53,7 +53,7 @@ func TestDTLSTimeout(t *testing.T) {
 }
 
 func TestDTLSNeverFinishes(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := dialed(w)
 		w.media.set(func(m *fakeMedia) { m.noDTLS = 99 })
 		bob.rtc(signaling.ActionAnswer, ref)
@@ -81,7 +81,7 @@ func TestDTLSNeverFinishes(t *testing.T) {
 
 // TestNewOffer makes a leg anew because its member asks for it.
 func TestNewOffer(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := connected(w)
 		offer(alice, ref)
 		if got := alice.got("rtc/answer"); len(got) != 3 || !strings.Contains(string(got[2].Data), "answer of p1.e3") {
@@ -103,7 +103,7 @@ func TestNewOffer(t *testing.T) {
 // TestOffersOvertakeEachOther sends a second offer before the first is answered,
 // and both legs anew at once.
 func TestOffersOvertakeEachOther(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := connected(w)
 		w.media.set(func(m *fakeMedia) { m.delay["process offer"], m.delay["create endpoint"] = time.Second, time.Second })
 		withSDP := ref
@@ -131,7 +131,7 @@ func TestOffersOvertakeEachOther(t *testing.T) {
 }
 
 func TestCandidates(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := dialed(w)
 		w.media.set(func(m *fakeMedia) { m.silent = true })
 		bob.rtc(signaling.ActionAnswer, ref)
@@ -173,7 +173,7 @@ func TestCandidates(t *testing.T) {
 
 // TestCandidatesTravelTogether has a media server that takes its time.
 func TestCandidatesTravelTogether(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, _, ref := connected(w)
 		w.media.set(func(m *fakeMedia) { m.delay["add candidate"] = time.Second })
 		for range 20 {
@@ -215,7 +215,7 @@ func TestMediaFails(t *testing.T) {
 		{"gather", true, signaling.ActionCandidate},
 	} {
 		t.Run(fmt.Sprintf("%s of %s hangs %v", test.operation, test.at, test.hang), func(t *testing.T) {
-			bubble(t, nil, func(w *world) {
+			bubble(t, nil, func(t *testing.T, w *world) {
 				spoil := func(at signaling.Action) {
 					if at == test.at {
 						w.media.set(func(m *fakeMedia) {
@@ -274,7 +274,7 @@ func playUntilBroken(t *testing.T, w *world, at signaling.Action, spoil func(sig
 
 // TestReleaseHangs hangs up while the media server does not answer.
 func TestReleaseHangs(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := connected(w)
 		w.media.set(func(m *fakeMedia) { m.hang["release endpoint"], m.hang["release pipeline"] = true, true })
 		start := time.Now()
@@ -297,7 +297,7 @@ func TestReleaseHangs(t *testing.T) {
 }
 
 func TestMediaServerLost(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := connected(w)
 		for _, id := range []string{"p1.e1", "p1.e2"} {
 			w.media.endpoint(id).on(server.MediaEvent{Kind: server.MediaLost, Detail: "gone"})
@@ -328,7 +328,7 @@ func TestWhileDialing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tune := func(c *server.Config) { c.MediaTimeout = 3 * time.Minute }
-			bubble(t, tune, func(w *world) {
+			bubble(t, tune, func(t *testing.T, w *world) {
 				alice, bob := w.join("alice"), w.join("bob")
 				w.media.set(func(m *fakeMedia) { m.delay["create pipeline"] = 2 * time.Minute })
 				alice.send(signaling.TypeRTC, signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
@@ -346,7 +346,7 @@ func TestWhileDialing(t *testing.T) {
 
 // TestHangUpWhileAccepting ends the call while the callee's endpoint is made.
 func TestHangUpWhileAccepting(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := dialed(w)
 		w.media.set(func(m *fakeMedia) { m.delay["create endpoint"] = time.Second })
 		accept := bob.send(signaling.TypeRTC, signaling.ActionAnswer, ref)

@@ -16,7 +16,7 @@ import (
 )
 
 func TestWelcome(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		c, welcome := w.enter("alice")
 		if welcome.UserID != "alice" || welcome.SessionID != "session-alice-1" || welcome.Resumed || welcome.Version != 1 ||
 			welcome.Heartbeat != 30 || welcome.Timeout != 90 || welcome.ResumeWindow != 60 || welcome.Call != nil ||
@@ -75,7 +75,7 @@ func TestHelloRefused(t *testing.T) {
 		}, signaling.CodeUnauthorized, 4401},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bubble(t, nil, func(w *world) {
+			bubble(t, nil, func(t *testing.T, w *world) {
 				c := w.dial("a", nil)
 				c.isError(test.code, c.request(signaling.TypeHello, "", test.hello()))
 				if code := c.closeCode(); code != test.close {
@@ -87,7 +87,7 @@ func TestHelloRefused(t *testing.T) {
 }
 
 func TestHelloRequired(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		silent, early, broken := w.dial("a", nil), w.dial("b", nil), w.dial("c", nil)
 		start := time.Now()
 		early.isError(signaling.CodeHelloRequired, early.request(signaling.TypeRTC, signaling.ActionLeave, nil))
@@ -105,7 +105,7 @@ func TestHelloRequired(t *testing.T) {
 }
 
 func TestBadFrames(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		c := w.join("alice")
 		for _, test := range []struct {
 			frame string
@@ -144,7 +144,7 @@ func TestBadFrames(t *testing.T) {
 }
 
 func TestTooLarge(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		c, fits := w.join("alice"), w.join("bob")
 		frame := func(size int) string {
 			const around = len(`{"type":"message","data":{"to":"","content":""}}`)
@@ -164,7 +164,7 @@ func TestTooLarge(t *testing.T) {
 }
 
 func TestRepeatedRequest(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, _ := w.join("alice"), w.join("bob")
 		w.media.set(func(m *fakeMedia) { m.delay["create pipeline"] = time.Second })
 		call := signaling.RTC{TargetUser: "bob"}
@@ -193,7 +193,7 @@ func TestRepeatedRequest(t *testing.T) {
 }
 
 func TestMessageRelay(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob := w.join("alice"), w.join("bob")
 		second := w.join("bob")
 		f := alice.request(signaling.TypeMessage, "", signaling.Message{From: "mallory", To: "bob", Content: "hi", Timestamp: 1})
@@ -211,7 +211,7 @@ func TestMessageRelay(t *testing.T) {
 }
 
 func TestResumeReplays(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice := w.join("alice")
 		bob, welcome := w.enter("bob")
 		say := func(text string) {
@@ -251,7 +251,7 @@ func TestResumeReplays(t *testing.T) {
 }
 
 func TestResumeTooLate(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		watcher := w.join("alice")
 		bob, welcome := w.enter("bob")
 		bob.drop()
@@ -279,7 +279,7 @@ func TestResumeTooLate(t *testing.T) {
 
 // TestResumeMoves resumes while the old connection still seems alive.
 func TestResumeMoves(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice := w.join("alice")
 		bob, welcome := w.enter("bob")
 		ref := alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
@@ -300,7 +300,7 @@ func TestResumeMoves(t *testing.T) {
 
 // TestResumeRepeatsRequests loses the answer to a request, not its effect.
 func TestResumeRepeatsRequests(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, welcome := w.enter("alice")
 		bob := w.join("bob")
 		w.media.set(func(m *fakeMedia) { m.delay["create pipeline"] = time.Second })
@@ -326,7 +326,7 @@ func TestResumeRepeatsRequests(t *testing.T) {
 }
 
 func TestReplayOverflow(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice := w.join("alice")
 		bob, welcome := w.enter("bob")
 		bob.drop()
@@ -350,7 +350,7 @@ func TestReplayOverflow(t *testing.T) {
 // TestReplacedSession comes back with a token of its own and one that cannot be
 // resumed: what the old session was in is over.
 func TestReplacedSession(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, _ := connected(w)
 		bob.drop()
 		fresh := w.dial("bob", nil)
@@ -369,7 +369,7 @@ func TestReplacedSession(t *testing.T) {
 }
 
 func TestReconnectingAndReconnected(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice := w.join("alice")
 		bob, welcome := w.enter("bob")
 		ref := alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
@@ -396,7 +396,7 @@ func TestReconnectingAndReconnected(t *testing.T) {
 }
 
 func TestDropped(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := connected(w)
 		bob.drop()
 		time.Sleep(60*time.Second - time.Nanosecond)
@@ -414,7 +414,7 @@ func TestDropped(t *testing.T) {
 
 // TestBothDropped leaves nobody to be told.
 func TestBothDropped(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, _ := connected(w)
 		alice.drop()
 		bob.drop()
@@ -425,7 +425,7 @@ func TestBothDropped(t *testing.T) {
 
 // TestGoodbye closes a connection with 1000, which is no accident.
 func TestGoodbye(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, _ := connected(w)
 		_ = bob.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(1000, ""), time.Now().Add(time.Second))
 		if code := bob.closeCode(); code != 1000 {
@@ -441,7 +441,7 @@ func TestGoodbye(t *testing.T) {
 }
 
 func TestHeartbeat(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice := w.join("alice")
 		bob, _ := w.enter("bob")
 		ref := alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
@@ -475,7 +475,7 @@ func TestHeartbeat(t *testing.T) {
 
 // TestSilentClient reads, so it learns why it is disconnected.
 func TestSilentClient(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		c := w.join("alice")
 		c.mute.Store(true)
 		start := time.Now()
@@ -488,7 +488,7 @@ func TestSilentClient(t *testing.T) {
 
 func TestSlowConsumer(t *testing.T) {
 	tune := func(c *server.Config) { c.MaxQueueBytes = 64 << 10 }
-	bubble(t, tune, func(w *world) {
+	bubble(t, tune, func(t *testing.T, w *world) {
 		alice := w.join("alice")
 		bob, welcome := w.enter("bob")
 		thaw := bob.freeze()
@@ -520,7 +520,7 @@ func TestSlowConsumer(t *testing.T) {
 // TestSlowConsumerIsTold reads on in time to see why it is disconnected.
 func TestSlowConsumerIsTold(t *testing.T) {
 	tune := func(c *server.Config) { c.MaxQueue = 8 }
-	bubble(t, tune, func(w *world) {
+	bubble(t, tune, func(t *testing.T, w *world) {
 		alice, bob := w.join("alice"), w.join("bob")
 		thaw := bob.freeze()
 		text := strings.Repeat("x", 32<<10)
@@ -537,7 +537,7 @@ func TestSlowConsumerIsTold(t *testing.T) {
 }
 
 func TestShutdown(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, _ := connected(w)
 		idle, detached := w.join("carol"), w.join("dave")
 		detached.drop()
@@ -560,7 +560,7 @@ func TestShutdown(t *testing.T) {
 }
 
 func TestPlainHTTP(t *testing.T) {
-	bubble(t, nil, func(w *world) {
+	bubble(t, nil, func(t *testing.T, w *world) {
 		get := func(path string) int {
 			r, err := http.NewRequest(http.MethodGet, "http://server"+path, nil)
 			if err != nil {

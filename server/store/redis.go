@@ -46,6 +46,9 @@ func NewRedis(cfg RedisConfig) *Redis {
 		Dialer: cfg.Dial, PoolSize: max(cfg.PoolSize, 0),
 		ReadTimeout: cfg.Timeout, WriteTimeout: cfg.Timeout, DialTimeout: cfg.Timeout,
 		ContextTimeoutEnabled: true,
+		// One retry mends a pooled connection that Redis closed. With more a
+		// Redis that is gone holds every call up for seconds.
+		MaxRetries: 1, DialerRetries: 1,
 		// The client's name and library version, and notices of a managed
 		// service: two round trips on every new connection.
 		DisableIdentity:          true,
