@@ -50,9 +50,8 @@ type element struct {
 
 // A mediaPort is where media leaves the graph of elements.
 type mediaPort interface {
-	deliver(p *packet)
-	// requestKeyFrame asks the sender behind the port for a video key frame.
-	requestKeyFrame()
+	// deliver sends a packet; false means that it cannot go out yet.
+	deliver(p *packet) bool
 	// accepts tells whether media of a codec can leave without transcoding.
 	accepts(c *codec) bool
 }
@@ -111,24 +110,6 @@ func (e *element) connect(sink *element, k mediaKind) {
 	e.outgoing[k] = append(e.outgoing[k], l)
 	sink.incoming[k] = l
 	l.report("ElementConnected")
-	if k == kindVideo {
-		e.requestKeyFrame()
-	}
-}
-
-// requestKeyFrame asks whoever feeds the element, or is behind it.
-func (e *element) requestKeyFrame() {
-	for range maxHops {
-		if e.port != nil {
-			e.port.requestKeyFrame()
-			return
-		}
-		l := e.incoming[kindVideo]
-		if l == nil {
-			return
-		}
-		e = l.source
-	}
 }
 
 func disconnectElements(c *call) (value, error) {
@@ -181,6 +162,7 @@ func (e *element) release() func() {
 			e.unlink(l)
 		}
 	}
+	e.forgotten()
 	e.closed = true
 	for i := range e.in {
 		e.in[i].stop()
@@ -188,6 +170,16 @@ func (e *element) release() func() {
 	}
 	e.obj.srv.reroute()
 	return func() {}
+}
+
+// forgotten takes the element off those that still feed it although it has
+// forgotten them (see disconnect).
+func (e *element) forgotten() {
+	for _, other := range e.obj.srv.elements() {
+		for _, k := range allKinds {
+			other.outgoing[k] = slices.DeleteFunc(other.outgoing[k], func(l *link) bool { return l.sink == e })
+		}
+	}
 }
 
 func getSourceConnections(c *call) (value, error) {

@@ -107,6 +107,9 @@ func processOffer(c *call) (value, error) {
 func (ep *rtcEndpoint) negotiated(text string, remote *sdpText, chosen *description) {
 	ep.remote, ep.remoteText = remote, text
 	ep.media.setup(chosen)
+	if ep.offered {
+		ep.beginDTLS()
+	}
 	ep.ice.setRemote(remote)
 	ep.media.know()
 	for _, candidate := range ep.queued {
@@ -197,12 +200,12 @@ func (ep *rtcEndpoint) release() func() {
 }
 
 func requestKeyframe(c *call) (value, error) {
-	l := endpointOf(c.obj).incoming[kindVideo]
-	if l == nil {
+	source := endpointOf(c.obj).media.videoSource()
+	if source == nil {
 		return nil, failf(40111, "MEDIA_OBJECT_OPERATION_NOT_SUPPORTED",
 			"Keyframe request failed (must be requested from a subscriber element)")
 	}
-	l.source.requestKeyFrame()
+	source.media.requestKeyFrame()
 	return nil, nil
 }
 

@@ -214,9 +214,9 @@ func (ep *rtcEndpoint) connected(local, remote ice.Candidate) bool {
 	st.stop()
 	ep.reportPair(local, remote)
 	ep.componentState(1, "CONNECTED", s.pace.event)
-	ep.dtlsIndex = s.dtlsCount
-	s.dtlsCount++
-	ep.dtls(partEnc, "NEW")
+	if ep.dtlsState[partEnc] == "" {
+		ep.beginDTLS()
+	}
 	ep.dtls(partDec, "CONNECTING")
 	ep.dtls(partEnc, "CONNECTING")
 	ep.componentState(1, "READY", s.pace.event)
@@ -274,6 +274,14 @@ func (ep *rtcEndpoint) dtlsConnection(part int) object {
 		"componentId": dtlsParts[part], "streamId": "1", "state": ep.dtlsState[part],
 		"connectionId": fmt.Sprintf("dtlssrtpenc%d-dtlssrtpdec%d-1-1", ep.dtlsIndex, ep.dtlsIndex),
 	}
+}
+
+// beginDTLS numbers the DTLS connection: an offerer's once it has its answer,
+// an answerer's once ICE is connected.
+func (ep *rtcEndpoint) beginDTLS() {
+	ep.dtlsIndex = ep.obj.srv.dtlsCount
+	ep.obj.srv.dtlsCount++
+	ep.dtls(partEnc, "NEW")
 }
 
 // dtls changes the state of one half and reports it.

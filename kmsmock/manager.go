@@ -70,10 +70,6 @@ func serverSessions(o *mediaObject) (value, error) {
 	return append(make([]string, len(ids)), ids...), nil
 }
 
-func getKmd(c *call) (value, error) {
-	return nil, failf(40500, "UNDEFINED", "Requested kmd module doesn't exist")
-}
-
 func getCPUCount(*call) (value, error) { return runtime.NumCPU(), nil }
 
 // getUsedCPU blocks its connection for the interval, as Kurento does.

@@ -2,6 +2,7 @@ package kmsmock
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"github.com/pion/logging"
 	"github.com/pion/rtcp"
 	"github.com/pion/transport/v5"
+	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/transport/v5/vnet"
 	"github.com/pion/webrtc/v4"
 	"github.com/pion/webrtc/v4/pkg/media"
@@ -32,7 +34,10 @@ type testPeer struct {
 	kms      *testClient
 	audio    *webrtc.TrackLocalStaticSample
 	video    *webrtc.TrackLocalStaticSample
-	stop     chan struct{}
+	net      *switchNet
+	own      string        // its first candidate
+	stop     chan struct{} // ends playing; nil while silent
+	playing  sync.WaitGroup
 	wg       sync.WaitGroup
 	wantKey  atomic.Bool
 	keys     atomic.Int64 // key frames sent
@@ -44,18 +49,23 @@ type testPeer struct {
 	ready    bool
 }
 
-func newTestPeer(t testing.TB, name string, n transport.Net) *testPeer {
+// newTestPeer makes a peer on a virtual host, or on the loopback interface. Its
+// fingerprint stands in each m-section as browsers have it, or at the head of
+// the description as Pion has it.
+func newTestPeer(t testing.TB, name string, n transport.Net, sessionFingerprint bool) *testPeer {
 	t.Helper()
-	p := &testPeer{t: t, name: name, stop: make(chan struct{}), received: map[string]int{}, first: map[string]bool{}}
+	p := &testPeer{t: t, name: name, received: map[string]int{}, first: map[string]bool{}, net: &switchNet{Net: n}}
 	se := webrtc.SettingEngine{LoggerFactory: &logging.DefaultLoggerFactory{DefaultLogLevel: logging.LogLevelDisabled}}
 	se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
-	se.SetSDPMediaLevelFingerprints(true)
-	if n != nil {
-		se.SetNet(n)
-	} else {
+	se.SetSDPMediaLevelFingerprints(!sessionFingerprint)
+	if n == nil {
+		std, err := stdnet.NewNet()
+		must(t, err)
+		p.net.Net = std
 		se.SetIncludeLoopbackCandidate(true)
 		se.SetInterfaceFilter(func(name string) bool { return name == "lo" })
 	}
+	se.SetNet(p.net)
 	me := &webrtc.MediaEngine{}
 	must(t, me.RegisterDefaultCodecs())
 	reg := &interceptor.Registry{}
@@ -117,7 +127,6 @@ func (p *testPeer) receive(track *webrtc.TrackRemote) {
 			}
 			p.first[kind] = true
 			p.mu.Unlock()
-			payload = payload[len(payload)-1:]
 		}
 		p.mu.Lock()
 		p.received[kind+string(payload[len(payload)-1:])]++
@@ -131,16 +140,24 @@ func (p *testPeer) got(what string) int {
 	return p.received[what]
 }
 
-// join negotiates with an endpoint of the server, trickling both ways.
-func (p *testPeer) join(kms *testClient, endpoint string) {
+// offer makes the peer's offer, without candidates.
+func (p *testPeer) offer() string {
 	p.t.Helper()
-	p.kms, p.endpoint = kms, endpoint
 	offer, err := p.pc.CreateOffer(nil)
 	must(p.t, err)
-	gathered := webrtc.GatheringCompletePromise(p.pc)
+	found := make(chan string, 16)
+	p.pc.OnICECandidate(func(c *webrtc.ICECandidate) {
+		if c != nil {
+			found <- c.ToJSON().Candidate
+		}
+	})
 	must(p.t, p.pc.SetLocalDescription(offer))
-	<-gathered
-	answer := kms.invoke(endpoint, "processOffer", map[string]any{"offer": p.pc.LocalDescription().SDP}).(string)
+	p.own = <-found
+	return offer.SDP
+}
+
+func (p *testPeer) accept(answer string) {
+	p.t.Helper()
 	must(p.t, p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}))
 	p.mu.Lock()
 	p.ready = true
@@ -149,6 +166,17 @@ func (p *testPeer) join(kms *testClient, endpoint string) {
 	for _, c := range queued {
 		must(p.t, p.pc.AddICECandidate(c))
 	}
+}
+
+// join negotiates with an endpoint of the server, trickling both ways.
+func (p *testPeer) join(kms *testClient, endpoint string) {
+	p.t.Helper()
+	p.kms, p.endpoint = kms, endpoint
+	answer := kms.invoke(endpoint, "processOffer", map[string]any{"offer": p.offer()}).(string)
+	kms.invoke(endpoint, "addIceCandidate", map[string]any{
+		"candidate": map[string]any{"candidate": p.own, "sdpMid": "0", "sdpMLineIndex": 0},
+	})
+	p.accept(answer)
 	kms.invoke(endpoint, "gatherCandidates", nil)
 }
 
@@ -167,30 +195,42 @@ func (p *testPeer) candidate(e testEvent) {
 	}
 }
 
+// vp8Frame is a frame whose header parses, with the peer's name at its end.
+func (p *testPeer) vp8Frame(key bool) []byte {
+	const partition = 16
+	frame := []byte{0x10 | (partition&7)<<5, partition >> 3, 0}
+	if !key {
+		frame[0] |= 1
+	} else {
+		frame = append(frame, 0x9d, 0x01, 0x2a, 64, 0, 64, 0)
+	}
+	return append(frame, append(make([]byte, 40), p.name[len(p.name)-1])...)
+}
+
 // play sends 50 audio packets and 30 video frames a second; every 90th frame
 // is a key frame, and the first after a request.
 func (p *testPeer) play() {
-	p.wg.Go(func() {
-		p.every(20*time.Millisecond, p.audio, func(int) []byte { return []byte{0xfc, 0, 0, p.name[0]} })
-	})
-	p.wg.Go(func() {
-		p.every(time.Second/30, p.video, func(n int) []byte {
-			frame := []byte{0x01, 0, 0, p.name[0]}
-			if n%90 == 0 || p.wantKey.Swap(false) {
-				frame[0] = 0x00
+	stop := make(chan struct{})
+	p.stop = stop
+	audio := append([]byte{0xfc}, append(make([]byte, 20), p.name[len(p.name)-1])...)
+	p.playing.Go(func() { p.every(stop, 20*time.Millisecond, p.audio, func(int) []byte { return audio }) })
+	p.playing.Go(func() {
+		p.every(stop, time.Second/30, p.video, func(n int) []byte {
+			key := p.wantKey.Swap(false) || n%90 == 0
+			if key {
 				p.keys.Add(1)
 			}
-			return frame
+			return p.vp8Frame(key)
 		})
 	})
 }
 
-func (p *testPeer) every(period time.Duration, track *webrtc.TrackLocalStaticSample, frame func(int) []byte) {
+func (p *testPeer) every(stop chan struct{}, period time.Duration, track *webrtc.TrackLocalStaticSample, frame func(int) []byte) {
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
 	for n := 0; ; n++ {
 		select {
-		case <-p.stop:
+		case <-stop:
 			return
 		case <-ticker.C:
 			_ = track.WriteSample(media.Sample{Data: frame(n), Duration: period})
@@ -198,17 +238,52 @@ func (p *testPeer) every(period time.Duration, track *webrtc.TrackLocalStaticSam
 	}
 }
 
-func (p *testPeer) close() {
-	select {
-	case <-p.stop:
-	default:
+// pause ends playing; the network stays.
+func (p *testPeer) pause() {
+	if p.stop != nil {
 		close(p.stop)
+		p.playing.Wait()
+		p.stop = nil
 	}
+}
+
+// vanish takes the peer off the network without a word.
+func (p *testPeer) vanish() {
+	p.net.down.Store(true)
+	p.pause()
+}
+
+func (p *testPeer) close() {
+	p.pause()
 	_ = p.pc.GracefulClose()
 	p.wg.Wait()
 }
 
-func (p *testPeer) mute() { close(p.stop) }
+// A switchNet is a network whose packets can be made to vanish.
+type switchNet struct {
+	transport.Net
+	down atomic.Bool
+}
+
+func (n *switchNet) ListenUDP(network string, addr *net.UDPAddr) (transport.UDPConn, error) {
+	c, err := n.Net.ListenUDP(network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &switchConn{UDPConn: c, down: &n.down}, nil
+}
+
+type switchConn struct {
+	transport.UDPConn
+	down *atomic.Bool
+}
+
+func (c *switchConn) WriteTo(b []byte, addr net.Addr) (int, error) {
+	if c.down.Load() {
+		return len(b), nil
+	}
+	return c.UDPConn.WriteTo(b, addr)
+}
 
 // virtualNet is a network with one host for the server and one per peer.
 func virtualNet(t testing.TB, hosts int) []transport.Net {
@@ -275,7 +350,7 @@ func TestCallInVirtualTime(t *testing.T) {
 				s, l := startMock(t, Config{Net: nets[0], Timing: timing})
 				kms := dialTest(t, l)
 				defer kms.close()
-				a, b := newTestPeer(t, "A", nets[1]), newTestPeer(t, "B", nets[2])
+				a, b := newTestPeer(t, "A", nets[1], false), newTestPeer(t, "B", nets[2], false)
 				defer a.close()
 				defer b.close()
 				pipe := newCall(t, kms, a, b)

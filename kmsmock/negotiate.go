@@ -104,7 +104,7 @@ func answerLines(m *sdpMedia, out *medium) []string {
 	if !out.accepted {
 		return append([]string{"inactive"}, midLines(out.mid)...)
 	}
-	var lines, feedback, params []string
+	var lines, feedback []string
 	for _, a := range m.attrs {
 		if strings.HasPrefix(a, "extmap:") && strings.HasSuffix(a, " "+absSendTime) {
 			lines = append(lines, a)
@@ -114,19 +114,26 @@ func answerLines(m *sdpMedia, out *medium) []string {
 	lines = append(lines, midLines(out.mid)...)
 	lines = append(lines, "rtcp:9 IN IP4 0.0.0.0")
 	for _, format := range out.formats {
-		text, ok := m.perFormat("rtpmap", format)
-		if !ok {
-			text = staticPayloads[format]
+		if text, ok := m.perFormat("rtpmap", format); ok {
+			lines = append(lines, "rtpmap:"+format+" "+text)
 		}
-		lines = append(lines, "rtpmap:"+format+" "+text)
 		feedback = append(feedback, keptFeedback(m, format)...)
-		if text, ok := m.perFormat("fmtp", format); ok {
-			params = append(params, "fmtp:"+format+" "+text)
-		}
 	}
 	lines = append(lines, feedback...)
-	lines = append(lines, "setup:"+answerSetup(m), "rtcp-mux")
-	return append(lines, params...)
+	lines = append(lines, "setup:"+answerSetup(m))
+	for _, a := range m.attrs {
+		if a == "rtcp-mux" || formatOf(a, "fmtp:", out.formats) {
+			lines = append(lines, a)
+		}
+	}
+	return lines
+}
+
+// formatOf tells whether an attribute of that name is about one of the formats.
+func formatOf(a, name string, formats []string) bool {
+	rest, ok := strings.CutPrefix(a, name)
+	format, _, _ := strings.Cut(rest, " ")
+	return ok && slices.Contains(formats, format)
 }
 
 // answerSetup is the DTLS role that an answer takes: active unless the offerer
@@ -138,14 +145,14 @@ func answerSetup(m *sdpMedia) string {
 	return "active"
 }
 
-// feedbackOrder is the order in which Kurento answers RTCP feedback.
-var feedbackOrder = []string{"goog-remb", "ccm fir", "nack", "nack pli"}
+// keptFeedbacks are the kinds of RTCP feedback that Kurento answers with.
+var keptFeedbacks = []string{"goog-remb", "ccm fir", "nack", "nack pli"}
 
 func keptFeedback(m *sdpMedia, format string) []string {
 	var out []string
-	for _, fb := range feedbackOrder {
-		if line := "rtcp-fb:" + format + " " + fb; slices.Contains(m.attrs, line) {
-			out = append(out, line)
+	for _, a := range m.attrs {
+		if fb, ok := strings.CutPrefix(a, "rtcp-fb:"+format+" "); ok && slices.Contains(keptFeedbacks, fb) {
+			out = append(out, a)
 		}
 	}
 	return out

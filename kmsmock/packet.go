@@ -34,30 +34,40 @@ type codec struct {
 	pli   bool
 }
 
-// send gives a packet that comes out of e to the elements that e feeds.
-func (e *element) send(p *packet) {
+// send gives a packet that comes out of e to the elements that e feeds. It
+// returns whether any of them took it.
+func (e *element) send(p *packet) (taken bool) {
 	e.notice(&e.out[p.kind], "MediaFlowOutStateChanged", p.kind, p.at)
 	routes := e.routes[p.kind].Load()
 	if routes == nil || len(*routes) == 0 || p.hops >= maxHops {
-		return
-	}
-	if !e.pulled[p.kind].Load() {
-		e.reportPull(p, *routes)
+		return false
 	}
 	p.hops++
 	for _, sink := range *routes {
-		sink.receive(p)
+		if sink.receive(p) {
+			taken = true
+		}
 	}
 	p.hops--
+	if taken && !e.pulled[p.kind].Load() {
+		e.reportPull(p, *routes)
+	}
+	return taken
 }
 
-func (e *element) receive(p *packet) {
-	e.notice(&e.in[p.kind], "MediaFlowInStateChanged", p.kind, p.at)
+// receive takes a packet for an element. What it cannot send on, because its
+// peer is not there yet or waits for a key frame, does not count as flowing in.
+func (e *element) receive(p *packet) bool {
+	taken := false
 	if e.port != nil {
-		e.port.deliver(p)
-		return
+		taken = e.port.deliver(p)
+	} else {
+		taken = e.send(p)
 	}
-	e.send(p)
+	if taken {
+		e.notice(&e.in[p.kind], "MediaFlowInStateChanged", p.kind, p.at)
+	}
+	return taken
 }
 
 // reportPull reports, once per medium, whether what the element gives has to

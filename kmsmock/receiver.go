@@ -76,7 +76,7 @@ func (t *mediaTransport) readRTP(b []byte, now time.Time) {
 	if len(payload) == 0 {
 		return // padding only
 	}
-	fresh := t.count(h, typ, len(payload), now)
+	t.count(h, typ, len(payload), now)
 	p := &t.packet
 	*p = packet{
 		kind: typ.kind, codec: typ.codec, payload: payload, seq: h.SequenceNumber, ts: h.Timestamp, marker: h.Marker,
@@ -85,9 +85,6 @@ func (t *mediaTransport) readRTP(b []byte, now time.Time) {
 	if typ.kind == kindVideo {
 		if p.key = isKeyFrame(typ.codec.name, payload); p.key {
 			t.keyWanted.Store(false)
-		}
-		if fresh {
-			t.keyWanted.Store(true) // Kurento asks every new sender
 		}
 	}
 	t.ep.send(p)
@@ -117,13 +114,13 @@ func rtpPayload(b []byte) []byte {
 	return b[at:end]
 }
 
-// count keeps the books; true means the first packet of a stream.
-func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now time.Time) (fresh bool) {
+// count keeps the books of the packet's stream.
+func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now time.Time) {
 	t.statsMu.Lock()
 	defer t.statsMu.Unlock()
 	st := t.stream(h.SSRC)
-	if st == nil {
-		fresh = true
+	fresh := st == nil
+	if fresh {
 		st = &inStream{ssrc: h.SSRC, kind: typ.kind, clock: typ.codec.clock, first: h.SequenceNumber, highest: uint32(h.SequenceNumber)}
 		t.streams = append(t.streams, st)
 	}
@@ -138,7 +135,6 @@ func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now ti
 		st.jitter += (float64(max(d, -d)) - st.jitter) / 16
 	}
 	st.transit = transit
-	return fresh
 }
 
 func (r *receiver) stream(ssrc uint32) *inStream {

@@ -104,27 +104,35 @@ func (o *outStream) match(c *codec) *codec {
 // and payload type of this connection. A medium whose source changes goes on
 // with its numbers; video waits for the new source's next key frame. Nothing
 // is transcoded: a codec that the peer does not take is dropped.
-func (t *mediaTransport) deliver(p *packet) {
+func (t *mediaTransport) deliver(p *packet) bool {
 	o := &t.out[p.kind]
 	t.sendMu.Lock()
 	defer t.sendMu.Unlock()
 	if t.srtpOut == nil || !o.active || t.muted.Load() {
-		return
+		return false
 	}
 	if o.from != p.codec {
 		o.from, o.to = p.codec, o.match(p.codec)
 	}
 	if o.to == nil {
-		return
+		return true
 	}
 	if o.stream != p.stream || !o.started {
-		if p.kind == kindVideo && !p.key {
-			p.from.media.keyWanted.Store(true)
-			return
+		if p.kind == kindVideo && !o.mayBegin(p) {
+			return false
 		}
 		o.follow(p)
 	}
 	t.write(o, p)
+	return true
+}
+
+// mayBegin asks the sender of a new video for a key frame, as Kurento does even
+// if the first packet is one, and tells whether it is.
+func (o *outStream) mayBegin(p *packet) bool {
+	p.from.media.keyWanted.Store(true)
+	o.source = p.from
+	return p.key
 }
 
 // follow continues the numbers of the stream with another source.
@@ -165,12 +173,16 @@ func (t *mediaTransport) write(o *outStream, p *packet) {
 
 // passKeyFrameRequest gives the peer's request on to who sends the video.
 func (t *mediaTransport) passKeyFrameRequest() {
-	t.sendMu.Lock()
-	source := t.out[kindVideo].source
-	t.sendMu.Unlock()
-	if source != nil {
+	if source := t.videoSource(); source != nil {
 		source.media.requestKeyFrame()
 	}
+}
+
+// videoSource is who sends the video that the peer gets, nil before any came.
+func (t *mediaTransport) videoSource() *rtcEndpoint {
+	t.sendMu.Lock()
+	defer t.sendMu.Unlock()
+	return t.out[kindVideo].source
 }
 
 // requestKeyFrame asks the peer for a video key frame: at once, or with the

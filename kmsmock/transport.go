@@ -63,7 +63,8 @@ func newMediaTransport(ep *rtcEndpoint) *mediaTransport {
 		ep: ep, dtlsIn: packetio.NewBuffer(),
 		remote: make(chan struct{}), selected: make(chan struct{}), done: make(chan struct{}),
 	}
-	t.ctx, t.cancel = context.WithCancel(ep.obj.srv.ctx)
+	// Not the server's context: a transport is muted before it is cancelled.
+	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }
 
@@ -216,6 +217,8 @@ func (t *mediaTransport) agentConfig() *ice.AgentConfig {
 		DisconnectedTimeout: &never, FailedTimeout: &never,
 		CheckInterval: &interval, MaxBindingRequests: &checks, STUNGatherTimeout: &timeout,
 		IncludeLoopback: len(names) > 0,
+		// The address ::1 was never reported, even on the loopback interface.
+		IPFilter:        func(ip net.IP) bool { return !ip.Equal(net.IPv6loopback) },
 		InterfaceFilter: func(name string) bool { return len(names) == 0 || slices.Contains(names, name) },
 		LoggerFactory:   quiet{},
 	}
@@ -276,19 +279,33 @@ func (t *mediaTransport) shake(conn *ice.Conn, client bool) {
 		t.brokeDown(err)
 		return
 	}
-	defer func() { _ = dconn.Close() }()
 	if err := t.keys(dconn, client); err != nil {
+		_ = dconn.Close()
 		t.brokeDown(err)
 		return
 	}
 	t.established()
-	buf := make([]byte, maxDatagram)
-	for {
-		if _, err := dconn.Read(buf); err != nil {
-			break
+	t.watchClose(dconn)
+}
+
+// watchClose reads the DTLS connection until the peer or stop ends it.
+func (t *mediaTransport) watchClose(dconn *dtls.Conn) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		buf := make([]byte, maxDatagram)
+		for {
+			if _, err := dconn.Read(buf); err != nil {
+				return
+			}
 		}
+	}()
+	if t.await(ended) {
+		t.closedByPeer()
+		<-t.ctx.Done()
 	}
-	t.closedByPeer()
+	_ = dconn.Close()
+	<-ended
 }
 
 func (t *mediaTransport) handshake(conn *ice.Conn, client bool) (*dtls.Conn, error) {
