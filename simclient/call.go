@@ -65,16 +65,16 @@ func (c *Client) startCall(target string, done func(error)) {
 	if c.call == nil && c.session.id != "" {
 		c.call = k
 	}
-	c.request(nil, signaling.TypeRTC, signaling.ActionCall, signaling.RTC{TargetUser: target},
-		func(f signaling.Frame, err error) {
-			if err == nil {
-				err = c.called(k, f)
-			} else if c.call == k {
-				c.call = nil
-			}
-			k.finishHangup(err)
-			done(err)
-		})
+	c.request(&request{done: func(f signaling.Frame, err error) {
+		switch {
+		case err == nil:
+			err = c.called(k, f)
+		case c.call == k:
+			c.finish(k, string(signaling.AsError(err).Code), "")
+		}
+		k.finishHangup(err)
+		done(err)
+	}}, signaling.TypeRTC, signaling.ActionCall, signaling.RTC{TargetUser: target})
 }
 
 // called takes the acknowledgement of a call.
@@ -118,11 +118,11 @@ func (c *Client) recognize(ref *signaling.CallRef) {
 	}
 }
 
-// checkCall compares the call with the one that the resumed session was in,
-// once everything missed is known.
+// checkCall compares the call that there was when the session was resumed with
+// the one that the server named, once everything missed is known.
 func (c *Client) checkCall(r *resumption) {
 	k := c.call
-	if k == nil || k.state == callDialing || k.state == callLeaving || k.id == r.call {
+	if k == nil || k != r.had || k.state == callDialing || k.state == callLeaving || k.id == r.call {
 		return
 	}
 	c.violation(k, violationCallLost)

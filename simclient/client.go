@@ -130,10 +130,10 @@ func (c *Client) Hangup(ctx context.Context) error {
 func (c *Client) Request(ctx context.Context, t signaling.Type, action signaling.Action, data any) (signaling.Frame, error) {
 	var ack signaling.Frame
 	err := c.do(ctx, func(done func(error)) {
-		c.request(nil, t, action, data, func(f signaling.Frame, err error) {
+		c.request(&request{done: func(f signaling.Frame, err error) {
 			ack = f
 			done(err)
-		})
+		}}, t, action, data)
 	})
 	if err != nil { // ack may still be written if it was ctx that ended
 		return signaling.Frame{}, c.wrap("request "+string(t)+"/"+string(action), err)

@@ -37,6 +37,7 @@ type fakeSession struct {
 	pushed   []signaling.Frame
 	answers  map[string]signaling.Frame
 	deaf     bool // answers and pushes get lost
+	onAttach func()
 }
 
 type fakeCall struct {
@@ -157,6 +158,9 @@ func (s *fakeSession) attach(ws *websocket.Conn, id string, lastSeq uint64, resu
 		if f.Seq > lastSeq {
 			s.write(f)
 		}
+	}
+	if s.onAttach != nil {
+		s.onAttach()
 	}
 }
 

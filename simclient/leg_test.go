@@ -22,12 +22,19 @@ func TestNegotiate(t *testing.T) {
 		ask := func() {
 			r.srv.sessions["alice"].rtc(signaling.ActionNegotiate, signaling.RTC{CallID: "c-1", RoomID: "r-1", Reason: signaling.ReasonDTLSTimeout})
 		}
-		offers := 0
+		offers, lateCandidate := 0, ""
 		r.srv.onRequest = func(s *fakeSession, f signaling.Frame) bool {
 			if s.user == "alice" && f.Action == signaling.ActionOffer {
 				if offers++; offers == 1 {
 					ask() // before the first offer is answered
 				}
+				if offers == 2 { // a candidate of the first leg is refused
+					s.write(frame(signaling.TypeError, "", lateCandidate, signaling.Errorf(signaling.CodeBadState, "late")))
+				}
+			}
+			if s.user == "alice" && f.Action == signaling.ActionCandidate && lateCandidate == "" {
+				lateCandidate = f.ID
+				return true
 			}
 			return false
 		}
@@ -47,6 +54,7 @@ func TestNegotiate(t *testing.T) {
 		}
 		alice.none(t, eventViolation)
 		alice.none(t, eventFailure)
+		alice.none(t, eventError)
 	})
 }
 

@@ -45,6 +45,7 @@ type resumption struct {
 	attempts, replayed int
 	gap                time.Duration
 	call               string // the call that the server says the session is in
+	had                *call  // the call that this side is in
 }
 
 func (c *Client) connect(done func(error)) {

@@ -13,9 +13,9 @@ import (
 // sendOffer sends a leg's offer. An answer does not say which offer it is for,
 // but a server handles the offers of a call in order, so the oldest one that
 // was not refused is meant.
-func (c *Client) sendOffer(l *leg, rtc signaling.RTC) {
+func (l *leg) sendOffer(rtc signaling.RTC) {
 	k := l.call
-	c.ask(k, signaling.ActionOffer, rtc, func(err error) {
+	l.ask(signaling.ActionOffer, rtc, func(err error) {
 		if err != nil {
 			k.offers = slices.DeleteFunc(k.offers, func(o *leg) bool { return o == l })
 		}
@@ -60,7 +60,7 @@ func (l *leg) onLocalCandidate(candidate *webrtc.ICECandidate) {
 		rtc.UsernameFragment = l.ufrag
 	}
 	l.c.callLog(slog.LevelDebug, l.call, eventTrickled, slog.Int("n", l.gathered), slog.String("type", typ), slog.Int("leg", l.n))
-	l.c.tell(l.call, signaling.ActionCandidate, rtc)
+	l.ask(signaling.ActionCandidate, rtc, func(error) {})
 }
 
 // onCandidate takes a candidate of the media server.

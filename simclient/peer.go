@@ -209,7 +209,7 @@ func (l *leg) offer() error {
 	l.call.offers = append(l.call.offers, l)
 	rtc := l.call.ref()
 	rtc.SDP = offer.SDP
-	l.c.sendOffer(l, rtc)
+	l.sendOffer(rtc)
 	return nil
 }
 

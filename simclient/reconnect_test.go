@@ -221,6 +221,49 @@ func TestCallLost(t *testing.T) {
 	})
 }
 
+// TestInvitedWhileResuming: a call that begins before the replay is known to be
+// over is not one that was lost.
+func TestInvitedWhileResuming(t *testing.T) {
+	bubble(t, func(r *rig) {
+		alice := r.connected("alice")
+		r.connected("bob")
+		alice.Drop()
+		alice.wait(t, time.Second, eventReconnecting)
+		r.srv.locked(func() { r.srv.sessions["alice"].onAttach = func() { r.srv.sessions["bob"].startCall("alice") } })
+		alice.wait(t, time.Second, eventResumed, "replayed=1")
+		alice.order(t, "session.welcome resumed=true", "call.incoming from=bob", "session.resumed")
+		alice.none(t, eventViolation)
+		r.must(alice.Accept(r.ctx))
+	})
+}
+
+// TestCallFailsWhileResuming: welcome names a call whose request is then
+// refused.
+func TestCallFailsWhileResuming(t *testing.T) {
+	bubble(t, func(r *rig) {
+		alice, bob := r.connected("alice"), r.connected("bob")
+		r.srv.onRequest = func(s *fakeSession, f signaling.Frame) bool {
+			if f.Action != signaling.ActionCall {
+				return false
+			}
+			if r.srv.call == nil {
+				r.srv.call = &fakeCall{id: "c-1", room: "r-1", caller: s, callee: r.srv.sessions["bob"]}
+				s.ws.Close()
+			} else {
+				s.write(frame(signaling.TypeError, "", f.ID, signaling.Errorf(signaling.CodeMediaFailed, "no pipeline")))
+			}
+			return true
+		}
+		if err := alice.Call(r.ctx, "bob"); code(err) != signaling.CodeMediaFailed {
+			t.Errorf("call: %v", err)
+		}
+		alice.order(t, "call.outgoing call=c-1", "session.welcome resumed=true call=c-1", "error code=media_failed", "call.ended call=c-1 reason=media_failed")
+		time.Sleep(time.Second)
+		alice.none(t, eventViolation)
+		bob.none(t, eventIncoming)
+	})
+}
+
 // TestGiveUp: after its time the client stops trying, and can be connected
 // anew.
 func TestGiveUp(t *testing.T) {

@@ -12,8 +12,18 @@ import (
 type request struct {
 	frame signaling.Frame
 	call  *call // that it is about, if it belongs to the client's own call
+	leg   *leg  // that it is about, if it is
 	sent  bool
 	done  func(signaling.Frame, error)
+}
+
+// moot tells whether a refusal is no news: the call has ended here too or the
+// leg was replaced, and the request and that have crossed.
+func (r *request) moot(c *Client, code signaling.Code) bool {
+	if r == nil || r.call == nil || code != signaling.CodeNoSuchCall && code != signaling.CodeBadState {
+		return false
+	}
+	return r.call != c.call || r.leg != nil && r.leg != r.call.leg
 }
 
 // requests are those without an answer, the oldest first: in this order they
@@ -56,28 +66,34 @@ func (r *requests) fail(err error) {
 
 // ask sends an rtc request about a call.
 func (c *Client) ask(k *call, action signaling.Action, data signaling.RTC, done func(error)) {
-	c.request(k, signaling.TypeRTC, action, data, func(_ signaling.Frame, err error) { done(err) })
+	c.request(&request{call: k, done: func(_ signaling.Frame, err error) { done(err) }}, signaling.TypeRTC, action, data)
 }
 
-// tell is a request whose refusal is only logged.
+// tell is a request about a call whose refusal is only logged.
 func (c *Client) tell(k *call, action signaling.Action, data signaling.RTC) {
 	c.ask(k, action, data, func(error) {})
 }
 
-// request sends a frame with an id and calls done on the queue when its answer
+// ask sends an rtc request about a leg.
+func (l *leg) ask(action signaling.Action, data signaling.RTC, done func(error)) {
+	l.c.request(&request{call: l.call, leg: l, done: func(_ signaling.Frame, err error) { done(err) }},
+		signaling.TypeRTC, action, data)
+}
+
+// request sends a frame with an id, and r.done runs on the queue when its answer
 // came. While there is no connection it waits for the session to be resumed.
-func (c *Client) request(k *call, t signaling.Type, action signaling.Action, data any, done func(signaling.Frame, error)) {
+func (c *Client) request(r *request, t signaling.Type, action signaling.Action, data any) {
 	if c.session.id == "" {
-		done(signaling.Frame{}, ErrNotConnected)
+		r.done(signaling.Frame{}, ErrNotConnected)
 		return
 	}
 	f, err := signaling.New(t, action, data)
 	if err != nil {
-		done(signaling.Frame{}, err)
+		r.done(signaling.Frame{}, err)
 		return
 	}
 	f.ID = c.requests.newID()
-	r := &request{frame: f, call: k, done: done}
+	r.frame = f
 	c.requests.pending = append(c.requests.pending, r)
 	if c.link.state == linkUp {
 		c.submit(r)
@@ -128,17 +144,15 @@ func (c *Client) answered(f signaling.Frame) {
 	}
 }
 
-// refused logs an error frame and returns it. That a call is gone is no news
-// when it has ended here as well: the request and the end have crossed.
+// refused logs an error frame, unless it is moot, and returns it.
 func (c *Client) refused(f signaling.Frame, r *request) error {
 	e := new(signaling.Error)
 	if err := f.Into(e); err != nil || e.Code == "" {
 		e = signaling.Errorf(signaling.CodeInternal, "error frame without a code")
 	}
-	if r != nil && r.call != nil && r.call != c.call && e.Code == signaling.CodeNoSuchCall {
-		return e
+	if !r.moot(c, e.Code) {
+		c.callEvent(c.call, eventError, slog.String("code", string(e.Code)), slog.String("message", e.Message),
+			slog.String("request", f.ID))
 	}
-	c.callEvent(c.call, eventError, slog.String("code", string(e.Code)), slog.String("message", e.Message),
-		slog.String("request", f.ID))
 	return e
 }

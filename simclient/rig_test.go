@@ -116,10 +116,11 @@ func (r *rig) must(err error) {
 	}
 }
 
-// call lets alice call bob, who accepts.
+// call lets alice call bob, who accepts, and waits until she knows.
 func (r *rig) call(alice, bob *actor) {
 	r.t.Helper()
 	r.must(alice.Call(r.ctx, "bob"))
 	bob.wait(r.t, time.Second, eventIncoming)
 	r.must(bob.Accept(r.ctx))
+	alice.wait(r.t, time.Second, eventAccepted)
 }

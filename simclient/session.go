@@ -79,6 +79,7 @@ func (c *Client) resuming(w signaling.Welcome) {
 		c.link.resume.call = w.Call.CallID
 		c.recognize(w.Call)
 	}
+	c.link.resume.had = c.call
 	c.callEvent(c.call, eventWelcome, slog.String("session", w.SessionID), slog.Bool("resumed", true))
 	for _, r := range c.requests.pending {
 		c.submit(r)
