@@ -50,12 +50,22 @@ func newConn(s *Server, ws *websocket.Conn, bearer string) *conn {
 	return c
 }
 
-// run is the connection's life: hello, then frames until it ends.
-func (c *conn) run() {
-	defer c.srv.forget(c)
+// open is the connection's beginning: it reads hello, and hands over to serve on
+// a new goroutine. Verifying a token grows the stack to 8 KB, which would be half
+// of what an idle connection costs.
+func (c *conn) open() {
 	c.srv.log.Info("conn.open", "remote", c.ws.RemoteAddr().String())
 	_ = c.ws.SetReadDeadline(time.Now().Add(c.srv.cfg.HelloTimeout))
-	err := c.hello()
+	if err := c.hello(); err != nil {
+		c.finish(err)
+		return
+	}
+	go c.serve()
+}
+
+// serve reads frames until the connection ends.
+func (c *conn) serve() {
+	var err error
 	for err == nil {
 		var f signaling.Frame
 		if f, err = c.read(); err != nil {
@@ -314,6 +324,7 @@ func (c *conn) writeLast(last, message []byte, deadline time.Time) {
 // finish ends the connection when its reader has ended. It returns when the
 // writer has, too.
 func (c *conn) finish(err error) {
+	defer c.srv.forget(c)
 	dropped := !c.isShutting()
 	if dropped {
 		_ = c.ws.Close() // nobody is there to read

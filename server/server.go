@@ -166,7 +166,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ws.Close()
 		return
 	}
-	go c.run()
+	go c.open()
 }
 
 func (s *Server) isClosed() bool {

@@ -1,0 +1,179 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/callbench/callbench/signaling"
+)
+
+// still is a server without a connection, and a media server that does nothing.
+type still struct{ passed int }
+
+func (m *still) NewPipeline(context.Context) (Pipeline, error) { return m, nil }
+func (m *still) NewEndpoint(context.Context, func(MediaEvent)) (Endpoint, error) {
+	return m, nil
+}
+func (*still) ID() string                                           { return "object" }
+func (*still) Connect(context.Context, Endpoint) error              { return nil }
+func (*still) ProcessOffer(context.Context, string) (string, error) { return "answer", nil }
+func (*still) Gather(context.Context) error                         { return nil }
+func (*still) Release(context.Context) error                        { return nil }
+func (m *still) AddCandidates(_ context.Context, cs []Candidate) error {
+	m.passed += len(cs)
+	return nil
+}
+
+// forgetful is a State and a History that keep nothing.
+type forgetful struct{}
+
+func (forgetful) PutSession(context.Context, SessionRecord, *signaling.State) error   { return nil }
+func (forgetful) DropSession(context.Context, string, *signaling.State) error         { return nil }
+func (forgetful) OpenRoom(context.Context, RoomRecord, MemberRecord, LegRecord) error { return nil }
+func (forgetful) JoinRoom(context.Context, MemberRecord, LegRecord) error             { return nil }
+func (forgetful) LeaveRoom(context.Context, MemberRecord) error                       { return nil }
+func (forgetful) CloseRoom(context.Context, string) error                             { return nil }
+func (forgetful) SaveLeg(context.Context, LegRecord) error                            { return nil }
+func (forgetful) LegConnected(context.Context, LegRecord) error                       { return nil }
+func (forgetful) RoomStarted(context.Context, RoomHistory) error                      { return nil }
+func (forgetful) RoomEnded(context.Context, RoomHistory) error                        { return nil }
+func (forgetful) MemberJoined(context.Context, MemberHistory) error                   { return nil }
+func (forgetful) MemberLeft(context.Context, MemberHistory) error                     { return nil }
+
+func stillServer(tb testing.TB) (*Server, *still) {
+	tb.Helper()
+	m := &still{}
+	s, err := New(Config{Auth: JWT(), Media: m, State: forgetful{}, History: forgetful{}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(s.Close)
+	return s, m
+}
+
+// seat gives a user a session without a connection.
+func seat(tb testing.TB, s *Server, user string) *session {
+	tb.Helper()
+	u := newSession(s, user, "")
+	if _, ok := s.users.add(u); !ok {
+		tb.Fatal("the server is closed")
+	}
+	return u
+}
+
+// activeCall is a call in which both have negotiated.
+func activeCall(tb testing.TB, s *Server) (alice *session, c *call) {
+	tb.Helper()
+	alice, bob := seat(tb, s, "alice"), seat(tb, s, "bob")
+	o, err := readOffer(small, "VP8")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	feed(tb, alice, `{"type":"rtc","action":"call","targetUser":"bob"}`)
+	c = alice.call.Load()
+	until(c, stateRinging)
+	feed(tb, bob, `{"type":"rtc","action":"answer"}`)
+	until(c, stateActive)
+	for _, u := range []*session{alice, bob} {
+		c.queue.Do(func() { c.offered(request{u, signaling.Frame{}}, o) })
+	}
+	for ready := false; !ready; {
+		done := make(chan bool)
+		c.queue.Do(func() { done <- c.caller.leg.answer != "" && c.callee.leg.answer != "" })
+		ready = <-done
+	}
+	return alice, c
+}
+
+func until(c *call, s callState) {
+	for c.at() != s {
+		done := make(chan struct{})
+		c.queue.Do(func() { close(done) })
+		<-done
+	}
+}
+
+func feed(tb testing.TB, u *session, text string) {
+	tb.Helper()
+	f, err := signaling.Decode([]byte(text))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	u.handle(f)
+}
+
+// BenchmarkCandidate is a candidate from the client's frame to the media
+// server, without the WebSocket.
+func BenchmarkCandidate(b *testing.B) {
+	s, m := stillServer(b)
+	alice, c := activeCall(b, s)
+	frame := []byte(fmt.Sprintf(`{"type":"rtc","action":"candidate","data":{"callId":%q,"roomId":%q,"candidate":"candidate:1 1 udp 2130706431 10.0.0.2 5000 typ host generation 0 ufrag u","sdpMid":"a","sdpMLineIndex":0}}`, c.id, c.room.id))
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		f, err := signaling.Decode(frame)
+		if err != nil {
+			b.Fatal(err)
+		}
+		alice.handle(f)
+		if n++; n%64 == 0 { // the leg keeps no more than it must
+			done := make(chan struct{})
+			c.queue.Do(func() { close(done) })
+			<-done
+		}
+	}
+	b.ReportMetric(float64(m.passed)/float64(n), "passed/op")
+}
+
+// BenchmarkPush is a frame of the server's own, from the call to the replay
+// buffer.
+func BenchmarkPush(b *testing.B) {
+	s, _ := stillServer(b)
+	u := seat(b, s, "alice")
+	index := 0
+	data := signaling.RTC{RoomID: "r-1", CallID: "c-1", Candidate: "candidate:1 1 UDP 2015364095 127.0.0.1 48619 typ host", SDPMid: "0", SDPMLineIndex: &index}
+	b.ReportAllocs()
+	for b.Loop() {
+		u.push(signaling.TypeRTC, signaling.ActionCandidate, data)
+	}
+}
+
+// BenchmarkReadOffer is Chromium's offer of 10 kB, made ready for Kurento.
+func BenchmarkReadOffer(b *testing.B) {
+	text := recordings(b)["audio_video"].Offer
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := readOffer(text, "VP8"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// FuzzFrame gives a session in a call any frame. It must not bring the server
+// down, and a frame with an id is answered once at most.
+func FuzzFrame(f *testing.F) {
+	for _, seed := range []string{
+		`{"type":"rtc","action":"call","id":"1","data":{"targetUser":"bob"}}`,
+		`{"type":"rtc","action":"offer","data":{"sdp":"v=0"}}`,
+		`{"type":"rtc","action":"candidate","candidate":"candidate:1 1 udp 1 1.2.3.4 5 typ host","sdpMLineIndex":0}`,
+		`{"type":"rtc","action":"leave","id":"1"}`, `{"type":"rtc","action":"ringing"}`,
+		`{"type":"message","data":{"to":"bob","content":"x"}}`, `{"type":"hello"}`, `{"type":"rtc","action":"answer","sdp":"x"}`, `{}`, `[]`, `null`,
+	} {
+		f.Add([]byte(seed))
+	}
+	s, _ := stillServer(f)
+	alice := seat(f, s, "alice")
+	seat(f, s, "bob")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		frame, err := signaling.Decode(b)
+		if err != nil {
+			if signaling.AsError(err).Code != signaling.CodeBadFrame {
+				t.Errorf("decode: %v", err)
+			}
+			return
+		}
+		alice.handle(frame)
+	})
+}
