@@ -132,6 +132,7 @@ func (ep *rtcEndpoint) foundCandidate(c localCandidate) {
 // gathered ends gathering and begins to wait for the peer.
 func (ep *rtcEndpoint) gathered() {
 	ep.ice.done = true
+	ep.obj.srv.log.Info("kms.ice.gathered", "object", ep.obj.id, "candidates", ep.ice.events)
 	ep.obj.srv.emit(ep.obj, "IceGatheringDone", object{})
 	ep.connecting()
 }

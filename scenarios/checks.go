@@ -14,23 +14,21 @@ import (
 //
 //	wrong-origin    marked media of somebody who is not in the call arrived
 //	ended-twice     a client was told twice that one call ended
-//	candidate-lost  a candidate did not get from the media server to the client or back
+//	candidate-lost  a candidate that the media server gathered was not passed on to the client
+//	                (where the media server tells what it gathered, as kmsmock does)
 //	sequence        the server's pushes to a client had a gap
 type checks struct {
-	wrong      map[string]int // client and kind to units of wrong origin
-	ended      map[[2]string]int
-	gaps       map[string]int
-	candidates map[string]*candidates
-}
-
-// candidates counts the trickled candidates of one call on their way.
-type candidates struct {
-	gathered, found, pushed, received int // media server to client
-	sent, accepted, added             int // client to media server
+	wrong    map[string]int // client and kind to units of wrong origin
+	ended    map[[2]string]int
+	gaps     map[string]int
+	owner    map[string]string // endpoint to the client whose leg it is
+	gathered map[string]int    // client to candidates that its endpoints gathered
+	pushed   map[string]int    // client to candidates that the server sent it
 }
 
 func newChecks() checks {
-	return checks{wrong: map[string]int{}, ended: map[[2]string]int{}, gaps: map[string]int{}, candidates: map[string]*candidates{}}
+	return checks{wrong: map[string]int{}, ended: map[[2]string]int{}, gaps: map[string]int{},
+		owner: map[string]string{}, gathered: map[string]int{}, pushed: map[string]int{}}
 }
 
 func (c *checks) observe(e trace.Event) {
@@ -38,6 +36,14 @@ func (c *checks) observe(e trace.Event) {
 	case kindWindow:
 		if n := int(e.Number("wrong")); n > 0 {
 			c.wrong[e.Actor+" "+e.Get("media")] += n
+		}
+	case "leg.created":
+		c.owner[e.Get("endpoint")] = e.Get("user")
+	case "kms.ice.gathered":
+		c.gathered[c.owner[e.Get("object")]] += int(e.Number("candidates")) + 1 // that there are no more is told too
+	case "frame.out":
+		if e.Get("frame") == "rtc/candidate" {
+			c.pushed[e.Get("user")]++
 		}
 	case "call.ended":
 		c.ended[[2]string{e.Actor, e.Get("call")}]++
@@ -62,6 +68,11 @@ func (c *checks) failures() []reports.Failure {
 	}) {
 		if n := c.ended[k]; n > 1 {
 			out = append(out, reports.Failure{Check: "ended-twice", Message: fmt.Sprintf("%s was told %d times that call %s ended", k[0], n, k[1])})
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.gathered)) {
+		if lost := c.gathered[k] - c.pushed[k]; lost > 0 {
+			out = append(out, reports.Failure{Check: "candidate-lost", Message: fmt.Sprintf("%s: the media server gathered %d candidates, their end included, and the server passed on %d", k, c.gathered[k], c.pushed[k])})
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.gaps)) {

@@ -271,9 +271,10 @@ func TestSpans(t *testing.T) {
 // The rules that hold for every run, whatever its script says.
 func TestChecks(t *testing.T) {
 	for check, events := range map[string][]string{
-		"wrong-origin": {"2 bob media.window call=c1 media=video units=29 wrong=1 window_ms=1000"},
-		"ended-twice":  {"2 bob call.ended call=c1 reason=hangup", "3 bob call.ended call=c1 reason=hangup"},
-		"sequence":     {"2 bob protocol.violation what=seq_gap"},
+		"wrong-origin":   {"2 bob media.window call=c1 media=video units=29 wrong=1 window_ms=1000"},
+		"ended-twice":    {"2 bob call.ended call=c1 reason=hangup", "3 bob call.ended call=c1 reason=hangup"},
+		"candidate-lost": {"2 server leg.created user=bob endpoint=e1", "2 server frame.out frame=rtc/candidate user=bob", "2 kms kms.ice.gathered object=e1 candidates=2"},
+		"sequence":       {"2 bob protocol.violation what=seq_gap"},
 	} {
 		lines := append([]string{"1 begin 0", "1 end 0"}, events...)
 		r := judge(t, record(t, pair+"alice call bob\n", "virtual", lines...))

@@ -99,6 +99,11 @@ func numberedIDs() func(kind, user string) string {
 // Settle implements scenarios.World.
 func (v *Virtual) Settle() time.Duration { return 15 * time.Second }
 
+// skew makes each client a little farther away than the one before. Without it,
+// what two clients send in the same instant arrives in the same instant, and
+// which comes first, and so waits for the other, would be chance.
+const skew = 100 * time.Microsecond
+
 func (v *Virtual) host(c scenarios.Client) (*netsim.Host, error) {
 	if h := v.hosts[c.Name]; h != nil {
 		return h, nil
@@ -107,7 +112,7 @@ func (v *Virtual) host(c scenarios.Client) (*netsim.Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("attach %s: %w", c.Name, err)
 	}
-	h.Link.SetDelay(v.delay)
+	h.Link.SetDelay(v.delay + time.Duration(len(v.hosts))*skew)
 	v.hosts[c.Name] = h
 	return h, nil
 }

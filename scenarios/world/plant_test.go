@@ -1,0 +1,135 @@
+package world
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/callbench/callbench/kmsmock"
+	"github.com/callbench/callbench/reports"
+	"github.com/callbench/callbench/scenarios"
+)
+
+// meddle changes what the server writes to its clients: f gives what is written
+// in the place of each write, which is one WebSocket frame.
+func meddle(f func(frame []byte) [][]byte) func(http.Handler) http.Handler {
+	return func(server http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			server.ServeHTTP(meddledWriter{w, f}, r)
+		})
+	}
+}
+
+type meddledWriter struct {
+	http.ResponseWriter
+	f func([]byte) [][]byte
+}
+
+func (m meddledWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := m.ResponseWriter.(http.Hijacker).Hijack()
+	return meddledConn{c, m.f}, rw, err
+}
+
+type meddledConn struct {
+	net.Conn
+	f func([]byte) [][]byte
+}
+
+func (m meddledConn) Write(b []byte) (int, error) {
+	for _, frame := range m.f(b) {
+		if _, err := m.Conn.Write(frame); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
+}
+
+// twice doubles the pushes that hold a text; the second has the next number.
+func twice(text string) func([]byte) [][]byte {
+	number := regexp.MustCompile(`"seq":([0-9]+)`)
+	return func(b []byte) [][]byte {
+		if !bytes.Contains(b, []byte(text)) {
+			return [][]byte{b}
+		}
+		again := number.ReplaceAllFunc(b, func(m []byte) []byte {
+			n, _ := strconv.Atoi(string(m[len(`"seq":`):]))
+			return fmt.Appendf(nil, `"seq":%d`, n+1)
+		})
+		if len(again) != len(b) {
+			panic("the next number has another length, and the frame's header with it")
+		}
+		return [][]byte{b, again}
+	}
+}
+
+// without swallows the frames that hold a text.
+func without(text string) func([]byte) [][]byte {
+	return func(b []byte) [][]byte {
+		if bytes.Contains(b, []byte(text)) {
+			return nil
+		}
+		return [][]byte{b}
+	}
+}
+
+// Known faults, planted on purpose: each must be found, and by its name.
+func TestPlantedFaultsAreFound(t *testing.T) {
+	for name, c := range map[string]struct {
+		plant Plant
+		check string // the rule that must find it
+		say   string // what a failure must say
+	}{
+		"everybody hears himself":            {Plant{KMS: kmsmock.Faults{CrossMedia: kmsmock.CrossOwn}}, "wrong-origin", "not the other party"},
+		"the media server loses a candidate": {Plant{KMS: kmsmock.Faults{DropCandidates: []int{1}}}, "candidate-lost", "alice"},
+		"a released endpoint stays":          {Plant{KMS: kmsmock.Faults{KeepReleased: true}}, "expect", "WebRtcEndpoint"},
+		"the end is told twice":              {Plant{Front: meddle(twice(`"action":"ended"`))}, "ended-twice", "bob"},
+		"a candidate is lost on its way":     {Plant{Front: meddle(without(`"seq":6,`))}, "sequence", "alice"},
+		"nobody rings":                       {Plant{Front: meddle(without(`"action":"ringing"`))}, "expect", "alice lacks ringing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := scenarios.Load("call")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, _ := sim(t, s, 1, c.plant)
+			if r.Verdict != reports.Fail {
+				t.Fatalf("%s: %s", r.Verdict, r.Reason)
+			}
+			for _, f := range r.Failures {
+				if f.Check == c.check && strings.Contains(f.Message+f.Detail, c.say) {
+					return
+				}
+			}
+			t.Errorf("no failure of %s says %q:\n%s", c.check, c.say, explain(r))
+		})
+	}
+}
+
+// A leg whose DTLS never finishes is noticed, named and made anew.
+func TestStalledDTLSIsMadeAnew(t *testing.T) {
+	s, err := scenarios.Parse("stall.call", `
+need    media
+clients alice=electron bob=electron
+alice   call bob
+expect  bob incoming from=alice
+bob     accept
+expect  alice,bob media audio,video within=15s
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, events := sim(t, s, 1, Plant{KMS: kmsmock.Faults{StallDTLS: 1}})
+	passed(t, r, events)
+	for _, e := range events {
+		if e.Kind == "call.negotiate" && e.Get("reason") == "dtls_timeout" {
+			return
+		}
+	}
+	t.Error("no client was asked to negotiate anew because of dtls_timeout")
+}
