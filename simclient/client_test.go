@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/callbench/callbench/signaling"
+	"github.com/callbench/callbench/simclient/media"
 )
 
 // code is the protocol's error code in err, if there is one.
@@ -321,6 +322,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{User: "alice", URL: "http://server"},
 		{User: "alice", URL: "ws://server", Interceptors: "many"},
 		{User: "alice", URL: "ws://server", Silence: -1},
+		{User: "alice", URL: "ws://server", Clips: []*media.Clip{}},
 		{User: "alice", URL: "ws://server", Reconnect: Reconnect{Max: -time.Second}},
 	} {
 		if c, err := New(cfg); err == nil {

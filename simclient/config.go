@@ -66,20 +66,6 @@ type Heartbeat struct {
 	Pong  time.Duration // how long a pong may take; zero means 2 s
 }
 
-// Interceptors names a set of Pion interceptors. Each costs: the default set of
-// Pion takes a fifth more CPU to send and a quarter more to receive than none.
-type Interceptors string
-
-// The sets of interceptors.
-const (
-	// Lean has none: no reports, no retransmission.
-	Lean Interceptors = "lean"
-	// Reports sends RTCP sender and receiver reports.
-	Reports Interceptors = "reports"
-	// NACK has reports and asks for and answers retransmissions.
-	NACK Interceptors = "nack"
-)
-
 // withDefaults checks a Config once and fills in what was left out.
 func (cfg Config) withDefaults() (Config, error) {
 	if err := cfg.check(); err != nil {
@@ -114,6 +100,9 @@ func (cfg *Config) check() error {
 	case "", Lean, Reports, NACK:
 	default:
 		return fmt.Errorf("unknown interceptors %q", cfg.Interceptors)
+	}
+	if cfg.Clips != nil && len(cfg.Clips) == 0 {
+		return errors.New("no clips: nothing could be sent")
 	}
 	r := cfg.Reconnect
 	for _, d := range []time.Duration{cfg.Silence, cfg.Heartbeat.Every, cfg.Heartbeat.Pong, r.First, r.Max, r.Attempt, r.GiveUp} {

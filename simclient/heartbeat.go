@@ -2,13 +2,6 @@ package simclient
 
 import "github.com/callbench/callbench/signaling"
 
-// startHeartbeat pings now and then at the policy's interval. The first pong
-// after a resume also says that everything missed has been replayed: the
-// server wrote that before it read the ping.
-func (c *Client) startHeartbeat() {
-	c.probe()
-}
-
 // probe asks whether the socket is alive. While an answer is awaited it does
 // nothing.
 func (c *Client) probe() {
@@ -21,7 +14,9 @@ func (c *Client) probe() {
 	c.link.pong = c.after(c.cfg.Heartbeat.Pong, func() { sock.kill(causePong) })
 }
 
-// ponged takes an answer to a probe.
+// ponged takes an answer to a probe. The first one after a resume also says
+// that everything missed has been replayed, for the server wrote that before it
+// read the ping.
 func (c *Client) ponged(sock *socket) {
 	if sock != c.link.sock || c.link.state != linkUp {
 		return

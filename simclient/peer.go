@@ -5,89 +5,10 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/pion/ice/v4"
-	"github.com/pion/interceptor"
-	"github.com/pion/interceptor/pkg/nack"
-	"github.com/pion/interceptor/pkg/report"
-	"github.com/pion/logging"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/callbench/callbench/signaling"
 )
-
-// nackHistory is how many packets a sender keeps for retransmission. Pion's
-// default of 1,024 costs 1.5 MB for each client.
-const nackHistory = 128
-
-// newAPI makes what all PeerConnections of a client are made with.
-func newAPI(cfg *Config) (*webrtc.API, error) {
-	var codecs webrtc.MediaEngine
-	if err := cfg.Profile.register(&codecs); err != nil {
-		return nil, err
-	}
-	registry, err := cfg.Interceptors.registry()
-	if err != nil {
-		return nil, err
-	}
-	return webrtc.NewAPI(webrtc.WithMediaEngine(&codecs), webrtc.WithInterceptorRegistry(registry),
-		webrtc.WithSettingEngine(settings(cfg))), nil
-}
-
-// settings leaves ICE at Pion's timing: disconnected after 5 s without an
-// answer, failed 25 s later.
-func settings(cfg *Config) webrtc.SettingEngine {
-	var s webrtc.SettingEngine
-	if cfg.Net != nil {
-		s.SetNet(cfg.Net)
-	}
-	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
-	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
-	s.DisableActiveTCP(true)
-	// A media server that closes DTLS looks to a browser as one that is gone: ICE
-	// finds out. Pion would close the PeerConnection.
-	s.DisableCloseByDTLS(true)
-	s.SetIncludeLoopbackCandidate(cfg.Loopback)
-	if cfg.IPFilter != nil {
-		s.SetIPFilter(cfg.IPFilter)
-	}
-	// Pion's own messages repeat what the event log tells. PION_LOG_* bring them back.
-	quiet := logging.NewDefaultLoggerFactory()
-	quiet.DefaultLogLevel = logging.LogLevelDisabled
-	s.LoggerFactory = quiet
-	return s
-}
-
-// registry is the set of interceptors that i names.
-func (i Interceptors) registry() (*interceptor.Registry, error) {
-	r := new(interceptor.Registry)
-	if i == Lean {
-		return r, nil
-	}
-	receiver, err := report.NewReceiverInterceptor()
-	if err != nil {
-		return nil, fmt.Errorf("make receiver reports: %w", err)
-	}
-	sender, err := report.NewSenderInterceptor()
-	if err != nil {
-		return nil, fmt.Errorf("make sender reports: %w", err)
-	}
-	r.Add(receiver)
-	r.Add(sender)
-	if i == Reports {
-		return r, nil
-	}
-	responder, err := nack.NewResponderInterceptor(nack.ResponderSize(nackHistory))
-	if err != nil {
-		return nil, fmt.Errorf("make NACK responder: %w", err)
-	}
-	generator, err := nack.NewGeneratorInterceptor()
-	if err != nil {
-		return nil, fmt.Errorf("make NACK generator: %w", err)
-	}
-	r.Add(responder)
-	r.Add(generator)
-	return r, nil
-}
 
 // leg is one PeerConnection of a call. A media server cannot restart ICE, so a
 // call whose connection is lost for good goes on with a new leg.
@@ -151,11 +72,8 @@ func (c *Client) openLeg(k *call) (*leg, error) {
 			return nil, fmt.Errorf("add %s track: %w", s.kind, err)
 		}
 		c.group.Go(func() { s.readRTCP(sender) })
-		l.watch(sender.Transport())
 	}
-	pc.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
-		l.do(func() { k.media.receive(track, receiver) })
-	})
+	l.watch(pc.SCTP().Transport())
 	return l, nil
 }
 
@@ -180,8 +98,7 @@ func (c *Client) closeLeg(k *call) {
 	}
 }
 
-// watch follows the transport. All media shares one, so that the last call of
-// it counts.
+// watch follows the PeerConnection and the one transport that all media shares.
 func (l *leg) watch(dtls *webrtc.DTLSTransport) {
 	l.ice = dtls.ICETransport()
 	l.pc.OnICECandidate(func(candidate *webrtc.ICECandidate) {
@@ -190,6 +107,9 @@ func (l *leg) watch(dtls *webrtc.DTLSTransport) {
 	l.pc.OnICEConnectionStateChange(func(s webrtc.ICEConnectionState) { l.do(func() { l.onICE(s) }) })
 	dtls.OnStateChange(func(s webrtc.DTLSTransportState) { l.do(func() { l.onDTLS(s) }) })
 	l.ice.OnSelectedCandidatePairChange(func(p *webrtc.ICECandidatePair) { l.do(func() { l.onPair(p) }) })
+	l.pc.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
+		l.do(func() { l.call.media.receive(track, receiver) })
+	})
 }
 
 func (l *leg) event(kind string, attrs ...slog.Attr) {

@@ -14,7 +14,8 @@ const (
 	reasonNotResumed = "not_resumed"
 )
 
-// session is what a level 1 server knows the client by.
+// session is what a level 1 server knows the client by. This file, request.go
+// and inOrder are all of the client that is not in level 0 of the protocol.
 type session struct {
 	id, user string
 	token    string // to resume it with
@@ -51,7 +52,7 @@ func (c *Client) welcomed(f signaling.Frame) {
 	} else {
 		c.begin(w)
 	}
-	c.startHeartbeat()
+	c.probe()
 }
 
 // begin takes a new session. Whatever the last one had is over.
