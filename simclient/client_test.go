@@ -250,14 +250,14 @@ func TestNextCallAtOnce(t *testing.T) {
 		carol.wait(t, time.Second, eventCallEnded)
 
 		r.must(alice.Call(r.ctx, "bob"))
-		r.srv.onRequest = func(s *fakeSession, f signaling.Frame) bool {
+		r.srv.intercept(func(s *fakeSession, f signaling.Frame) bool {
 			if s.user == "alice" && f.Action == signaling.ActionLeave { // an invitation overtakes the acknowledgement
 				r.srv.onRequest = nil
 				s.leave(signaling.RTC{CallID: "c-3"})
 				r.srv.sessions["carol"].do(signaling.ActionCall, signaling.RTC{TargetUser: "alice"})
 			}
 			return false
-		}
+		})
 		r.must(alice.Hangup(r.ctx))
 		alice.order(t, "call.ended call=c-3 reason=cancelled", "call.incoming call=c-4 from=carol")
 		r.must(alice.Accept(r.ctx))

@@ -97,7 +97,10 @@ func (s *fake) hello(ws *websocket.Conn) *fakeSession {
 		s.t.Errorf("first frame is %s: %v", f.Kind(), err)
 		return nil
 	}
-	if s.mute {
+	s.mu.Lock()
+	mute := s.mute
+	s.mu.Unlock()
+	if mute {
 		read(ws)
 		return nil
 	}
@@ -290,6 +293,11 @@ func (s *fakeSession) leave(in signaling.RTC) {
 	}
 	s.srv.call = nil
 	other.rtc(signaling.ActionEnded, end)
+}
+
+// intercept sets onRequest.
+func (s *fake) intercept(f func(*fakeSession, signaling.Frame) bool) {
+	s.locked(func() { s.onRequest = f })
 }
 
 // locked runs f as the server.

@@ -23,7 +23,7 @@ func TestNegotiate(t *testing.T) {
 			r.srv.sessions["alice"].rtc(signaling.ActionNegotiate, signaling.RTC{CallID: "c-1", RoomID: "r-1", Reason: signaling.ReasonDTLSTimeout})
 		}
 		offers, lateCandidate := 0, ""
-		r.srv.onRequest = func(s *fakeSession, f signaling.Frame) bool {
+		r.srv.intercept(func(s *fakeSession, f signaling.Frame) bool {
 			if s.user == "alice" && f.Action == signaling.ActionOffer {
 				if offers++; offers == 1 {
 					ask() // before the first offer is answered
@@ -37,7 +37,7 @@ func TestNegotiate(t *testing.T) {
 				return true
 			}
 			return false
-		}
+		})
 		r.call(alice, bob)
 		alice.wait(t, time.Second, eventConnected, "leg=2")
 		alice.order(t, "call.negotiate reason=dtls_timeout leg=2", "call.connected leg=2")
@@ -65,7 +65,7 @@ func TestOfferRefused(t *testing.T) {
 		r.withMedia()
 		alice, bob := r.connected("alice"), r.connected("bob")
 		offers := 0
-		r.srv.onRequest = func(s *fakeSession, f signaling.Frame) bool {
+		r.srv.intercept(func(s *fakeSession, f signaling.Frame) bool {
 			if s.user != "alice" || f.Action != signaling.ActionOffer {
 				return false
 			}
@@ -74,7 +74,7 @@ func TestOfferRefused(t *testing.T) {
 			}
 			s.write(frame(signaling.TypeError, "", f.ID, signaling.Errorf(signaling.CodeCodecUnsupported, "no VP8")))
 			return true
-		}
+		})
 		r.call(alice, bob)
 		alice.wait(t, time.Second, eventError, "code=codec_unsupported", "call=c-1")
 		r.srv.locked(func() {
@@ -229,13 +229,13 @@ func offerOf(t *testing.T, p Profile) *sdp.SessionDescription {
 	bubble(t, func(r *rig) {
 		alice, bob := r.connected("alice", func(c *Config) { c.Profile = p }), r.connected("bob")
 		offers := make(chan string, 1)
-		r.srv.onRequest = func(s *fakeSession, f signaling.Frame) bool {
+		r.srv.intercept(func(s *fakeSession, f signaling.Frame) bool {
 			var rtc signaling.RTC
 			if f.Into(&rtc); s.user == "alice" && f.Action == signaling.ActionOffer {
 				offers <- rtc.SDP
 			}
 			return false
-		}
+		})
 		r.call(alice, bob)
 		parsed = new(sdp.SessionDescription)
 		r.must(parsed.UnmarshalString(<-offers))

@@ -134,9 +134,11 @@ func TestLostAck(t *testing.T) {
 		alice.order(t, "call.outgoing to=bob room=r-1", "call.ringing", "call.accepted", "session.resumed replayed=2")
 		alice.one(t, eventOutgoing)
 		alice.none(t, eventViolation)
-		if n := r.srv.calls; n != 1 {
-			t.Errorf("%d calls were made", n)
-		}
+		r.srv.locked(func() {
+			if r.srv.calls != 1 {
+				t.Errorf("%d calls were made", r.srv.calls)
+			}
+		})
 	})
 }
 
@@ -242,7 +244,7 @@ func TestInvitedWhileResuming(t *testing.T) {
 func TestCallFailsWhileResuming(t *testing.T) {
 	bubble(t, func(r *rig) {
 		alice, bob := r.connected("alice"), r.connected("bob")
-		r.srv.onRequest = func(s *fakeSession, f signaling.Frame) bool {
+		r.srv.intercept(func(s *fakeSession, f signaling.Frame) bool {
 			if f.Action != signaling.ActionCall {
 				return false
 			}
@@ -253,7 +255,7 @@ func TestCallFailsWhileResuming(t *testing.T) {
 				s.write(frame(signaling.TypeError, "", f.ID, signaling.Errorf(signaling.CodeMediaFailed, "no pipeline")))
 			}
 			return true
-		}
+		})
 		if err := alice.Call(r.ctx, "bob"); code(err) != signaling.CodeMediaFailed {
 			t.Errorf("call: %v", err)
 		}
@@ -344,7 +346,7 @@ func TestHeartbeat(t *testing.T) {
 func TestSilentServer(t *testing.T) {
 	bubble(t, func(r *rig) {
 		alice := r.client("alice")
-		r.srv.mute = true
+		r.srv.locked(func() { r.srv.mute = true })
 		if err := alice.Connect(r.ctx); err == nil {
 			t.Fatal("connected")
 		}
