@@ -76,7 +76,11 @@ func (c *call) move(to callState) {
 		c.timer.Stop()
 		c.timer = nil
 	}
-	c.log.Info("call.state", "from", from.String(), "to", to.String(), "reason", string(c.reason))
+	attrs := []any{"from", from.String(), "to", to.String()}
+	if c.reason != "" {
+		attrs = append(attrs, "reason", string(c.reason))
+	}
+	c.log.Info("call.state", attrs...)
 }
 
 // after runs f on the queue when the call has been in its present state for d.

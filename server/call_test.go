@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,6 +93,10 @@ func checkMidCall(t *testing.T, w *world) {
 	if leg["userId"] != "alice" || leg["roomId"] != "room-alice-1" || leg["endpointId"] != "p1.e1" || leg["sdpAnswer"] != "answer of p1.e1" ||
 		leg["sdpOffer"] == "" || leg["connectedTime"] == "" || left != 3600*time.Second {
 		t.Errorf("alice's leg in State is %q for %v", leg, left)
+	}
+	head, media, _ := strings.Cut(leg["sdpOffer"], "m=")
+	if strings.Contains(head, "fingerprint") || strings.Count(media, "fingerprint") != 2 || strings.Contains(media, "H264") || !strings.Contains(media, "VP8") {
+		t.Errorf("the media server was offered %q", leg["sdpOffer"])
 	}
 	members, _ := w.state.Hash("rtc:room:room-alice-1:members")
 	if members["alice"] != "publisher" || members["bob"] != "publisher" {

@@ -145,8 +145,10 @@ func (c *call) releaseLeg(m *member, then func()) {
 		then()
 		return
 	}
-	c.do("release endpoint", l.endpoint.Release, func(error) {
-		c.log.Info("leg.released", "user", m.user, "session", m.session.id, "endpoint", l.endpoint.ID())
+	c.do("release endpoint", l.endpoint.Release, func(err error) {
+		if err == nil {
+			c.log.Info("leg.released", "user", m.user, "session", m.session.id, "endpoint", l.endpoint.ID())
+		}
 		then()
 	})
 }

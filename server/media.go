@@ -40,8 +40,9 @@ type Endpoint interface {
 	ProcessOffer(ctx context.Context, offer string) (answer string, err error)
 	// Gather starts gathering; candidates arrive as events.
 	Gather(ctx context.Context) error
-	// AddCandidates passes on the member's candidates, in order. Its error
-	// names the first that was refused; the others are passed on all the same.
+	// AddCandidates passes on candidates of the member's, in no certain order.
+	// Its error names one that was refused; the others are passed on all the
+	// same.
 	AddCandidates(ctx context.Context, candidates []Candidate) error
 	// Release ends the endpoint. Releasing it twice is no error.
 	Release(ctx context.Context) error
@@ -95,8 +96,7 @@ func (k MediaEventKind) String() string {
 
 // The states of media events that the server acts on, spelt as Kurento does.
 const (
-	StateConnected  = "CONNECTED"
-	StateReady      = "READY"
-	StateFlowing    = "FLOWING"
-	stateTranscoded = "TRANSCODING"
+	StateConnected   = "CONNECTED"   // of MediaICE and MediaDTLS
+	StateReady       = "READY"       // of MediaICE: connected, and no better pair is looked for
+	StateTranscoding = "TRANSCODING" // of MediaTranscoding
 )

@@ -16,7 +16,7 @@ import (
 // server fails at random. Whatever they did: nobody is told the end of a call
 // twice, nothing is left of it, and everybody can call again.
 func TestRandomCalls(t *testing.T) {
-	seeds := 60
+	seeds := 30
 	if testing.Short() {
 		seeds = 10
 	}

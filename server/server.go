@@ -91,6 +91,9 @@ func (c Config) withDefaults() (Config, error) {
 			*d.at = d.or
 		}
 	}
+	if c.Timeout <= c.Heartbeat {
+		return c, errors.New("server: Timeout must be longer than Heartbeat")
+	}
 	return c.withLimits(), nil
 }
 
@@ -160,13 +163,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // Upgrade has answered the request
 	}
-	bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	c := newConn(s, ws, bearer)
+	c := newConn(s, ws, bearer(r))
 	if !s.track(c) {
 		ws.Close()
 		return
 	}
 	go c.open()
+}
+
+// bearer is the token of the request's Authorization header, "" if it has none.
+func bearer(r *http.Request) string {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return ""
+	}
+	return token
 }
 
 func (s *Server) isClosed() bool {
@@ -197,7 +208,8 @@ func (s *Server) forget(c *conn) {
 // Run serves connections of ln until ctx ends, closes the server and returns
 // when everything has ended.
 func (s *Server) Run(ctx context.Context, ln net.Listener) error {
-	h := &http.Server{Handler: s, ReadHeaderTimeout: s.cfg.HelloTimeout}
+	h := &http.Server{Handler: s, ReadHeaderTimeout: s.cfg.HelloTimeout,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
 	defer stop()
 	err := h.Serve(ln)
@@ -205,7 +217,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	if ctx.Err() != nil && errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
-	return err
+	return errors.Join(err, h.Close())
 }
 
 // Close ends every call, tells the clients to come back elsewhere (close code

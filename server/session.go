@@ -69,9 +69,14 @@ type session struct {
 }
 
 // log writes an event of the session.
-func (u *session) log(kind string, attrs ...slog.Attr) {
+func (u *session) log(kind string, attrs ...slog.Attr) { u.logAt(slog.LevelInfo, kind, attrs...) }
+
+func (u *session) logAt(level slog.Level, kind string, attrs ...slog.Attr) {
+	if !u.srv.log.Enabled(context.Background(), level) {
+		return
+	}
 	all := append([]slog.Attr{slog.String("session", u.id), slog.String("user", u.user)}, attrs...)
-	u.srv.log.LogAttrs(context.Background(), slog.LevelInfo, kind, all...)
+	u.srv.log.LogAttrs(context.Background(), level, kind, all...)
 }
 
 // frameLog writes a record of one frame.
@@ -140,7 +145,11 @@ func (r request) ack(data any) {
 // fail answers that the request was refused.
 func (r request) fail(err error) {
 	wire := signaling.AsError(err)
-	r.log("request.refused", slog.String("frame", r.frame.Kind()), slog.String("request", r.frame.ID),
+	level := slog.LevelDebug
+	if wire.Code == signaling.CodeInternal {
+		level = slog.LevelError
+	}
+	r.logAt(level, "request.refused", slog.String("frame", r.frame.Kind()), slog.String("request", r.frame.ID),
 		slog.String("code", string(wire.Code)), slog.String("error", err.Error()))
 	r.reply(r.frame.ID, signaling.TypeError, wire)
 }
@@ -149,7 +158,7 @@ func (u *session) reply(id string, t signaling.Type, data any) {
 	f := signaling.Frame{Type: t, ID: id}
 	b, err := encode(f, data)
 	if err != nil {
-		u.log("session.failed", slog.String("request", id), slog.String("error", err.Error()))
+		u.logAt(slog.LevelError, "session.failed", slog.String("request", id), slog.String("error", err.Error()))
 		return
 	}
 	u.mu.Lock()
@@ -168,7 +177,7 @@ func (u *session) reply(id string, t signaling.Type, data any) {
 func (u *session) push(t signaling.Type, a signaling.Action, data any) {
 	f, err := signaling.New(t, a, data)
 	if err != nil {
-		u.log("session.failed", slog.String("error", err.Error()))
+		u.logAt(slog.LevelError, "session.failed", slog.String("error", err.Error()))
 		return
 	}
 	u.mu.Lock()
@@ -179,7 +188,7 @@ func (u *session) push(t signaling.Type, a signaling.Action, data any) {
 	f.Seq = u.sent.last + 1
 	b, err := signaling.Encode(f)
 	if err != nil {
-		u.log("session.failed", slog.String("error", err.Error()))
+		u.logAt(slog.LevelError, "session.failed", slog.String("error", err.Error()))
 		return
 	}
 	u.frameLog("frame.out", &f)
@@ -208,15 +217,17 @@ func (u *session) detach(c *conn, goodbye bool) {
 		return
 	}
 	u.conn = nil
+	if goodbye {
+		u.mu.Unlock()
+		u.end(causeGoodbye)
+		return
+	}
 	u.expiry = time.AfterFunc(u.srv.cfg.ResumeWindow, u.expire)
-	u.log("session.detach", slog.String("cause", string(c.cause)), slog.Bool("goodbye", goodbye))
-	if call := u.call.Load(); call != nil && !goodbye {
+	u.log("session.detach", slog.String("cause", string(c.cause)))
+	if call := u.call.Load(); call != nil {
 		call.queue.Do(func() { call.connection(u, false) })
 	}
 	u.mu.Unlock()
-	if goodbye {
-		u.end(causeGoodbye)
-	}
 }
 
 // expire ends a session that was not resumed in time.

@@ -30,15 +30,17 @@ func (c *call) mediaEvent(l *leg, e MediaEvent) {
 	case MediaLost:
 		c.legLog(l, e, "error", e.Detail)
 		c.end(signaling.ReasonMediaFailed, nil)
-	default:
+	case MediaFailure:
 		c.legLog(l, e, "error", e.Detail)
+	default:
+		c.legLog(l, e)
 	}
 }
 
 // legLog notes an event of the media server as leg.ice, leg.dtls and so on.
 func (c *call) legLog(l *leg, e MediaEvent, attrs ...any) {
 	attrs = append(attrs, "user", l.member.user, "session", l.member.session.id, "endpoint", l.endpointID(), "state", e.State)
-	if e.Kind == MediaTranscoding && e.State == stateTranscoded || e.Kind == MediaFailure {
+	if e.Kind == MediaTranscoding && e.State == StateTranscoding || e.Kind == MediaFailure {
 		c.log.Warn("leg."+e.Kind.String(), attrs...)
 		return
 	}
