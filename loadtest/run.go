@@ -25,14 +25,14 @@ type Config struct {
 // Run plays the load and returns when its last call has ended. The world is
 // shared by all calls; each has clients of its own.
 func Run(ctx context.Context, cfg Config) (reports.Load, error) {
-	s := cfg.Scenario.PerCall()
+	s := cfg.Scenario
 	cfg.Log.Add("script", trace.KindRunBegin, trace.Int("version", trace.Version), trace.String("scenario", s.Name),
 		trace.String("world", cfg.Stage.Name), trace.Int("calls", cfg.Calls), trace.Int("seed", cfg.Seed), trace.String("text", s.Text))
 	w, err := cfg.Stage.Open(ctx, s, trace.New(nil))
 	if err != nil {
 		return reports.Load{}, fmt.Errorf("put up the world: %w", err)
 	}
-	r := &runner{cfg: cfg, s: s, world: w, result: reports.NewLoad(s.Name, cfg.Stage.Name)}
+	r := &runner{cfg: cfg, world: w, result: reports.NewLoad(s.Name, cfg.Stage.Name)}
 	r.start(ctx)
 	left, probeErr := r.settle(ctx)
 	r.result.Left = left
@@ -45,7 +45,6 @@ func Run(ctx context.Context, cfg Config) (reports.Load, error) {
 
 type runner struct {
 	cfg   Config
-	s     *scenarios.Scenario
 	world scenarios.World
 
 	mu     sync.Mutex
@@ -75,9 +74,9 @@ func (r *runner) start(ctx context.Context) {
 func (r *runner) call(ctx context.Context, i int, late time.Duration) {
 	stage := r.cfg.Stage
 	stage.Open = func(context.Context, *scenarios.Scenario, *trace.Log) (scenarios.World, error) {
-		return share{World: r.world, n: i}, nil
+		return share{r.world}, nil
 	}
-	one := scenarios.Play(ctx, stage, r.s, r.cfg.Seed+int64(i), trace.New(nil))
+	one := scenarios.Play(ctx, stage, r.cfg.Scenario.PerCall(i), r.cfg.Seed+int64(i), trace.New(nil))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.result.Add(one, late)
@@ -121,34 +120,7 @@ func (r *runner) settle(ctx context.Context) ([]string, error) {
 	}
 }
 
-// share is one call's part of the world: users of its own, and no end.
-type share struct {
-	scenarios.World
-	n int
-}
+// share is one call's part of the world, which outlives it.
+type share struct{ scenarios.World }
 
-func (s share) own(c scenarios.Client) scenarios.Client {
-	c.User = fmt.Sprintf("%s.%d", c.User, s.n)
-	return c
-}
-
-func (s share) Client(c scenarios.Client, log *trace.Log) (scenarios.Caller, error) {
-	caller, err := s.World.Client(s.own(c), log)
-	return addressed{caller, s.n}, err
-}
-
-func (s share) Network(c scenarios.Client) (scenarios.Network, error) {
-	return s.World.Network(s.own(c))
-}
-
-func (s share) Close() error { return nil }
-
-// addressed turns the users that the script names into those of this call.
-type addressed struct {
-	scenarios.Caller
-	n int
-}
-
-func (a addressed) Call(ctx context.Context, user string) error {
-	return a.Caller.Call(ctx, fmt.Sprintf("%s.%d", user, a.n))
-}
+func (share) Close() error { return nil }

@@ -110,6 +110,9 @@ func (j *Judge) fieldsHold(fields []Field, e trace.Event) bool {
 			}
 			continue
 		}
+		if f.Key == "from" || f.Key == "by" || f.Key == "user" {
+			f.Value = j.s.user(f.Value)
+		}
 		if !e.Has(f.Key) || !compare(e.Get(f.Key), f.Op, f.Value) {
 			return false
 		}

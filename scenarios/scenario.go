@@ -211,12 +211,26 @@ func (s *Scenario) Expand() ([]*Scenario, error) {
 	return out, nil
 }
 
-// PerCall is the scenario as one of many calls plays it under load: without the
-// expectations about the world as a whole, which other calls are changing.
-func (s *Scenario) PerCall() *Scenario {
+// PerCall is the scenario as the n-th of many calls plays it under load: with
+// users of its own, and without the expectations about the world as a whole,
+// which other calls are changing.
+func (s *Scenario) PerCall(n int) *Scenario {
 	one := *s
+	one.Clients = slices.Clone(s.Clients)
+	for i := range one.Clients {
+		one.Clients[i].User += "." + strconv.Itoa(n)
+	}
 	one.Steps = slices.DeleteFunc(slices.Clone(s.Steps), func(st Step) bool {
 		return st.Kind == Expect && len(st.Actors) == 0 && findExpectation(st.Clauses[0].Verb, true).round != nil
 	})
 	return &one
+}
+
+// user is the user that a word of the script means: a client's, or the word
+// itself for somebody who is not a client.
+func (s *Scenario) user(word string) string {
+	if clients, err := s.Resolve(word); err == nil {
+		return clients[0].User
+	}
+	return word
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/pion/transport/v5/stdnet"
@@ -22,9 +23,11 @@ import (
 // clients' own sockets, so that no privilege is needed.
 type Local struct {
 	system
-	seed  int64
-	url   string
-	links map[string]*netsim.Link
+	seed int64
+	url  string
+
+	mu    sync.Mutex              // under load many calls share the world
+	links map[string]*netsim.Link // by user and device
 }
 
 // LocalStage puts up local worlds. kms is the URL of a real Kurento, or empty
@@ -71,10 +74,13 @@ func (l *Local) boot(ctx context.Context, kms string, plant Plant) error {
 func (l *Local) Settle() time.Duration { return 15 * time.Second }
 
 func (l *Local) link(c scenarios.Client) *netsim.Link {
-	if l.links[c.Name] == nil {
-		l.links[c.Name] = netsim.NewLink(netsim.LinkConfig{Host: c.Name, Seed: uint64(l.seed), Log: l.logger("net")})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := c.User + "/" + c.Device
+	if l.links[key] == nil {
+		l.links[key] = netsim.NewLink(netsim.LinkConfig{Host: c.Name, Seed: uint64(l.seed), Log: l.logger("net")})
 	}
-	return l.links[c.Name]
+	return l.links[key]
 }
 
 // Client implements scenarios.World.
