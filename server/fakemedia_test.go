@@ -22,7 +22,6 @@ type fakeMedia struct {
 	objects   map[string]bool // pipelines and endpoints that were not released
 	pipelines int
 	endpoints map[string]*fakeEndpoint // the latest of each pipeline, by "p1.e2"
-	made      int
 	delay     map[string]time.Duration // by operation
 	fail      map[string]error         // by operation
 	hang      map[string]bool          // by operation: until the context ends

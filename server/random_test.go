@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,10 +125,11 @@ func (p *player) send(u *user, a signaling.Action, data signaling.RTC) {
 func (p *player) learn(u *user) {
 	u.client.mu.Lock()
 	defer u.client.mu.Unlock()
-	for _, f := range u.client.frames {
+	for _, f := range slices.Backward(u.client.frames) {
 		var d signaling.RTC
 		if f.Into(&d) == nil && d.CallID != "" {
 			u.ref = signaling.RTC{CallID: d.CallID, RoomID: d.RoomID}
+			return
 		}
 	}
 }
