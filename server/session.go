@@ -58,6 +58,7 @@ type session struct {
 	since  time.Time
 	call   atomic.Pointer[call] // the call that it is in; set and cleared by the directory
 	state  serial.Queue         // writes to State, in order
+	gone   bool                 // its record was removed; on the queue state only
 
 	mu      sync.Mutex
 	conn    *conn // nil while detached
@@ -289,7 +290,12 @@ func (u *session) beat(seen time.Time) { u.put(seen, nil) }
 func (u *session) put(seen time.Time, presence *signaling.State) {
 	cfg := &u.srv.cfg
 	r := SessionRecord{SessionID: u.id, UserID: u.user, ConnectedAt: u.since, HeartbeatAt: seen, TTL: cfg.Timeout + cfg.ResumeWindow}
-	u.save("put session", func(ctx context.Context) error { return cfg.State.PutSession(ctx, r, presence) })
+	u.save("put session", func(ctx context.Context) error {
+		if u.gone { // a heartbeat at the last moment must not bring the record back
+			return nil
+		}
+		return cfg.State.PutSession(ctx, r, presence)
+	})
 }
 
 // drop removes the session's record. It is the last that the session does.
@@ -300,6 +306,7 @@ func (u *session) drop(last bool) {
 	}
 	u.save("drop session", func(ctx context.Context) error {
 		defer u.srv.work.Done()
+		u.gone = true
 		return u.srv.cfg.State.DropSession(ctx, u.id, presence)
 	})
 	u.state.Stop()
