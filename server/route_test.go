@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/callbench/callbench/signaling"
@@ -89,6 +90,7 @@ func wait(c *call, so func() bool) {
 		if <-done {
 			return
 		}
+		runtime.Gosched()
 	}
 }
 
@@ -119,7 +121,7 @@ func BenchmarkCandidate(b *testing.B) {
 			b.Fatal(err)
 		}
 		alice.handle(f)
-		if n++; n%64 == 0 { // the leg keeps no more than it must
+		if n++; n%200 == 0 { // the leg keeps no more than it must
 			wait(c, func() bool { return !c.caller.leg.passing })
 		}
 	}
