@@ -18,8 +18,8 @@ func TestEmbeddedClips(t *testing.T) {
 		ClipVP8:        {VP8, 120, 4, 150, 250, time.Second / 30},
 		ClipVP8Load:    {VP8, 120, 4, 450, 500, time.Second / 30},
 		ClipH264:       {H264, 120, 4, 150, 250, time.Second / 30},
-		ClipOpus:       {Opus, 201, 201, 28, 40, 20 * time.Millisecond},
-		ClipOpusStereo: {Opus, 201, 201, 28, 40, 20 * time.Millisecond},
+		ClipOpus:       {Opus, 200, 200, 15, 25, 20 * time.Millisecond},
+		ClipOpusStereo: {Opus, 200, 200, 15, 25, 20 * time.Millisecond},
 	} {
 		clip := mustLoad(t, name)
 		size, keys := 0, 0
@@ -76,20 +76,22 @@ func TestMalformedClips(t *testing.T) {
 	noRate[20] = 0
 	vp9 := slices.Clone(frame)
 	vp9[11] = '9'
+	opus20ms := ogg(t, [][]byte{{0xf0, 1, 2, 3}, {0xf8, 1, 2, 3}}, 20*time.Millisecond, false)
 	for name, c := range map[string]struct {
 		file string
 		data []byte
 		want string
 	}{
-		"nothing":      {"x.ivf", nil, "parse clip"},
-		"extension":    {"x.mp4", nil, "unknown extension"},
-		"no key frame": {"x.ivf", frame, "key frame"},
-		"no rate":      {"x.ivf", noRate, "timebase"},
-		"other codec":  {"x.ivf", vp9, "VP8"},
-		"cut":          {"x.ivf", frame[:len(frame)-1], "parse clip"},
-		"no frames":    {"x.ivf", frame[:32], "key frame"},
-		"no Ogg":       {"x.ogg", []byte("OggX"), "parse clip"},
-		"no pictures":  {"x.h264", []byte{0, 0, 1, nalSPS, 1}, "key frame"},
+		"nothing":       {"x.ivf", nil, "parse clip"},
+		"extension":     {"x.mp4", nil, "unknown extension"},
+		"no key frame":  {"x.ivf", frame, "key frame"},
+		"no rate":       {"x.ivf", noRate, "timebase"},
+		"other codec":   {"x.ivf", vp9, "VP8"},
+		"cut":           {"x.ivf", frame[:len(frame)-1], "parse clip"},
+		"no frames":     {"x.ivf", frame[:32], "key frame"},
+		"no Ogg":        {"x.ogg", []byte("OggX"), "parse clip"},
+		"Opus of 20 ms": {"x.ogg", opus20ms, "packet 1: not an Opus packet of code 0 with one CELT frame of 10 ms"},
+		"no pictures":   {"x.h264", []byte{0, 0, 1, nalSPS, 1}, "key frame"},
 	} {
 		if _, err := ParseClip(c.file, c.data); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)

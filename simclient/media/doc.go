@@ -24,18 +24,31 @@
 // golang.org/x/image/vp8 decode marked frames to identical pictures (the tests check
 // all three). A trailer was measured to come through Kurento on every frame.
 //
-// Opus: in the padding of a code 3 packet (RFC 6716 §3.2.5). An Opus decoder does not
-// tolerate a trailer: in codes 0 to 2 the last frame reaches to the end, and bytes
-// behind it spoil the range decoder, which reads raw bits from the end of the frame.
-// But any packet can be written with code 3, and "the decoder MUST accept any value
-// for the padding bytes". Header and lengths are rewritten, frames stay bit exact.
-// libopus from 1.5 on looks for extensions in the padding; the marker is formed as an
-// extension of an unknown number, which it skips.
+// Opus: in a silent frame. Each packet has code 2 (RFC 6716 §3.2.4), two CELT frames of
+// 10 ms: the clip's, bit exact, and one that begins with the silence flag and goes on
+// with the marker. A decoder that reads the flag takes all bits of the frame for
+// read (§4.3), so it hears 10 ms of silence whatever follows; encoders write the
+// same frame as the two bytes ff fe. The clips were encoded from bursts of sound with
+// silence between them, so marking replaces silence by silence and both ends keep
+// the same state. libopus (checked with 1.3 and 1.6) and ffmpeg's own decoder give
+// samples identical to those of an encoder's silent frames, without a complaint;
+// libopus also ends in the same range coder state.
+//
+// Two other places in Opus were tried and do not do. A trailer comes through servers,
+// but decoders do not tolerate it: the last frame reaches to the end of the packet, and
+// the range decoder reads raw bits from there. Padding of code 3 is tolerated by
+// every decoder ("the decoder MUST accept any value for the padding bytes", §3.2.5),
+// but not by servers: GStreamer's opusparse adds up the lengths of the frames and
+// starts a new packet where they end. Measured with Kurento 7.3.0, each packet with
+// padding left as two, one that still announces the padding and lacks it, which decoders
+// refuse, and one that is the padding. Where the lengths of the frames make up the
+// packet, opusparse keeps it whole.
 //
 // H264: in an SEI message user_data_unregistered before the first slice (H.264
 // §7.3.2.3, §D.1.7), with a UUID of its own and emulation prevention. Decoders must
 // ignore SEI that they do not know. Bytes behind a slice would not do: there
-// they are trailing cabac_zero_words or an error.
+// they are trailing cabac_zero_words or an error. The message was measured to come
+// through Kurento, and its h264parse, with every access unit.
 //
 // # Order and loss
 //

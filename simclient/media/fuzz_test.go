@@ -21,14 +21,22 @@ func FuzzDecodeMarker(f *testing.F) {
 	})
 }
 
-// Any packet that can be marked gives its marker back, and marking again changes
-// nothing but the marker.
+// Any packet that can be marked gives its marker back and keeps its frame; and no
+// packet is read as another one than that which marking wrote.
 func FuzzOpusPacket(f *testing.F) {
-	f.Add([]byte{0x78, 1, 2, 3})
+	f.Add([]byte{0xf0, 1, 2, 3})
+	f.Add(append([]byte{0xb4}, make([]byte, 300)...))
 	f.Add([]byte{0x7b, 0xC2, 255, 1, 9, 1, 2, 3})
-	f.Add([]byte{0x7a, 2, 1, 2, 3})
+	f.Add([]byte{0xf2, 252})
+	marked, _ := AppendMarked(nil, Opus, []byte{0xf0, 1, 2, 3}, testMarker)
+	f.Add(marked)
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		_, _ = opusMarker(packet)
+		if m, err := opusMarker(packet); err == nil {
+			plain := append([]byte{packet[0] &^ opusCodeMask}, opusFrames(t, packet)[0]...)
+			if again, err := AppendMarked(nil, Opus, plain, m); err == nil && !bytes.Equal(again, packet) {
+				t.Errorf("%x is not how %+v is written: %x", packet, m, again)
+			}
+		}
 		marked, err := AppendMarked(nil, Opus, packet, testMarker)
 		if err != nil {
 			return
@@ -36,8 +44,8 @@ func FuzzOpusPacket(f *testing.F) {
 		if m, err := opusMarker(marked); err != nil || m != testMarker {
 			t.Fatalf("%x: %+v, %v", marked, m, err)
 		}
-		if again, err := AppendMarked(nil, Opus, marked, testMarker); err != nil || !bytes.Equal(again, marked) {
-			t.Errorf("marked again: %x, %v; want %x", again, err, marked)
+		if frames := opusFrames(t, marked); !bytes.Equal(frames[0], packet[1:]) || len(frames[1]) != opusMarkerFrame {
+			t.Errorf("%x became frames %x", packet, frames)
 		}
 	})
 }
@@ -68,6 +76,7 @@ func FuzzSink(f *testing.F) {
 		f.Add(uint8(codec), []byte{0x90, 0x80, 0xC0, 1, 2, 0xff}, []byte{0x10, 1, 2, 3})
 		f.Add(uint8(codec), []byte{0x78, 0, 2, 0x67, 1, 0, 1, 0x65}, AppendMarker(nil, testMarker))
 		f.Add(uint8(codec), []byte{0x7c, 0x85, 1, 2}, []byte{0x7c, 0x45, 3, 4})
+		f.Add(uint8(codec), []byte{0xf2, 2, 1, 2, 0xff}, AppendMarker([]byte{0xf2, 2, 1, 2, 0xff, 0xfe}, testMarker))
 	}
 	f.Fuzz(func(t *testing.T, codec uint8, a, b []byte) {
 		sink, err := NewSink(SinkConfig{Codec: Codec(codec%3 + 1)})

@@ -14,13 +14,9 @@ const MarkerSize = 32
 // marker of another release as something that it is not.
 const markerVersion = 1
 
-// The magic begins every marker. The first byte also makes the marker a well-formed
-// Opus extension (draft-ietf-mlcodec-opus-extension): number 121, which nobody is known
-// to use, with L=0, and that takes the rest of the padding for numbers from 32 on.
-// Decoders that look for extensions in Opus padding, as libopus does since 1.5,
-// step over one that they do not know.
+// The magic begins every marker.
 const (
-	magic0 = 121<<1 | 0
+	magic0 = 0xF2
 	magic1 = 0xCB
 )
 
@@ -124,8 +120,8 @@ func ParticipantHash(user string) uint32 {
 	return h
 }
 
-// AppendMarked appends one coded unit (a VP8 frame, an Opus packet or an H264
-// access unit in Annex B form) with the marker in it. See the package
+// AppendMarked appends one coded unit (a VP8 frame, an Opus packet of code 0 with one
+// CELT frame of 10 ms, or an H264 access unit in Annex B form) with the marker in it. See the package
 // documentation for where the marker goes.
 func AppendMarked(dst []byte, codec Codec, unit []byte, m Marker) ([]byte, error) {
 	switch codec {

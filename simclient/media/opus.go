@@ -1,98 +1,98 @@
 package media
 
-import "errors"
-
-var errOpusPacket = errors.New("mark unit: malformed Opus packet")
-
-const (
-	opusCodeMask    = 0x03
-	opusPaddingFlag = 0x40
-	opusVBRFlag     = 0x80
-	opusCountMask   = 0x3F
+import (
+	"bytes"
+	"errors"
+	"fmt"
 )
 
-// opusLayout is an Opus packet brought to the form of code 3: what its frame count
-// byte would be, and the bytes from the frame lengths on, without padding.
-type opusLayout struct {
-	count byte
-	body  []byte
+// The table of contents byte (RFC 6716 §3.1): configuration, stereo flag, code.
+const (
+	opusCodeMask = 0x03
+	opusCodeTwo  = 0x02 // two frames, the length of the first is written (§3.2.4)
+	opusCELT     = 0x80 // configurations from 16 on are CELT-only
+	opusSizeMask = 0x18
+	opusSize10ms = 0x10 // of CELT-only: 2.5, 5, 10 or 20 ms
+)
+
+const (
+	// From 252 on a frame length takes two bytes, the second counts fours (§3.2.1).
+	opusLongLength = 252
+	// maxOpusFrame is what fits into one RTP packet together with the marker.
+	maxOpusFrame = maxPayload - 1 - 2 - opusMarkerFrame
+	// opusMarkerFrame is the length of the frame that carries the marker.
+	opusMarkerFrame = len(opusSilence) + MarkerSize
+)
+
+// opusSilence begins a CELT frame that is silent whatever follows. The first symbol of
+// a frame is the silence flag, whose probability is 1/32768 (RFC 6716 §4.3), so it
+// is set exactly when the first 15 bits of the frame are ones. The 16th bit is
+// zero as encoders write it.
+const opusSilence = "\xff\xfe"
+
+var (
+	errOpusPacket = errors.New("not an Opus packet of code 0 with one CELT frame of 10 ms")
+	errOpusDTX    = errors.New("Opus packet of DTX: the frame is empty")
+)
+
+// opusFrame returns the frame of a packet that can be marked.
+func opusFrame(packet []byte) ([]byte, error) {
+	switch {
+	case len(packet) == 0 || !celt10ms(packet[0]) || packet[0]&opusCodeMask != 0:
+		return nil, errOpusPacket
+	case len(packet) <= 2: // §2.1.9; decoders conceal a frame of up to one byte
+		return nil, errOpusDTX
+	case len(packet)-1 > maxOpusFrame:
+		return nil, fmt.Errorf("Opus frame of %d bytes, more than the %d that fit with a marker", len(packet)-1, maxOpusFrame)
+	}
+	return packet[1:], nil
 }
 
-// parseOpus rewrites the header of any packet as a code 3 header (RFC 6716 §3.2).
-// The frame lengths of code 2 are written as those of code 3 with variable bit rate,
-// and codes 0 and 1 are code 3 with constant bit rate and 1 or 2 frames, so the
-// body never changes.
-func parseOpus(packet []byte) (opusLayout, error) {
-	if len(packet) == 0 {
-		return opusLayout{}, errOpusPacket
-	}
-	body := packet[1:]
-	switch packet[0] & opusCodeMask {
-	case 0:
-		return opusLayout{count: 1, body: body}, nil
-	case 1:
-		if len(body)%2 != 0 {
-			return opusLayout{}, errOpusPacket
-		}
-		return opusLayout{count: 2, body: body}, nil
-	case 2:
-		if len(body) == 0 {
-			return opusLayout{}, errOpusPacket
-		}
-		return opusLayout{count: 2 | opusVBRFlag, body: body}, nil
-	default:
-		return parseOpusCode3(body)
-	}
-}
+func celt10ms(toc byte) bool { return toc&opusCELT != 0 && toc&opusSizeMask == opusSize10ms }
 
-func parseOpusCode3(b []byte) (opusLayout, error) {
-	if len(b) == 0 || b[0]&opusCountMask == 0 {
-		return opusLayout{}, errOpusPacket
-	}
-	count, body := b[0], b[1:]
-	if count&opusPaddingFlag != 0 {
-		lengthBytes, padding, ok := opusPadding(body)
-		if !ok {
-			return opusLayout{}, errOpusPacket
-		}
-		body = body[lengthBytes : len(body)-padding]
-	}
-	return opusLayout{count: count &^ opusPaddingFlag, body: body}, nil
-}
-
-// opusPadding reads the padding length (RFC 6716 §3.2.5): 255 stands for 254 bytes
-// and another length byte.
-func opusPadding(b []byte) (lengthBytes, padding int, ok bool) {
-	for i, n := range b {
-		if n < 255 {
-			padding += int(n)
-			lengthBytes = i + 1
-			return lengthBytes, padding, lengthBytes+padding <= len(b)
-		}
-		padding += 254
-	}
-	return 0, 0, false
-}
-
-// appendOpusMarked writes the packet with code 3 and the marker as its padding.
-// Padding that was there is dropped; the frames stay bit exact.
+// appendOpusMarked writes the packet with code 2: its frame, and a silent one of the
+// same configuration that holds the marker. The packet then lasts 20 ms.
 func appendOpusMarked(dst, packet []byte, m Marker) ([]byte, error) {
-	layout, err := parseOpus(packet)
+	frame, err := opusFrame(packet)
 	if err != nil {
-		return dst, err
+		return dst, fmt.Errorf("mark unit: %w", err)
 	}
-	dst = append(dst, packet[0]|opusCodeMask, layout.count|opusPaddingFlag, MarkerSize)
-	dst = append(dst, layout.body...)
-	return AppendMarker(dst, m), nil
+	dst = append(dst, packet[0]|opusCodeTwo)
+	dst = appendOpusLength(dst, len(frame))
+	dst = append(dst, frame...)
+	return AppendMarker(append(dst, opusSilence...), m), nil
 }
 
-// opusMarker reads the marker at the end of a packet's padding.
+func appendOpusLength(dst []byte, n int) []byte {
+	if n < opusLongLength {
+		return append(dst, byte(n))
+	}
+	first := opusLongLength + n&3
+	return append(dst, byte(first), byte((n-first)>>2))
+}
+
+// opusMarker reads the marker of a packet as appendOpusMarked writes it.
 func opusMarker(packet []byte) (Marker, error) {
-	if len(packet) < 3+MarkerSize || packet[0]&opusCodeMask != 3 || packet[1]&opusPaddingFlag == 0 {
+	if len(packet) < 2 || !celt10ms(packet[0]) || packet[0]&opusCodeMask != opusCodeTwo {
 		return Marker{}, ErrNoMarker
 	}
-	if _, padding, ok := opusPadding(packet[2:]); !ok || padding < MarkerSize {
+	start, ok := opusSecondFrame(packet)
+	if !ok || len(packet)-start != opusMarkerFrame || !bytes.HasPrefix(packet[start:], []byte(opusSilence)) {
 		return Marker{}, ErrNoMarker
 	}
-	return trailerMarker(packet)
+	return DecodeMarker(packet[start+len(opusSilence):])
+}
+
+// opusSecondFrame returns where the second frame of a packet of code 2 begins; ok is
+// false when the first does not end before the packet does.
+func opusSecondFrame(packet []byte) (start int, ok bool) {
+	n := int(packet[1])
+	start = 2 + n
+	if n >= opusLongLength {
+		if len(packet) < 3 {
+			return 0, false
+		}
+		start = 3 + n + 4*int(packet[2])
+	}
+	return start, start <= len(packet)
 }

@@ -484,7 +484,7 @@ func TestSinkDoesNotAllocate(t *testing.T) {
 // Strangers cannot make a sink grow.
 func TestSinkLimits(t *testing.T) {
 	packet := func(ssrc uint32, m Marker) []byte {
-		payload, err := AppendMarked(nil, Opus, []byte{0x78, 1, 2, 3}, m)
+		payload, err := AppendMarked(nil, Opus, []byte{0xf0, 1, 2, 3}, m)
 		if err != nil {
 			t.Fatal(err)
 		}

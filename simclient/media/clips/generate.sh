@@ -29,12 +29,16 @@ h264() { # name size kbit/s
 		-x264-params slices=1:repeat-headers=1:aud=0 -bsf:v filter_units=remove_types=6 "$1.h264"
 }
 
-# A melody with tremolo: never silent, so nothing sends it as comfort noise. One
-# packet a page, because a page is what the reader returns.
+# A melody of bursts: each 20 ms begin with 7.5 ms of sound, so that the second
+# CELT frame of 10 ms is silent, also where windows overlap; then it is left out, for
+# the marker goes there. The bursts have whole periods and no mean, or the encoder's
+# filter against DC would trail into the silence. Samples have 16 bits, since those of
+# floating point are silent at zero only. One packet a page, because a page is
+# what the reader returns.
 opus() { # name channels
-	run -f lavfi -i "aevalsrc='0.3*sin(2*PI*(220+110*floor(mod(t*4,8)))*t)*(0.6+0.4*sin(2*PI*3*t))+0.05*sin(2*PI*1760*t)':s=48000:d=4" \
-		-ac "$2" -c:a libopus $exact -b:a 32k -vbr constrained -application voip \
-		-frame_duration 20 -page_duration 20000 "$1.ogg"
+	run -f lavfi -i "aevalsrc='st(0,mod(n,960)-180);lt(ld(0),180)*cos(PI*ld(0)/360)^2*(0.3*sin(2*PI*ld(0)*(5+floor(mod(t*4,8)))/360)+0.05*sin(2*PI*ld(0)*26/360))':s=48000:d=4" \
+		-ac "$2" -sample_fmt s16 -c:a libopus $exact -b:a 32k -vbr constrained -application lowdelay \
+		-frame_duration 10 -page_duration 10000 -bsf:a noise=drop='mod(n\,2)+gte(n\,400)' "$1.ogg"
 }
 
 vp8 vp8-200k 320x240 200
