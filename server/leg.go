@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/callbench/callbench/signaling"
 )
 
@@ -109,10 +107,10 @@ func (c *call) connect(l *leg, then func(error)) {
 		return
 	}
 	c.do("connect endpoints", func(ctx context.Context) error {
-		both, ctx := errgroup.WithContext(ctx)
-		both.Go(func() error { return l.endpoint.Connect(ctx, peer.endpoint) })
-		both.Go(func() error { return peer.endpoint.Connect(ctx, l.endpoint) })
-		return both.Wait()
+		if err := l.endpoint.Connect(ctx, peer.endpoint); err != nil {
+			return err
+		}
+		return peer.endpoint.Connect(ctx, l.endpoint)
 	}, func(err error) {
 		switch {
 		case l.dead:
@@ -227,11 +225,6 @@ func (c *call) answered(l *leg, answer string) {
 	data.SDP = answer
 	c.log.Info("call.answer", "user", l.member.user, "session", l.member.session.id, "bytes", len(answer))
 	c.push(l.member, signaling.ActionAnswer, data)
-	c.do("gather candidates", l.endpoint.Gather, func(err error) {
-		if err != nil && !l.dead {
-			c.end(signaling.ReasonMediaFailed, nil)
-		}
-	})
 	c.saveLeg(l)
 	early := l.early
 	l.early = nil
@@ -240,7 +233,30 @@ func (c *call) answered(l *leg, answer string) {
 			c.log.Debug("leg.candidate", "user", l.member.user, "direction", "in", "error", err.Error())
 		}
 	}
-	c.pass(l)
+	c.gather(l)
+}
+
+// gather passes on the candidates that came early and then lets the media server
+// gather its own: in this order, so that two runs put the same requests on the
+// wire.
+func (c *call) gather(l *leg) {
+	batch := l.queued
+	l.queued, l.passing = nil, true
+	c.do("gather candidates", func(ctx context.Context) error {
+		if len(batch) > 0 {
+			if err := l.endpoint.AddCandidates(ctx, batch); err != nil { // the others may do
+				c.log.Warn("media.failed", "operation", "add candidates", "error", err.Error())
+			}
+		}
+		return l.endpoint.Gather(ctx)
+	}, func(err error) {
+		if err != nil && !l.dead {
+			c.end(signaling.ReasonMediaFailed, nil)
+			return
+		}
+		l.passing = false
+		c.pass(l)
+	})
 }
 
 // candidate is step 19 or 24.

@@ -40,9 +40,8 @@ type Endpoint interface {
 	ProcessOffer(ctx context.Context, offer string) (answer string, err error)
 	// Gather starts gathering; candidates arrive as events.
 	Gather(ctx context.Context) error
-	// AddCandidates passes on candidates of the member's, in no certain order.
-	// Its error names one that was refused; the others are passed on all the
-	// same.
+	// AddCandidates passes on candidates of the member's, in order. Its error
+	// names the first that was refused; the others are passed on all the same.
 	AddCandidates(ctx context.Context, candidates []Candidate) error
 	// Release ends the endpoint. Releasing it twice is no error.
 	Release(ctx context.Context) error

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/callbench/callbench/kurento"
 	"github.com/callbench/callbench/server"
 )
@@ -56,16 +54,16 @@ func (e *endpoint) ProcessOffer(ctx context.Context, offer string) (string, erro
 // Gather implements server.Endpoint.
 func (e *endpoint) Gather(ctx context.Context) error { return wrap(e.kurento.GatherCandidates(ctx)) }
 
-// AddCandidates implements server.Endpoint. The requests travel together: one
-// after the other would cost a round trip each.
+// AddCandidates implements server.Endpoint.
 func (e *endpoint) AddCandidates(ctx context.Context, candidates []server.Candidate) error {
-	var all errgroup.Group
+	var first error
 	for _, c := range candidates {
-		all.Go(func() error {
-			return e.kurento.AddIceCandidate(ctx, kurento.IceCandidate{Candidate: c.Text, SDPMid: c.SDPMid, SDPMLineIndex: c.SDPMLineIndex})
-		})
+		err := e.kurento.AddIceCandidate(ctx, kurento.IceCandidate{Candidate: c.Text, SDPMid: c.SDPMid, SDPMLineIndex: c.SDPMLineIndex})
+		if first == nil {
+			first = err
+		}
 	}
-	return wrap(all.Wait())
+	return wrap(first)
 }
 
 // Release implements server.Endpoint.
