@@ -113,6 +113,8 @@ var (
 		ops: []operation{
 			{name: "gatherCandidates", run: gatherCandidates},
 			{name: "addIceCandidate", params: []param{{name: "candidate", typ: typeIceCandidate}}, run: addIceCandidate},
+			{name: "createDataChannel", params: dataChannelParams, run: noDataChannels},
+			{name: "closeDataChannel", params: []param{{name: "channelId", typ: typeInt}}, run: noDataChannels},
 		},
 		events: []string{"IceCandidateFound", "IceGatheringDone", "IceComponentStateChanged", "DtlsConnectionStateChange",
 			"DataChannelOpened", "DataChannelClosed", "NewCandidatePairSelected"},
@@ -146,6 +148,13 @@ var (
 		{name: "mediaType", typ: typeMediaType, optional: true},
 		{name: "sourceMediaDescription", typ: typeString, optional: true},
 		{name: "sinkMediaDescription", typ: typeString, optional: true},
+	}
+	dataChannelParams = []param{
+		{name: "label", typ: typeString, optional: true},
+		{name: "ordered", typ: typeBool, optional: true},
+		{name: "maxPacketLifeTime", typ: typeInt, optional: true},
+		{name: "maxRetransmits", typ: typeInt, optional: true},
+		{name: "protocol", typ: typeString, optional: true},
 	}
 	creatable = []*class{classPipeline, classPassThrough, classWebRtcEndpoint}
 )

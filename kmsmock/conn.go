@@ -49,7 +49,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := &conn{srv: s, ws: ws, wire: h.wire}
-	c.outbox = newOutbox(c.writeBatch, h.wire.prepare(s.pace.ackDelay))
+	if h.wire.tune(s.pace.ackDelay) {
+		c.outbox = newOutbox(c.writeBatch, 0)
+	} else {
+		c.outbox = newOutbox(c.writeSpaced, s.pace.ackDelay)
+	}
 	if s.register(c) {
 		c.run()
 	}
@@ -144,8 +148,8 @@ func (c *conn) read() (int, []byte, error) {
 	return kind, frame, err
 }
 
-// send queues an event for due.
-func (c *conn) send(frame []byte, due time.Time) { c.outbox.add(frame, due) }
+// send queues an event of o for due.
+func (c *conn) send(o *mediaObject, frame []byte, due time.Time) { c.outbox.add(frame, due, o.serial) }
 
 // cut ends the TCP connection without a close frame.
 func (c *conn) cut() { _ = c.wire.Close() }
@@ -159,6 +163,23 @@ func (c *conn) writeBatch(frames [][]byte) error {
 		}
 	}
 	return c.wire.flush()
+}
+
+// frameSpacing keeps frames apart on a connection without a kernel. A client in
+// virtual time then sees them one by one and does the same in every run.
+const frameSpacing = 20 * time.Microsecond
+
+// writeSpaced writes frames that fall due together one after the other.
+func (c *conn) writeSpaced(frames [][]byte) error {
+	for i, frame := range frames {
+		if i > 0 {
+			time.Sleep(frameSpacing)
+		}
+		if err := c.ws.WriteMessage(websocket.TextMessage, frame); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func closeWith(ws *websocket.Conn, code int, text string) {
@@ -193,15 +214,14 @@ type wire struct {
 	held    []byte
 }
 
-// prepare sets the socket's TCP_NODELAY as the timing asks for and returns the
-// delay that is left to imitate: none on TCP, where the kernel does it.
-func (w *wire) prepare(ackDelay time.Duration) time.Duration {
+// tune sets TCP_NODELAY as the timing asks for; false means that there is no
+// TCP underneath.
+func (w *wire) tune(ackDelay time.Duration) bool {
 	tcp, ok := w.Conn.(*net.TCPConn)
-	if !ok {
-		return ackDelay
+	if ok {
+		_ = tcp.SetNoDelay(ackDelay == 0)
 	}
-	_ = tcp.SetNoDelay(ackDelay == 0)
-	return 0
+	return ok
 }
 
 func (w *wire) Write(p []byte) (int, error) {

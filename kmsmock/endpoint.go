@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -277,11 +276,8 @@ func (ep *rtcEndpoint) reportError(code int, kind, what, source string) {
 	ep.obj.srv.emit(ep.obj, "Error", object{"description": text, "errorCode": code, "type": kind})
 }
 
-// mediumFor finds the m-line that a candidate names, by mid or, without one,
-// by index.
-func (ep *rtcEndpoint) mediumFor(mid string, index int64) bool {
-	if mid == "" {
-		return index >= 0 && int(index) < len(ep.local.media)
-	}
-	return slices.ContainsFunc(ep.local.media, func(m *medium) bool { return m.mid == mid })
+// noDataChannels answers createDataChannel and closeDataChannel. Kurento says
+// so of endpoints without useDataChannels; here no endpoint carries any.
+func noDataChannels(*call) (value, error) {
+	return nil, failf(40111, "MEDIA_OBJECT_OPERATION_NOT_SUPPORTED", "Data channels are not supported")
 }

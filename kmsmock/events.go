@@ -26,7 +26,7 @@ func (s *Server) emitIn(o *mediaObject, eventType string, data object, delay tim
 			continue
 		}
 		if c := s.bound[sub.session]; c != nil {
-			c.send(frame, time.Now().Add(delay))
+			c.send(o, frame, time.Now().Add(delay))
 		}
 	}
 }

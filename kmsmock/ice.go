@@ -163,13 +163,17 @@ func addIceCandidate(c *call) (value, error) {
 	return nil, ep.addCandidate(candidate)
 }
 
-// addCandidate takes almost anything, as Kurento does: only an m-line that
-// does not exist is an error.
+// addCandidate takes almost anything, as Kurento does: only an m-line that does
+// not exist is an error, and that only once gathering has begun; until then
+// candidates are put aside unread. The mid plays no part.
 func (ep *rtcEndpoint) addCandidate(c object) error {
-	if !ep.mediumFor(c["sdpMid"].(string), c["sdpMLineIndex"].(int64)) {
+	index := c["sdpMLineIndex"].(int64)
+	switch {
+	case index >= 0 && int(index) < len(ep.local.media):
+		ep.addRemote(c["candidate"].(string))
+	case ep.ice.gathering:
 		return failf(40401, "ICE_ADD_CANDIDATE_ERROR", "Error adding candidate")
 	}
-	ep.addRemote(c["candidate"].(string))
 	return nil
 }
 

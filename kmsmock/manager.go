@@ -94,15 +94,12 @@ func addTag(c *call) (value, error) {
 func getTag(c *call) (value, error) {
 	v, ok := c.obj.tags[c.str("key")]
 	if !ok {
-		return nil, errTagNotFound()
+		return nil, failf(40110, "MEDIA_OBJECT_TAG_KEY_NOT_FOUND", "Tag key not found")
 	}
 	return v, nil
 }
 
 func removeTag(c *call) (value, error) {
-	if _, ok := c.obj.tags[c.str("key")]; !ok {
-		return nil, errTagNotFound()
-	}
 	delete(c.obj.tags, c.str("key"))
 	return nil, nil
 }

@@ -43,6 +43,8 @@ type testPeer struct {
 	keys     atomic.Int64 // key frames sent
 
 	mu       sync.Mutex
+	more     *sync.Cond
+	closed   bool
 	received map[string]int // frames by the name in them
 	first    map[string]bool
 	queued   []webrtc.ICECandidateInit
@@ -55,6 +57,7 @@ type testPeer struct {
 func newTestPeer(t testing.TB, name string, n transport.Net, sessionFingerprint bool) *testPeer {
 	t.Helper()
 	p := &testPeer{t: t, name: name, received: map[string]int{}, first: map[string]bool{}, net: &switchNet{Net: n}}
+	p.more = sync.NewCond(&p.mu)
 	se := webrtc.SettingEngine{LoggerFactory: &logging.DefaultLoggerFactory{DefaultLogLevel: logging.LogLevelDisabled}}
 	se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	se.SetSDPMediaLevelFingerprints(!sessionFingerprint)
@@ -130,7 +133,17 @@ func (p *testPeer) receive(track *webrtc.TrackRemote) {
 		}
 		p.mu.Lock()
 		p.received[kind+string(payload[len(payload)-1:])]++
+		p.more.Broadcast()
 		p.mu.Unlock()
+	}
+}
+
+// await blocks until so many packets have come, or the peer is closed.
+func (p *testPeer) await(what string, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.received[what] < n && !p.closed {
+		p.more.Wait()
 	}
 }
 
@@ -255,6 +268,10 @@ func (p *testPeer) vanish() {
 
 func (p *testPeer) close() {
 	p.pause()
+	p.mu.Lock()
+	p.closed = true
+	p.more.Broadcast()
+	p.mu.Unlock()
 	_ = p.pc.GracefulClose()
 	p.wg.Wait()
 }

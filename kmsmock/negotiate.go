@@ -76,7 +76,16 @@ func (s *Server) answerMedium(m *sdpMedia, data bool) *medium {
 	}
 	out.ssrc = s.rand.Uint32()
 	out.accepted = m.port != 0 && len(out.codecs) > 0
-	out.lines = answerLines(m, out)
+	switch {
+	case m.port == 0:
+		out.lines = append([]string{"inactive"}, midLines(out.mid)...)
+	case !out.accepted && len(m.formats) > 0:
+		// Kurento rejects the medium and keeps the first format, unexplained.
+		out.formats = m.formats[:1]
+		fallthrough
+	default:
+		out.lines = answerLines(m, out)
+	}
 	return out
 }
 
@@ -101,9 +110,6 @@ func dataLines(m *sdpMedia, accepted bool) []string {
 
 // answerLines are the attributes of an answered medium in Kurento's order.
 func answerLines(m *sdpMedia, out *medium) []string {
-	if !out.accepted {
-		return append([]string{"inactive"}, midLines(out.mid)...)
-	}
 	var lines, feedback []string
 	for _, a := range m.attrs {
 		if strings.HasPrefix(a, "extmap:") && strings.HasSuffix(a, " "+absSendTime) {
@@ -114,7 +120,7 @@ func answerLines(m *sdpMedia, out *medium) []string {
 	lines = append(lines, midLines(out.mid)...)
 	lines = append(lines, "rtcp:9 IN IP4 0.0.0.0")
 	for _, format := range out.formats {
-		if text, ok := m.perFormat("rtpmap", format); ok {
+		if text, ok := m.perFormat("rtpmap", format); ok && out.accepted {
 			lines = append(lines, "rtpmap:"+format+" "+text)
 		}
 		feedback = append(feedback, keptFeedback(m, format)...)
@@ -122,7 +128,7 @@ func answerLines(m *sdpMedia, out *medium) []string {
 	lines = append(lines, feedback...)
 	lines = append(lines, "setup:"+answerSetup(m))
 	for _, a := range m.attrs {
-		if a == "rtcp-mux" || formatOf(a, "fmtp:", out.formats) {
+		if a == "rtcp-mux" || (out.accepted && formatOf(a, "fmtp:", out.formats)) {
 			lines = append(lines, a)
 		}
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // An outbox holds the frames of one connection until they fall due, and then
-// writes them in that order. Frames due at the same time keep theirs.
+// writes them in that order.
 //
 // It also plays the sender's half of Nagle's algorithm for connections that
 // have no kernel to do it: while earlier data is unacknowledged, small frames
@@ -29,9 +29,11 @@ func newOutbox(write func([][]byte) error, ackDelay time.Duration) *outbox {
 	return &outbox{write: write, ackDelay: ackDelay, wake: make(chan struct{}, 1)}
 }
 
-func (b *outbox) add(frame []byte, due time.Time) {
+// add queues an event. Frames due at the same time are sorted by rank before
+// the order of adding: goroutines that wake at one instant run in any order.
+func (b *outbox) add(frame []byte, due time.Time, rank int) {
 	b.mu.Lock()
-	b.push(frame, due)
+	b.push(frame, due, rank)
 	b.mu.Unlock()
 	b.nudge()
 }
@@ -44,14 +46,14 @@ func (b *outbox) respond(frame []byte, delay time.Duration) {
 		due = b.lastReply
 	}
 	b.lastReply = due
-	b.push(frame, due)
+	b.push(frame, due, 0)
 	b.mu.Unlock()
 	b.nudge()
 }
 
-func (b *outbox) push(frame []byte, due time.Time) {
+func (b *outbox) push(frame []byte, due time.Time, rank int) {
 	b.serial++
-	heap.Push(&b.queue, dueFrame{frame, due, b.serial})
+	heap.Push(&b.queue, dueFrame{frame, due, rank, b.serial})
 }
 
 // acked notes that the client's TCP has acknowledged everything sent.
@@ -134,6 +136,7 @@ func (b *outbox) due() (frames [][]byte, wait time.Duration, done bool) {
 type dueFrame struct {
 	frame  []byte
 	due    time.Time
+	rank   int
 	serial int
 }
 
@@ -145,6 +148,9 @@ func (q dueQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
 func (q dueQueue) Less(i, j int) bool {
 	if !q[i].due.Equal(q[j].due) {
 		return q[i].due.Before(q[j].due)
+	}
+	if q[i].rank != q[j].rank {
+		return q[i].rank < q[j].rank
 	}
 	return q[i].serial < q[j].serial
 }

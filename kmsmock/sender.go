@@ -20,6 +20,7 @@ type sender struct {
 	sendMu    sync.Mutex
 	out       [2]outStream
 	srtpOut   *srtp.Context // nil until DTLS is done
+	write     func([]byte) error
 	outHeader rtp.Header
 	outPlain  [maxDatagram]byte
 	outCipher [maxDatagram]byte
@@ -123,7 +124,7 @@ func (t *mediaTransport) deliver(p *packet) bool {
 		}
 		o.follow(p)
 	}
-	t.write(o, p)
+	t.forward(o, p)
 	return true
 }
 
@@ -146,7 +147,7 @@ func (o *outStream) follow(p *packet) {
 	o.started, o.stream, o.source, o.clock = true, p.stream, p.from, p.codec.clock
 }
 
-func (t *mediaTransport) write(o *outStream, p *packet) {
+func (t *mediaTransport) forward(o *outStream, p *packet) {
 	seq, ts := p.seq+o.seq, p.ts+o.ts
 	b := t.outPlain[:rtpHeaderSize+len(p.payload)]
 	b[0], b[1] = 0x80, o.to.pt
@@ -161,7 +162,7 @@ func (t *mediaTransport) write(o *outStream, p *packet) {
 	if err != nil {
 		return
 	}
-	if _, err := t.conn.Load().Write(cipher); err != nil {
+	if t.write(cipher) != nil {
 		return
 	}
 	o.packets++
@@ -226,8 +227,7 @@ func (t *mediaTransport) videoSSRC() (uint32, bool) {
 
 // writeRTCP sends a compound packet. The sender's lock is held.
 func (t *mediaTransport) writeRTCP(packets ...rtcp.Packet) {
-	conn := t.conn.Load()
-	if t.srtpOut == nil || conn == nil || t.muted.Load() {
+	if t.srtpOut == nil || t.muted.Load() {
 		return
 	}
 	plain, err := rtcp.Marshal(packets)
@@ -238,7 +238,7 @@ func (t *mediaTransport) writeRTCP(packets ...rtcp.Packet) {
 	if err != nil {
 		return
 	}
-	_, _ = conn.Write(cipher)
+	_ = t.write(cipher)
 }
 
 // startReports sends RTCP reports at intervals until stopReports.

@@ -51,7 +51,6 @@ type mediaTransport struct {
 	reporting atomic.Bool  // the media state is CONNECTED
 	lastHeard atomic.Int64 // last RTP or RTCP of the peer, ns since 1970
 
-	conn   atomic.Pointer[ice.Conn]
 	srtpIn atomic.Pointer[srtp.Context]
 	dtlsIn *packetio.Buffer
 	receiver
@@ -250,7 +249,9 @@ func (t *mediaTransport) secure(agent *ice.Agent, conn *ice.Conn) {
 		t.log("read the selected pair", err)
 		return
 	}
-	t.conn.Store(conn)
+	t.sendMu.Lock()
+	t.write = func(b []byte) error { _, err := conn.Write(b); return err }
+	t.sendMu.Unlock()
 	s := t.ep.obj.srv
 	s.mu.Lock()
 	proceed := !t.ep.closed && t.ep.connected(pair.Local, pair.Remote)
