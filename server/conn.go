@@ -29,6 +29,7 @@ type conn struct {
 	mu       sync.Mutex
 	session  *session // nil before hello
 	seen     time.Time
+	heard    bool // the client has spoken since its welcome, so it must have read it
 	beat     *time.Timer
 	waiting  int // frames to be written
 	bytes    int // bytes of them
@@ -161,6 +162,12 @@ func (c *conn) excuse(err error) error {
 func (c *conn) alive() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.heard = c.session != nil
+	c.extend()
+}
+
+// extend lets the connection live for another timeout from now. c.mu is held.
+func (c *conn) extend() {
 	c.seen = time.Now()
 	if c.session != nil && !c.shutting {
 		_ = c.ws.SetReadDeadline(c.seen.Add(c.srv.cfg.Timeout))
@@ -177,12 +184,19 @@ func (c *conn) isShutting() bool {
 // connection pings, and silence is measured.
 func (c *conn) begin(s *session) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.session = s
 	if !c.shutting {
 		c.beat = time.AfterFunc(c.srv.cfg.Heartbeat, c.heartbeat)
 	}
-	c.mu.Unlock()
-	c.alive()
+	c.extend()
+}
+
+// welcomed reports whether the client has shown that its welcome arrived.
+func (c *conn) welcomed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.heard
 }
 
 // heartbeat pings, and has the session write down when the client was last

@@ -40,7 +40,7 @@ func (s *Server) welcome(c *conn, f signaling.Frame) *signaling.Error {
 }
 
 // resume gives the session that the client names to this connection. It returns
-// false if the token is not the session's latest, or pushes that the client has
+// false if the token is spent, or pushes that the client has
 // not seen are lost.
 func (s *Server) resume(c *conn, id string, h signaling.Hello) bool {
 	sessionID, secret, _ := cutLast(h.Resume, ".")
@@ -107,7 +107,7 @@ func (u *session) start(c *conn, id string, first bool) {
 func (u *session) resume(c *conn, id, secret string, lastSeq uint64) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.ended || subtle.ConstantTimeCompare([]byte(secret), []byte(u.secret)) != 1 {
+	if u.ended || !u.knows(secret) {
 		return false
 	}
 	missed, ok := u.sent.after(lastSeq)
@@ -129,10 +129,18 @@ func (u *session) resume(c *conn, id, secret string, lastSeq uint64) bool {
 	return true
 }
 
+// knows reports whether the secret is of the session's latest resume token, or
+// of the one before as long as nothing was heard on the latest connection: its
+// welcome, and the token in it, may have been lost. u.mu is held.
+func (u *session) knows(secret string) bool {
+	same := func(s string) bool { return subtle.ConstantTimeCompare([]byte(secret), []byte(s)) == 1 }
+	return same(u.secret) || u.before != "" && same(u.before) && !u.last.welcomed()
+}
+
 // attach welcomes a client to the session on this connection, with a new resume
 // token, and sends what it missed. u.mu is held.
 func (u *session) attach(c *conn, id string, resumed bool, missed [][]byte) {
-	u.secret = rand.Text()
+	u.before, u.secret, u.last = u.secret, rand.Text(), c
 	cfg := &u.srv.cfg
 	w := signaling.Welcome{
 		Version: signaling.Version, Features: features(), SessionID: u.id, UserID: u.user,

@@ -52,6 +52,25 @@ func TestResumeReplays(t *testing.T) {
 	})
 }
 
+// A welcome may be lost on its way, and the new token with it: the old one is
+// good until something is heard on the new connection.
+func TestResumeAfterALostWelcome(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		bob, welcome := w.enter("bob")
+		bob.drop()
+		lost, _ := w.rejoin(bob, welcome.ResumeToken) // the client dies before it reads the welcome
+		lost.drop()
+		again, back := w.rejoin(lost, welcome.ResumeToken)
+		if !back.Resumed {
+			t.Fatal("the session was lost with its welcome")
+		}
+		again.request(signaling.TypeMessage, "", signaling.Message{To: "bob", Content: "I am here"})
+		again.drop()
+		spent := w.dial("bob", nil)
+		spent.isError(signaling.CodeUnauthorized, spent.request(signaling.TypeHello, "", signaling.Hello{Version: 1, Resume: welcome.ResumeToken}))
+	})
+}
+
 func TestResumeTooLate(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		watcher := w.join("alice")

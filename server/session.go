@@ -61,8 +61,10 @@ type session struct {
 	gone   bool                 // its record was removed; on the queue state only
 
 	mu      sync.Mutex
-	conn    *conn // nil while detached
-	secret  string
+	conn    *conn  // nil while detached
+	secret  string // of the resume token
+	before  string // the one that it replaced, good as long as the welcome may not have arrived
+	last    *conn  // the last connection, also while detached
 	sent    replay
 	answers answers
 	expiry  *time.Timer
