@@ -91,7 +91,7 @@ func (cfg Config) withDefaults() (Config, error) {
 
 func (cfg *Config) check() error {
 	if cfg.User == "" || cfg.URL == "" {
-		return errors.New("User and URL are needed")
+		return errors.New("simclient: User and URL are needed")
 	}
 	if u, err := url.Parse(cfg.URL); err != nil || u.Scheme != "ws" && u.Scheme != "wss" {
 		return fmt.Errorf("URL %q is not a ws:// or wss:// URL", cfg.URL)
