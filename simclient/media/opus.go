@@ -32,7 +32,7 @@ const opusSilence = "\xff\xfe"
 
 var (
 	errOpusPacket = errors.New("not an Opus packet of code 0 with one CELT frame of 10 ms")
-	errOpusDTX    = errors.New("Opus packet of DTX: the frame is empty")
+	errOpusDTX    = errors.New("opus packet of DTX: the frame is empty")
 )
 
 // opusFrame returns the frame of a packet that can be marked.
@@ -43,7 +43,7 @@ func opusFrame(packet []byte) ([]byte, error) {
 	case len(packet) <= 2: // §2.1.9; decoders conceal a frame of up to one byte
 		return nil, errOpusDTX
 	case len(packet)-1 > maxOpusFrame:
-		return nil, fmt.Errorf("Opus frame of %d bytes, more than the %d that fit with a marker", len(packet)-1, maxOpusFrame)
+		return nil, fmt.Errorf("opus frame of %d bytes, more than the %d that fit with a marker", len(packet)-1, maxOpusFrame)
 	}
 	return packet[1:], nil
 }
