@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -34,18 +35,19 @@ func TestTableTellsEverything(t *testing.T) {
 	if err := Table(&b, example()); err != nil {
 		t.Fatal(err)
 	}
+	text := regexp.MustCompile(` +`).ReplaceAllString(b.String(), " ") // however wide the columns are
 	for _, want := range []string{
-		"PASS     call      virtual  31s   300ms  1",
-		"span   setup            623.4ms    at 1s",
-		"invite_to_ring   40ms", "media_gap.audio             1s 2s",
+		"PASS call virtual 31s 300ms 1",
+		"span setup 623.4ms at 1s",
+		"invite_to_ring 40ms", "media_gap.audio 1s 2s",
 		"bob ← alice video", "898 units", "lost 2", "gap 1s",
-		"FAIL bad  [expect]\nbad.call:3: <no> \"ring\"\n  alice saw nothing\n",
-		"FAIL bad  [ended-twice]\nbad.call: twice\n",
+		"FAIL bad [expect]\nbad.call:3: <no> \"ring\"\n alice saw nothing\n",
+		"FAIL bad [ended-twice]\nbad.call: twice\n",
 		"BROKEN dead: no media server", "goroutine 1",
 		"SKIP not-here: turn: there is none",
 		"\n1 passed, 2 failed, 1 skipped\n",
 	} {
-		if !strings.Contains(b.String(), want) {
+		if !strings.Contains(text, want) {
 			t.Errorf("the table lacks %q:\n%s", want, b.String())
 		}
 	}
