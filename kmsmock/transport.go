@@ -18,11 +18,18 @@ import (
 	"github.com/pion/transport/v5/packetio"
 )
 
+// The intervals are crooked on purpose: in virtual time a round one falls on
+// the very instant at which the peer's packets arrive over links with round
+// delays, and what happens in one instant happens in any order.
 const (
 	// checkInterval and maxChecks make ICE go on checking a candidate for about
 	// as long as Kurento does before it gives up.
-	checkInterval = 50 * time.Millisecond
+	checkInterval = 50_337 * time.Microsecond
 	maxChecks     = 150
+	// keepalive is the interval of checks on the selected pair.
+	keepalive = 2_003_171 * time.Microsecond
+	// flightInterval is after how long DTLS sends a flight again.
+	flightInterval = 1_001_713 * time.Microsecond
 	// stunTimeout is how long gathering waits for a STUN or TURN server.
 	stunTimeout = 2050 * time.Millisecond
 	// maxDatagram is more than any UDP packet of a WebRTC peer.
@@ -205,7 +212,7 @@ func (t *mediaTransport) watch(agent *ice.Agent, gathered chan struct{}) error {
 func (t *mediaTransport) agentConfig() *ice.AgentConfig {
 	s := t.ep.obj.srv
 	never := time.Duration(0)
-	interval, checks, timeout := checkInterval, uint16(maxChecks), stunTimeout
+	interval, checks, alive, timeout := checkInterval, uint16(maxChecks), keepalive, stunTimeout
 	names := s.cfg.Interfaces
 	return &ice.AgentConfig{
 		Net: s.net, LocalUfrag: t.ep.id.ufrag, LocalPwd: t.ep.id.pwd,
@@ -214,7 +221,7 @@ func (t *mediaTransport) agentConfig() *ice.AgentConfig {
 		MulticastDNSMode: ice.MulticastDNSModeDisabled, DisableActiveTCP: true,
 		// Kurento reports neither a vanished peer nor a late one.
 		DisconnectedTimeout: &never, FailedTimeout: &never,
-		CheckInterval: &interval, MaxBindingRequests: &checks, STUNGatherTimeout: &timeout,
+		CheckInterval: &interval, KeepaliveInterval: &alive, MaxBindingRequests: &checks, STUNGatherTimeout: &timeout,
 		IncludeLoopback: len(names) > 0,
 		// The address ::1 was never reported, even on the loopback interface.
 		IPFilter:        func(ip net.IP) bool { return !ip.Equal(net.IPv6loopback) },
@@ -315,6 +322,7 @@ func (t *mediaTransport) handshake(conn *ice.Conn, client bool) (*dtls.Conn, err
 		SRTPProtectionProfiles: []dtls.SRTPProtectionProfile{dtls.SRTP_AES128_CM_HMAC_SHA1_80},
 		ClientAuth:             dtls.RequireAnyClientCert,
 		InsecureSkipVerify:     true, // Kurento checks no fingerprint
+		FlightInterval:         flightInterval,
 		ExtendedMasterSecret:   dtls.RequestExtendedMasterSecret,
 		LoggerFactory:          quiet{},
 	}
