@@ -72,10 +72,10 @@ func BenchmarkForward(b *testing.B) {
 	ends[1].media.write = func([]byte) error { return nil }
 	peer, seq := context(), uint16(0)
 	payload := append([]byte{0x10, 0x10, 2, 0, 0x9d, 1, 0x2a, 64, 0, 64, 0}, make([]byte, 1000)...)
-	plain, cipher := make([]byte, 0, 1500), make([]byte, 0, 1500)
+	cipher := make([]byte, 0, 1500)
 	header := &rtp.Header{Version: 2, PayloadType: 96, SSRC: 1}
 	packet := rtp.Packet{Header: *header, Payload: payload}
-	plain, err = packet.Marshal()
+	plain, err := packet.Marshal()
 	must(b, err)
 	now := time.Now()
 	b.ReportAllocs()

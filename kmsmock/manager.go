@@ -104,10 +104,6 @@ func removeTag(c *call) (value, error) {
 	return nil, nil
 }
 
-func errTagNotFound() error {
-	return failf(40110, "MEDIA_OBJECT_TAG_KEY_NOT_FOUND", "Tag key not found")
-}
-
 func doNothing(*call) (value, error) { return nil, nil }
 
 // gstreamerDot is a graph in the DOT language; there is no GStreamer here, so

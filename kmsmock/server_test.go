@@ -173,8 +173,8 @@ func TestSameSeedSameIDs(t *testing.T) {
 		})
 		return out
 	}
-	if ids(1) != ids(1) || ids(1) == ids(2) {
-		t.Errorf("seed 1 gives %s and %s, seed 2 gives %s", ids(1), ids(1), ids(2))
+	if one, again, two := ids(1), ids(1), ids(2); one != again || one == two {
+		t.Errorf("seed 1 gives %s and %s, seed 2 gives %s", one, again, two)
 	}
 }
 

@@ -2,7 +2,6 @@ package kmsmock
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"slices"
 	"strings"
@@ -161,7 +160,7 @@ func (t *mediaTransport) await(ch <-chan struct{}) bool {
 
 // gather makes the ICE agent and reports its candidates.
 func (t *mediaTransport) gather() (*ice.Agent, error) {
-	agent, err := ice.NewAgent(t.agentConfig())
+	agent, err := ice.NewAgentWithOptions(t.agentOptions()...)
 	if err != nil {
 		return nil, err
 	}
@@ -209,25 +208,26 @@ func (t *mediaTransport) watch(agent *ice.Agent, gathered chan struct{}) error {
 	})
 }
 
-func (t *mediaTransport) agentConfig() *ice.AgentConfig {
-	s := t.ep.obj.srv
-	never := time.Duration(0)
-	interval, checks, alive, timeout := checkInterval, uint16(maxChecks), keepalive, stunTimeout
-	names := s.cfg.Interfaces
-	return &ice.AgentConfig{
-		Net: s.net, LocalUfrag: t.ep.id.ufrag, LocalPwd: t.ep.id.pwd,
-		NetworkTypes:     []ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6},
-		CandidateTypes:   []ice.CandidateType{ice.CandidateTypeHost},
-		MulticastDNSMode: ice.MulticastDNSModeDisabled, DisableActiveTCP: true,
+func (t *mediaTransport) agentOptions() []ice.AgentOption {
+	s, names := t.ep.obj.srv, t.ep.obj.srv.cfg.Interfaces
+	options := []ice.AgentOption{
+		ice.WithNet(s.net), ice.WithLocalCredentials(t.ep.id.ufrag, t.ep.id.pwd),
+		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6}),
+		ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}),
+		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled), ice.WithDisableActiveTCP(),
 		// Kurento reports neither a vanished peer nor a late one.
-		DisconnectedTimeout: &never, FailedTimeout: &never,
-		CheckInterval: &interval, KeepaliveInterval: &alive, MaxBindingRequests: &checks, STUNGatherTimeout: &timeout,
-		IncludeLoopback: len(names) > 0,
+		ice.WithDisconnectedTimeout(0), ice.WithFailedTimeout(0),
+		ice.WithCheckInterval(checkInterval), ice.WithKeepaliveInterval(keepalive), ice.WithMaxBindingRequests(maxChecks),
+		ice.WithSTUNGatherTimeout(stunTimeout),
 		// The address ::1 was never reported, even on the loopback interface.
-		IPFilter:        func(ip net.IP) bool { return !ip.Equal(net.IPv6loopback) },
-		InterfaceFilter: func(name string) bool { return len(names) == 0 || slices.Contains(names, name) },
-		LoggerFactory:   quiet{},
+		ice.WithIPFilter(func(ip net.IP) bool { return !ip.Equal(net.IPv6loopback) }),
+		ice.WithInterfaceFilter(func(name string) bool { return len(names) == 0 || slices.Contains(names, name) }),
+		ice.WithLoggerFactory(quiet{}),
 	}
+	if len(names) > 0 {
+		options = append(options, ice.WithIncludeLoopback())
+	}
+	return options
 }
 
 // found reports a candidate of the agent. The lock is held.
@@ -316,22 +316,32 @@ func (t *mediaTransport) watchClose(dconn *dtls.Conn) {
 	<-ended
 }
 
+func openDTLS(pipe net.PacketConn, peer net.Addr, client bool, common []dtls.Option) (*dtls.Conn, error) {
+	if client {
+		options := make([]dtls.ClientOption, len(common))
+		for i, o := range common {
+			options[i] = o
+		}
+		return dtls.ClientWithOptions(pipe, peer, options...)
+	}
+	options := []dtls.ServerOption{dtls.WithClientAuth(dtls.RequireAnyClientCert)}
+	for _, o := range common {
+		options = append(options, o)
+	}
+	return dtls.ServerWithOptions(pipe, peer, options...)
+}
+
 func (t *mediaTransport) handshake(conn *ice.Conn, client bool) (*dtls.Conn, error) {
-	cfg := &dtls.Config{
-		Certificates:           []tls.Certificate{t.ep.cert},
-		SRTPProtectionProfiles: []dtls.SRTPProtectionProfile{dtls.SRTP_AES128_CM_HMAC_SHA1_80},
-		ClientAuth:             dtls.RequireAnyClientCert,
-		InsecureSkipVerify:     true, // Kurento checks no fingerprint
-		FlightInterval:         flightInterval,
-		ExtendedMasterSecret:   dtls.RequestExtendedMasterSecret,
-		LoggerFactory:          quiet{},
+	options := []dtls.Option{
+		dtls.WithCertificates(t.ep.cert),
+		dtls.WithSRTPProtectionProfiles(dtls.SRTP_AES128_CM_HMAC_SHA1_80),
+		dtls.WithInsecureSkipVerify(true), // Kurento checks no fingerprint
+		dtls.WithFlightInterval(flightInterval),
+		dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret),
+		dtls.WithLoggerFactory(quiet{}),
 	}
 	pipe := dtlsnet.PacketConnFromConn(&dtlsPipe{t: t, conn: conn})
-	open := dtls.Server
-	if client {
-		open = dtls.Client
-	}
-	dconn, err := open(pipe, conn.RemoteAddr(), cfg)
+	dconn, err := openDTLS(pipe, conn.RemoteAddr(), client, options)
 	if err != nil {
 		return nil, err
 	}
