@@ -58,8 +58,12 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) (code in
 		return exitUsage
 	}
 	defer func() {
-		if n, ok := recover().(exit); ok { // --help and --version end here
-			code = int(n)
+		switch v := recover().(type) {
+		case nil:
+		case exit: // --help and --version end here
+			code = int(v)
+		default: // anything else is a bug, and must not look like a pass
+			panic(v)
 		}
 	}()
 	kctx, err := parser.Parse(doubleDashes(args))

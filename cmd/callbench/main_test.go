@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"testing"
 
@@ -23,6 +24,21 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true})
 }
+
+// A panic that was swallowed would leave with exit code 0, as a pass does.
+func TestPanicsAreNotPasses(t *testing.T) {
+	defer func() {
+		if v := recover(); v != "no more room" {
+			t.Errorf("the panic became %v", v)
+		}
+	}()
+	code := Main(context.Background(), []string{"help", "scenario"}, fullWriter{}, io.Discard)
+	t.Errorf("it became exit code %d", code)
+}
+
+type fullWriter struct{}
+
+func (fullWriter) Write([]byte) (int, error) { panic("no more room") }
 
 func TestDoubleDashes(t *testing.T) {
 	got := doubleDashes([]string{"run", "-world", "local", "--kms", "ws://x", "-n", "-rate=5/s", "a-b.call", "-"})
