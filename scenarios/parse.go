@@ -229,7 +229,7 @@ func (p *parser) parseStep(text string, words []string) {
 	st := Step{Line: p.line, Text: text, At: -1}
 	words = p.parsePrefix(&st, words)
 	words = p.parseSpan(&st, words)
-	if words == nil {
+	if len(words) == 0 {
 		return
 	}
 	words = p.parseActors(&st, words)
@@ -279,7 +279,11 @@ func (p *parser) parsePrefix(st *Step, words []string) []string {
 
 func (p *parser) parseSpan(st *Step, words []string) []string {
 	n := len(words)
-	if n >= 2 && words[n-2] == "as" {
+	if n == 2 && words[0] == "as" {
+		p.fail("the step that as %s names is missing", words[1])
+		return nil
+	}
+	if n > 2 && words[n-2] == "as" {
 		st.As = words[n-1]
 		return words[:n-2]
 	}

@@ -110,6 +110,8 @@ func TestMistakes(t *testing.T) {
 		{head + "alice hangup or accept", `"or" is for expectations`},
 		{head + "expect alice ended or", `"or" stands between two expectations`},
 		{head + "alice hangup as", "as needs the name of a span"},
+		{head + "as a", "x.call:2: the step that as a names is missing"},
+		{head + "at 5s expect as a", "x.call:2: the step that as a names is missing"},
 		{head + "alice hangup as a\nbob hangup as a", "x.call:3: the span a is named on line 2 already"},
 		{head + "alice hangup as a\nexpect span a..b took<=1s", "no step above is named with as b"},
 		{head + "alice hangup as a\nexpect span a took<=1s", "a span is written <from>..<to>"},
