@@ -46,7 +46,9 @@ func (c *checks) observe(e trace.Event) {
 			c.pushed[e.Get("user")]++
 		}
 	case "call.ended":
-		c.ended[[2]string{e.Actor, e.Get("call")}]++
+		if e.Actor != "server" { // whose record is one for each member that it tells
+			c.ended[[2]string{e.Actor, e.Get("call")}]++
+		}
 	case "protocol.violation":
 		switch e.Get("what") {
 		case "ended_twice":

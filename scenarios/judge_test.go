@@ -282,7 +282,8 @@ func TestChecks(t *testing.T) {
 			t.Errorf("%s: %+v", check, r)
 		}
 	}
-	r := judge(t, record(t, pair+"alice call bob\n", "virtual", "1 begin 0", "1 end 0", "2 bob call.ended call=c1", "2 alice call.ended call=c1", "3 bob call.ended call=c2"))
+	r := judge(t, record(t, pair+"alice call bob\n", "virtual", "1 begin 0", "1 end 0", "2 bob call.ended call=c1", "2 alice call.ended call=c1", "3 bob call.ended call=c2",
+		"2 server call.ended call=c1 user=bob", "2 server call.ended call=c1 user=alice")) // the server ended c1 by itself
 	if r.Verdict != reports.Pass {
 		t.Errorf("two calls that each end once: %+v", r.Failures)
 	}
