@@ -119,6 +119,20 @@ func (j *Judge) finish(e trace.Event) {
 	for _, f := range j.checks.failures() {
 		j.fail(f)
 	}
+	if n := j.decided(); j.result.Verdict == reports.Pass && n < len(j.s.Steps) {
+		j.result.Verdict = reports.Broken
+		j.result.Reason = fmt.Sprintf("the run ended after %d of %d steps", n, len(j.s.Steps))
+	}
+}
+
+// decided counts the steps that have passed or failed.
+func (j *Judge) decided() (n int) {
+	for _, st := range j.result.Steps {
+		if st.Verdict != reports.Broken {
+			n++
+		}
+	}
+	return n
 }
 
 func (j *Judge) stepBegin(e trace.Event) {
@@ -165,7 +179,7 @@ func (j *Judge) late(st Step, by time.Duration) {
 // stepEnd is the outcome of an action.
 func (j *Judge) stepEnd(e trace.Event) {
 	i := int(e.Number("step"))
-	if i < 0 || i >= len(j.s.Steps) || j.s.Steps[i].Kind != Action {
+	if i < 0 || i >= len(j.s.Steps) || j.s.Steps[i].Kind != Action || len(j.result.Steps) == 0 {
 		return
 	}
 	st := j.s.Steps[i]

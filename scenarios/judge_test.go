@@ -332,6 +332,15 @@ func TestRejudgeRefuses(t *testing.T) {
 	if r := judge(t, good[:len(good)-1]); r.Verdict != reports.Broken {
 		t.Errorf("a trace that stops early is %s", r.Verdict)
 	}
+	if r := judge(t, append(good[:1:1], good[3:]...)); r.Verdict != reports.Broken || !strings.Contains(r.Reason, "0 of 1 steps") {
+		t.Errorf("a trace without its steps is %s: %s", r.Verdict, r.Reason)
+	}
+	if r := judge(t, append(good[:1:1], good[2:]...)); r.Verdict != reports.Broken {
+		t.Errorf("a step that ends and never began is %s", r.Verdict)
+	}
+	if _, err := Rejudge(record(t, pair+"alice hangupp\n", "virtual", "1 begin 0", "1 end 0")); err == nil || !strings.Contains(err.Error(), "hangupp") {
+		t.Errorf("a verb that is not known: %v", err)
+	}
 	other := record(t, pair+"alice hangup\n", "virtual")
 	other[0].Attrs[0] = trace.Int("version", 99)
 	if _, err := Rejudge(other); err == nil || !strings.Contains(err.Error(), "version 99") {

@@ -20,6 +20,9 @@ func Rejudge(events []trace.Event) (reports.Scenario, error) {
 	if err != nil {
 		return reports.Scenario{}, err
 	}
+	if err := s.Check(); err != nil {
+		return reports.Scenario{}, err
+	}
 	cases, err := s.Expand()
 	if err != nil {
 		return reports.Scenario{}, err
