@@ -149,6 +149,9 @@ func (c *checker) expectation(st Step, cl Clause) {
 		c.fail("no expectation is called %q%s", cl.Verb, suggest(cl.Verb, expectationNames(world)))
 		return
 	}
+	if world && len(st.Clauses) > 1 {
+		c.fail(`"or" is for what clients see; %s is about the world`, x.Name)
+	}
 	if st.Kind == Never && world {
 		c.fail("never is about clients; %s is about the world", x.Name)
 	}
@@ -220,7 +223,10 @@ func (c *checker) value(s FieldSpec, f Field) {
 	var err error
 	switch s.Kind {
 	case Duration:
-		_, err = parseDuration(f.Value)
+		var d time.Duration
+		if d, err = parseDuration(f.Value); d < 0 {
+			err = fmt.Errorf("negative")
+		}
 	case Number:
 		_, err = number(f.Value)
 	default:

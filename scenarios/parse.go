@@ -103,7 +103,8 @@ func (p *parser) substitute(word string) string {
 	if !strings.Contains(word, "$") {
 		return word
 	}
-	for _, name := range slices.Sorted(maps.Keys(p.vars)) {
+	longestFirst := func(a, b string) int { return len(b) - len(a) } // $loss is not the beginning of $lossy
+	for _, name := range slices.SortedFunc(maps.Keys(p.vars), longestFirst) {
 		word = strings.ReplaceAll(word, "$"+name, p.vars[name])
 	}
 	return word
@@ -187,13 +188,20 @@ func (p *parser) numbers(a, b string) []string {
 	return out
 }
 
+// maxGroup is the largest group of clients, far beyond what one machine plays.
+const maxGroup = 10000
+
 // parseClients reads name=profile, user.device=profile, group[50]=profile and
 // profile:option.
 func (p *parser) parseClients(words []string) {
 	for _, f := range p.fields(words, "name=profile") {
 		profile, option, _ := strings.Cut(f.Value, ":")
-		name, n, _, group := cutRange(f.Key)
-		if !group {
+		name, n, last, group := cutRange(f.Key)
+		switch {
+		case group && (n != last || n < 1 || n > maxGroup):
+			p.fail("a group is written name[n], n from 1 to %d, not %s", maxGroup, f.Key)
+			continue
+		case !group:
 			user, device, ok := strings.Cut(f.Key, ".")
 			if !ok {
 				device = user

@@ -81,6 +81,16 @@ func TestExpandGivesAScenarioForEachValue(t *testing.T) {
 
 // Every mistake is told with file, line and, where a word is near, what was
 // probably meant.
+func TestCasesWhoseNamesBeginAlike(t *testing.T) {
+	s, err := Parse("x.call", "clients a=electron\ncase n=1 nn=2 nnn=3\nnet a loss=$n$nnn$nn\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Steps[0].Clauses[0].Get("loss"); got != "132" {
+		t.Errorf("loss=%s, want 132", got)
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	const head = "clients alice=electron bob=electron\n"
 	for _, c := range []struct{ text, want string }{
@@ -134,6 +144,11 @@ func TestMistakes(t *testing.T) {
 		{"clients net=electron\nnet hangup", `"net" cannot name a client`},
 		{"clients a=electron a=electron\na hangup", "client a is there twice"},
 		{"clients alice\nx y", `"alice" is not of the form name=profile`},
+		{"clients v[3..5]=electron\nv hangup", "x.call:1: a group is written name[n], n from 1 to 10000, not v[3..5]"},
+		{"clients v[0]=electron a=electron\na hangup", "not v[0]"},
+		{"clients v[3000000]=electron\nv hangup", "not v[3000000]"},
+		{head + "set delay=-1s\nalice hangup", `x.call:2: delay=-1s: "-1s" is not a duration`},
+		{head + "expect history count=1 or clean", `x.call:2: "or" is for what clients see; history is about the world`},
 		{"alice hangup", "no client is called"},
 		{head, "no steps"},
 		{"# nothing\n", "no clients"},
