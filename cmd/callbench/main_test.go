@@ -4,7 +4,10 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -34,6 +37,20 @@ func TestPanicsAreNotPasses(t *testing.T) {
 	}()
 	code := Main(context.Background(), []string{"help", "scenario"}, fullWriter{}, io.Discard)
 	t.Errorf("it became exit code %d", code)
+}
+
+// Whoever interrupts a run wants to know how far it came.
+func TestInterruptedRunIsReported(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if code := Main(ctx, []string{"run", "-world", "local", "-o", dir, "call", "reconnect"}, io.Discard, io.Discard); code != exitFail {
+		t.Errorf("exit code %d, want %d", code, exitFail)
+	}
+	report, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	if err != nil || !strings.Contains(string(report), `"verdict": "broken"`) {
+		t.Errorf("report: %v\n%s", err, report)
+	}
 }
 
 type fullWriter struct{}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,8 +25,8 @@ type Runner struct {
 	End     func(reports.Scenario)
 }
 
-// Run plays the list. An error means that nothing could be played or kept; what
-// became of the scenarios is in the result.
+// Run plays the list. What became of the scenarios is in the result; an error
+// means that the rest of them could not be played or kept.
 func (r Runner) Run(ctx context.Context, list []*scenarios.Scenario) (reports.Run, error) {
 	run := reports.Run{Tool: Tool(), World: r.World, Started: time.Now(), Parts: r.stage().Parts}
 	for _, s := range list {
@@ -34,13 +35,12 @@ func (r Runner) Run(ctx context.Context, list []*scenarios.Scenario) (reports.Ru
 		if err != nil {
 			return run, err
 		}
-		run.Scenarios = append(run.Scenarios, result)
+		run.Scenarios, run.Wall = append(run.Scenarios, result), time.Since(run.Started)
 		r.End(result)
 		if ctx.Err() != nil {
 			return run, context.Cause(ctx)
 		}
 	}
-	run.Wall = time.Since(run.Started)
 	return run, nil
 }
 
@@ -51,15 +51,24 @@ func (r Runner) stage() scenarios.Stage {
 	return VirtualStage(r.Seed, Plant{})
 }
 
-func (r Runner) one(ctx context.Context, s *scenarios.Scenario) (reports.Scenario, error) {
-	name := strings.NewReplacer("/", "_", "=", "-").Replace(s.Name) + ".trace.jsonl"
+// traceName is the file of the n-th scenario of a name: two files in different
+// folders may have the same.
+func traceName(scenario string, n int) string {
+	name := strings.NewReplacer("/", "_", "=", "-").Replace(scenario)
+	if n > 1 {
+		name += "." + strconv.Itoa(n)
+	}
+	return name + ".trace.jsonl"
+}
+
+func (r Runner) one(ctx context.Context, s *scenarios.Scenario, name string) (reports.Scenario, error) {
 	file, err := os.Create(filepath.Join(r.Dir, name))
 	if err != nil {
 		return reports.Scenario{}, fmt.Errorf("keep the trace: %w", err)
 	}
 	defer file.Close()
 	log := trace.New(file)
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("not done after %v of wall time", r.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("not done after %v of wall time (-timeout)", r.Timeout))
 	defer cancel()
 	begin := time.Now()
 	var result reports.Scenario
