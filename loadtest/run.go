@@ -18,9 +18,12 @@ type Config struct {
 	Rate     Rate
 	Calls    int
 	Seed     int64
-	Log      *trace.Log // gets a load.call event and load.span events for each call
-	Done     func(done int)
+	Log      *trace.Log     // gets a load.call event and load.span events for each call
+	Progress func(Progress) // nil: nobody watches
 }
+
+// Progress is how far a load has come.
+type Progress struct{ Begun, Done, Failed int }
 
 // Run plays the load and returns when its last call has ended. The world is
 // shared by all calls; each has clients of its own.
@@ -47,9 +50,9 @@ type runner struct {
 	cfg   Config
 	world scenarios.World
 
-	mu     sync.Mutex
-	result reports.Load
-	done   int
+	mu       sync.Mutex
+	result   reports.Load
+	progress Progress
 }
 
 // start begins each call when it is due and waits for all.
@@ -72,18 +75,31 @@ func (r *runner) start(ctx context.Context) {
 
 // call plays one call and adds what it took to the histograms.
 func (r *runner) call(ctx context.Context, i int, late time.Duration) {
+	r.count(func(p *Progress) { p.Begun++ })
 	stage := r.cfg.Stage
 	stage.Open = func(context.Context, *scenarios.Scenario, *trace.Log) (scenarios.World, error) {
 		return share{r.world}, nil
 	}
 	one := scenarios.Play(ctx, stage, r.cfg.Scenario.PerCall(i), r.cfg.Seed+int64(i), trace.New(nil))
+	r.count(func(p *Progress) {
+		p.Done++
+		if ctx.Err() != nil {
+			r.result.Interrupted++
+			return
+		}
+		r.result.Add(one, late)
+		r.record(i, one, late)
+		p.Failed = r.result.Failed
+	})
+}
+
+// count changes the progress, and the result with it, and tells who watches.
+func (r *runner) count(change func(*Progress)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.result.Add(one, late)
-	r.record(i, one, late)
-	r.done++
-	if r.cfg.Done != nil {
-		r.cfg.Done(r.done)
+	change(&r.progress)
+	if r.cfg.Progress != nil {
+		r.cfg.Progress(r.progress)
 	}
 }
 

@@ -14,16 +14,17 @@ import (
 
 // Load is the result of a load test.
 type Load struct {
-	Scenario string            `json:"scenario"`
-	World    string            `json:"world"`
-	Wall     time.Duration     `json:"wall_ns"`
-	Passed   int               `json:"passed"`
-	Failed   int               `json:"failed"`
-	Dropped  int               `json:"dropped"` // calls that were due and never started
-	Causes   map[string]int    `json:"causes,omitempty"`
-	Left     []string          `json:"left,omitempty"` // what the servers still held at the end
-	Media    Media             `json:"media"`          // sums over all clients
-	Times    map[string]*Times `json:"times"`          // spans and phases, and "late": start behind the due time
+	Scenario    string            `json:"scenario"`
+	World       string            `json:"world"`
+	Wall        time.Duration     `json:"wall_ns"`
+	Passed      int               `json:"passed"`
+	Failed      int               `json:"failed"`
+	Dropped     int               `json:"dropped"`     // calls that were due and never begun
+	Interrupted int               `json:"interrupted"` // calls that were under way when the load was stopped
+	Causes      map[string]int    `json:"causes,omitempty"`
+	Left        []string          `json:"left,omitempty"` // what the servers still held at the end
+	Media       Media             `json:"media"`          // sums over all clients
+	Times       map[string]*Times `json:"times"`          // spans and phases, and "late": start behind the due time
 }
 
 // Times are the lengths of a span over all calls, kept in microseconds with three
@@ -87,13 +88,15 @@ func (l *Load) time(name string, d time.Duration) {
 }
 
 // OK reports whether every call passed and nothing was left behind.
-func (l Load) OK() bool { return l.Failed == 0 && l.Dropped == 0 && l.Passed > 0 && len(l.Left) == 0 }
+func (l Load) OK() bool {
+	return l.Failed+l.Dropped+l.Interrupted == 0 && l.Passed > 0 && len(l.Left) == 0
+}
 
 // LoadTable prints the result for a terminal.
 func LoadTable(w io.Writer, l Load) error {
-	fmt.Fprintf(w, "%s in %s: %d passed, %d failed, %d dropped, %s\n\n", l.Scenario, l.World, l.Passed, l.Failed, l.Dropped, short(l.Wall))
+	fmt.Fprintf(w, "%s in %s: %d passed, %d failed, %d dropped, %d interrupted, %s\n\n", l.Scenario, l.World, l.Passed, l.Failed, l.Dropped, l.Interrupted, short(l.Wall))
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "span\tcount\tp50\tp95\tp99\tmax\t")
+	fmt.Fprintln(tw, "span or phase\tcount\tp50\tp95\tp99\tmax\t")
 	for _, name := range slices.Sorted(maps.Keys(l.Times)) {
 		t := l.Times[name]
 		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%s\t%s\t\n", name, t.Count, short(t.P50), short(t.P95), short(t.P99), short(t.Max))
@@ -101,7 +104,7 @@ func LoadTable(w io.Writer, l Load) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\nmedia: %d units, lost %d, wrong %d, unmarked %d, largest delay %s\n", l.Media.Units, l.Media.Lost, l.Media.Wrong, l.Media.Unmarked, short(l.Media.MaxDelay))
+	fmt.Fprintf(w, "\nmedia: %d units, lost %d, wrong %d, unmarked %d, freezes %d, largest delay %s\n", l.Media.Units, l.Media.Lost, l.Media.Wrong, l.Media.Unmarked, l.Media.Freezes, short(l.Media.MaxDelay))
 	causes := slices.SortedFunc(maps.Keys(l.Causes), func(a, b string) int { return cmp.Or(l.Causes[b]-l.Causes[a], cmp.Compare(a, b)) })
 	for _, c := range causes {
 		fmt.Fprintf(w, "%5d × %s\n", l.Causes[c], c)

@@ -123,7 +123,7 @@ func TestLoad(t *testing.T) {
 	if err := LoadTable(&b, l); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"100 passed, 1 failed, 0 dropped", "1 × no ring", "1000 units, lost 100"} {
+	for _, want := range []string{"100 passed, 1 failed, 0 dropped, 0 interrupted", "1 × no ring", "1000 units, lost 100"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, b.String())
 		}
@@ -131,7 +131,7 @@ func TestLoad(t *testing.T) {
 	if l.OK() {
 		t.Error("a failed call is OK")
 	}
-	for _, bad := range []Load{{}, {Passed: 1, Dropped: 1}, {Passed: 1, Left: []string{"kms x"}}} {
+	for _, bad := range []Load{{}, {Passed: 1, Dropped: 1}, {Passed: 1, Interrupted: 1}, {Passed: 1, Left: []string{"kms x"}}} {
 		if bad.OK() {
 			t.Errorf("%+v is OK", bad)
 		}

@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -46,14 +47,16 @@ func details(w io.Writer, s Scenario) error {
 	}
 	for _, c := range s.Calls {
 		parties := []string{c.From, c.To}
-		fmt.Fprintf(tw, "  call\t%s → %s\t%s\t%s\n", c.From, c.To, short(c.Took), c.Reason)
-		fmt.Fprintf(tw, "  phase\t\t%s\n", strings.Join(parties, "\t"))
+		fmt.Fprintf(tw, "  call\t%s → %s\t%s\n", c.From, c.To, c.fate())
+		if len(c.Phases) > 0 {
+			fmt.Fprintf(tw, "  phase\t\t%s\n", strings.Join(parties, "\t"))
+		}
 		for _, name := range phaseNames(c) {
 			fmt.Fprintf(tw, "  \t%s\t%s\t%s\n", name, phasesOf(c, name, parties[0]), phasesOf(c, name, parties[1]))
 		}
 	}
 	for _, m := range s.Media {
-		fmt.Fprintf(tw, "  media\t%s ← %s %s\t%d units\tlost %d\twrong %d\tgap %s\n", m.Client, m.From, m.Kind, m.Units, m.Lost, m.Wrong, short(m.MaxGap))
+		fmt.Fprintf(tw, "  media\t%s ← %s %s\t%d units\tlost %d\twrong %d\tfreezes %d\tgap %s\n", m.Client, m.From, m.Kind, m.Units, m.Lost, m.Wrong, m.Freezes, short(m.MaxGap))
 	}
 	for _, n := range s.Notes {
 		fmt.Fprintf(tw, "  note\t%s\n", n)
@@ -61,10 +64,20 @@ func details(w io.Writer, s Scenario) error {
 	return tw.Flush()
 }
 
+// fate is how long a call lasted and why it ended.
+func (c Call) fate() string {
+	if c.Reason == "" {
+		return "did not end"
+	}
+	return short(c.Took) + "\t" + c.Reason
+}
+
 // phaseNames lists a call's phases in the order in which they first began.
 func phaseNames(c Call) []string {
 	var names []string
-	for _, p := range c.Phases {
+	phases := slices.Clone(c.Phases)
+	slices.SortStableFunc(phases, func(a, b Phase) int { return cmp.Or(cmp.Compare(a.Begin, b.Begin), cmp.Compare(a.Name, b.Name)) })
+	for _, p := range phases {
 		if !slices.Contains(names, p.Name) {
 			names = append(names, p.Name)
 		}
@@ -93,6 +106,9 @@ func failures(w io.Writer, s Scenario) {
 	for _, f := range s.Failures {
 		fmt.Fprintf(w, "\nFAIL %s  [%s]\n%s: %s\n", s.Name, f.Check, f.place(), f.Message)
 		io.WriteString(w, f.Detail)
+	}
+	if s.Trace != "" && (s.Verdict == Fail || s.Verdict == Broken) {
+		fmt.Fprintf(w, "trace: %s, seed %d\n", s.Trace, s.Seed)
 	}
 	if s.Stderr != "" {
 		fmt.Fprintf(w, "\n%s: what the process said at its end\n%s\n", s.Name, s.Stderr)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/callbench/callbench/reports"
@@ -22,8 +23,8 @@ func (c *judgeCmd) Run(_ context.Context, out *console) error {
 	run := reports.Run{Tool: world.Tool(), Started: time.Now()}
 	for _, path := range c.Traces {
 		s, err := judgeFile(path)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+		if err != nil { // the others can be judged all the same
+			s = reports.Scenario{Name: filepath.Base(path), File: path, Verdict: reports.Broken, Reason: err.Error()}
 		}
 		run.World = s.World
 		run.Scenarios = append(run.Scenarios, s)

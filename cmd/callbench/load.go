@@ -34,26 +34,32 @@ func (c *loadCmd) Run(ctx context.Context, out *console) error {
 	if err != nil {
 		return err
 	}
+	if c.Calls < 1 {
+		return fmt.Errorf("-n must be at least 1")
+	}
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return fmt.Errorf("make the report's folder: %w", err)
 	}
-	file, err := os.Create(filepath.Join(c.Out, "load.trace.jsonl"))
+	file, err := os.Create(filepath.Join(c.Out, "load.jsonl"))
 	if err != nil {
 		return fmt.Errorf("keep the trace: %w", err)
 	}
 	defer file.Close()
 	result, err := loadtest.Run(ctx, loadtest.Config{Scenario: list[0], Stage: world.LocalStage(c.Kms, c.Seed, world.Plant{}),
-		Rate: rate, Calls: c.Calls, Seed: c.Seed, Log: trace.New(file), Done: func(n int) { fmt.Fprintf(out, "\r%d/%d calls", n, c.Calls) }})
+		Rate: rate, Calls: c.Calls, Seed: c.Seed, Log: trace.New(file), Progress: func(p loadtest.Progress) {
+			out.status(fmt.Sprintf("%d of %d calls begun, %d under way, %d failed", p.Begun, c.Calls, p.Begun-p.Done, p.Failed))
+		}})
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(out, "\n\n")
+	out.clear()
 	if err := reports.LoadTable(out, result); err != nil {
 		return err
 	}
 	if err := reports.WriteLoad(c.Out, result); err != nil {
 		return err
 	}
+	fmt.Fprintf(out, "report: %s\n", filepath.Join(c.Out, "load.json"))
 	if !result.OK() {
 		return errFailed
 	}

@@ -84,12 +84,6 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) (code in
 
 type exit int
 
-// console is where commands print.
-type console struct {
-	io.Writer
-	err io.Writer
-}
-
 // doubleDashes lets flags be written with one dash, as Go's own tools have
 // them: -world local as well as --world local. A single letter stays as it is.
 func doubleDashes(args []string) []string {

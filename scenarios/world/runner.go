@@ -25,21 +25,25 @@ type Runner struct {
 	End     func(reports.Scenario)
 }
 
-// Run plays the list. What became of the scenarios is in the result; an error
-// means that the rest of them could not be played or kept.
+// Run plays the list. When ctx ends, what is left of it is reported as not
+// played. An error means that the rest could not be played or kept.
 func (r Runner) Run(ctx context.Context, list []*scenarios.Scenario) (reports.Run, error) {
 	run := reports.Run{Tool: Tool(), World: r.World, Started: time.Now(), Parts: r.stage().Parts}
+	names := map[string]int{}
 	for _, s := range list {
+		if ctx.Err() != nil {
+			run.Scenarios = append(run.Scenarios, reports.Scenario{Name: s.Name, File: s.File, World: r.World, Seed: r.Seed,
+				Verdict: reports.Broken, Reason: "not played: " + context.Cause(ctx).Error()})
+			continue
+		}
 		r.Begin(s.Name)
-		result, err := r.one(ctx, s)
+		names[s.Name]++
+		result, err := r.one(ctx, s, traceName(s.Name, names[s.Name]))
+		r.End(result)
 		if err != nil {
 			return run, err
 		}
 		run.Scenarios, run.Wall = append(run.Scenarios, result), time.Since(run.Started)
-		r.End(result)
-		if ctx.Err() != nil {
-			return run, context.Cause(ctx)
-		}
 	}
 	return run, nil
 }
