@@ -75,13 +75,14 @@ func (f Frame) Kind() string {
 // flat holds the fields that the design document also shows beside action.
 type flat struct {
 	Frame
-	RoomID        string `json:"roomId,omitempty"`
-	CallID        string `json:"callId,omitempty"`
-	TargetUser    string `json:"targetUser,omitempty"`
-	SDP           string `json:"sdp,omitempty"`
-	Candidate     string `json:"candidate,omitempty"`
-	SDPMid        string `json:"sdpMid,omitempty"`
-	SDPMLineIndex *int   `json:"sdpMLineIndex,omitempty"`
+	RoomID           string `json:"roomId,omitempty"`
+	CallID           string `json:"callId,omitempty"`
+	TargetUser       string `json:"targetUser,omitempty"`
+	SDP              string `json:"sdp,omitempty"`
+	Candidate        string `json:"candidate,omitempty"`
+	SDPMid           string `json:"sdpMid,omitempty"`
+	SDPMLineIndex    *int   `json:"sdpMLineIndex,omitempty"`
+	UsernameFragment string `json:"usernameFragment,omitempty"`
 }
 
 // Decode reads one frame in either of the design document's spellings: fields
@@ -99,10 +100,13 @@ func Decode(b []byte) (Frame, error) {
 	if f.Type == TypeRTC && f.Action == "" {
 		return f, &Error{Code: CodeBadFrame, Message: "an rtc frame needs an action"}
 	}
+	if string(f.Data) == "null" { // as some serializers write what is absent
+		f.Data = nil
+	}
 	if len(f.Data) == 0 && f.Type == TypeRTC {
 		in.Frame = Frame{}
 		data, err := marshal(RTC{RoomID: in.RoomID, CallID: in.CallID, TargetUser: in.TargetUser, SDP: in.SDP,
-			Candidate: in.Candidate, SDPMid: in.SDPMid, SDPMLineIndex: in.SDPMLineIndex})
+			Candidate: in.Candidate, SDPMid: in.SDPMid, SDPMLineIndex: in.SDPMLineIndex, UsernameFragment: in.UsernameFragment})
 		if err != nil {
 			return f, &Error{Code: CodeBadFrame, Message: err.Error()}
 		}

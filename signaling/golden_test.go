@@ -89,6 +89,8 @@ func TestDecodeReadsBothSpellings(t *testing.T) {
 		{`{"type":"rtc","action":"answer","roomId":"123"}`, `{"type":"rtc","action":"answer","data":{"roomId":"123"}}`},
 		{`{"type":"rtc","action":"offer","sdp":"v=0\r\n","id":"4"}`, `{"type":"rtc","action":"offer","id":"4","data":{"sdp":"v=0\r\n"}}`},
 		{`{"type":"rtc","action":"candidate","candidate":"c","sdpMLineIndex":0}`, `{"type":"rtc","action":"candidate","data":{"candidate":"c","sdpMLineIndex":0}}`},
+		{`{"type":"rtc","action":"candidate","candidate":"c","usernameFragment":"u"}`, `{"type":"rtc","action":"candidate","data":{"candidate":"c","usernameFragment":"u"}}`},
+		{`{"type":"rtc","action":"call","data":null,"targetUser":"user_b"}`, `{"type":"rtc","action":"call","data":{"targetUser":"user_b"}}`},
 	} {
 		a, err := Decode([]byte(c.flat))
 		if err != nil {
