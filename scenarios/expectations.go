@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,8 @@ type Expectation struct {
 type match struct {
 	what  string // for the message, such as "video"
 	event func(*Judge, trace.Event) bool
+	near  func(trace.Event) bool              // an event of the right sort, for the message; nil if there is none
+	have  func(j *Judge, actor string) string // what there is instead, for the message; nil if events say it
 }
 
 var (
@@ -98,7 +101,7 @@ func (x *Expectation) matches(c Clause) []match {
 			}
 		}
 		return j.fieldsHold(c.Fields, e)
-	}}}
+	}, near: func(e trace.Event) bool { return e.Kind == x.kind }}}
 }
 
 // fieldsHold compares a clause's fields with an event's attributes.
@@ -190,13 +193,25 @@ func receivedParts(c Clause) []match {
 		if e.Kind != kindWindow {
 			return false
 		}
-		audio, video := j.media.sum(e.Actor, e.Get("call"), "audio"), j.media.sum(e.Actor, e.Get("call"), "video")
-		have := map[string]int64{"audio": audio.Units, "video": video.Units, "lost": audio.Lost + video.Lost,
-			"wrong": audio.Wrong + video.Wrong, "duplicated": audio.Duplicated + video.Duplicated}
+		have := j.received(e.Actor, e.Get("call"))
 		return !slices.ContainsFunc(c.Fields, func(f Field) bool {
 			return !compare(strconv.FormatInt(have[f.Key], 10), f.Op, f.Value)
 		})
+	}, have: func(j *Judge, actor string) string {
+		have := j.received(actor, j.callNow[actor])
+		var parts []string
+		for _, f := range c.Fields {
+			parts = append(parts, fmt.Sprintf("%s=%d", f.Key, have[f.Key]))
+		}
+		return "received " + strings.Join(parts, " ")
 	}}}
+}
+
+// received is what a client has received in a call so far.
+func (j *Judge) received(client, call string) map[string]int64 {
+	audio, video := j.media.sum(client, call, "audio"), j.media.sum(client, call, "video")
+	return map[string]int64{"audio": audio.Units, "video": video.Units, "lost": audio.Lost + video.Lost,
+		"wrong": audio.Wrong + video.Wrong, "duplicated": audio.Duplicated + video.Duplicated}
 }
 
 func eventParts(c Clause) []match {

@@ -344,7 +344,7 @@ func (j *Judge) deadline(e trace.Event) {
 		return
 	}
 	j.decide(p.index, e.T, &reports.Failure{Check: "expect", Line: p.step.Line, Detail: j.seenInstead(p),
-		Message: fmt.Sprintf("%q: not within %v%s", p.step.Text, (e.T - p.begin).Round(timerGrain), lacking(p))})
+		Message: fmt.Sprintf("%q: not within %v%s", p.step.Text, (e.T - p.begin).Round(timerGrain), j.lacking(p))})
 }
 
 func (j *Judge) decide(i int, at time.Duration, f *reports.Failure) {

@@ -9,29 +9,55 @@ import (
 	"github.com/callbench/callbench/reports/trace"
 )
 
-// lacking names the clients that have not seen all of what was expected.
-func lacking(p *pending) string {
+// lacking names the clients that have not seen all of what was expected, and
+// what came nearest to it.
+func (j *Judge) lacking(p *pending) string {
 	var lack []string
 	for _, w := range p.wants {
-		if w.done {
-			continue
+		if !w.done {
+			lack = append(lack, w.actor+" lacks "+w.rest()+j.instead(w))
 		}
-		var alternatives []string
-		for _, parts := range w.alternatives {
-			var names []string
-			for _, pt := range parts {
-				if !pt.done {
-					names = append(names, pt.what)
-				}
-			}
-			alternatives = append(alternatives, strings.Join(names, ", "))
-		}
-		lack = append(lack, w.actor+" lacks "+strings.Join(alternatives, " or "))
 	}
 	if len(lack) == 0 {
 		return ""
 	}
 	return "; " + strings.Join(lack, "; ")
+}
+
+// rest is what a client must still see.
+func (w *want) rest() string {
+	var alternatives []string
+	for _, parts := range w.alternatives {
+		var names []string
+		for _, pt := range parts {
+			if !pt.done {
+				names = append(names, pt.what)
+			}
+		}
+		alternatives = append(alternatives, strings.Join(names, ", "))
+	}
+	return strings.Join(alternatives, " or ")
+}
+
+// instead is the last event of the right sort that does not fit, or what there
+// is in its place.
+func (j *Judge) instead(w *want) string {
+	for _, parts := range w.alternatives {
+		for _, pt := range parts {
+			switch {
+			case pt.done:
+			case pt.have != nil:
+				return " (" + pt.have(j, w.actor) + ")"
+			case pt.near != nil:
+				for _, e := range slices.Backward(j.events) {
+					if e.Actor == w.actor && !e.consumed && pt.near(e.Event) {
+						return fmt.Sprintf(" (at %s came %s)", clock(e.T), describe(e.Event))
+					}
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // seenInstead lists what the clients concerned saw since the last action, and
@@ -55,7 +81,7 @@ func (j *Judge) seenInstead(p *pending) string {
 // telling lists an actor's events since the last action; counts of media only if
 // the step is about media.
 func (j *Judge) telling(actor string, st Step) []trace.Event {
-	media := slices.ContainsFunc(st.Clauses, func(c Clause) bool { return c.Verb == "media" || c.Verb == "received" })
+	media := slices.ContainsFunc(st.Clauses, func(c Clause) bool { return c.Verb == "media" || c.Verb == "silent" })
 	var out []trace.Event
 	for _, e := range j.events {
 		if e.Actor == actor && (media || e.Kind != kindWindow) {

@@ -40,10 +40,12 @@ func (c *runCmd) Run(ctx context.Context, out *console) error {
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return fmt.Errorf("make the report's folder: %w", err)
 	}
-	if c.Timeout == 0 {
-		c.Timeout = map[string]time.Duration{"virtual": 2 * time.Minute}[c.World]
-	}
-	if c.Timeout <= 0 {
+	switch {
+	case c.Timeout < 0:
+		return fmt.Errorf("-timeout must be positive")
+	case c.Timeout == 0 && c.World == "virtual":
+		c.Timeout = 2 * time.Minute
+	case c.Timeout == 0:
 		c.Timeout = 15 * time.Minute
 	}
 	progress := &progress{out: out, total: len(list)}
@@ -53,7 +55,7 @@ func (c *runCmd) Run(ctx context.Context, out *console) error {
 		return err
 	}
 	failed := finish(out, c.Out, run)
-	if err != nil { // an interrupt: what was played until then is reported, and is no pass
+	if err != nil { // what was played until then is reported, and is no pass
 		fmt.Fprintln(out.err, "callbench: not all was played:", err)
 		return errFailed
 	}
