@@ -14,8 +14,8 @@ func contains(list []string, s string) bool { return slices.Contains(list, s) }
 
 // settings are the names that set takes.
 var settings = []FieldSpec{
-	{"timeout", Duration, "how long an expectation may take that has no within=; 5s if not set"},
-	{"delay", Duration, "one-way delay of each client's network in the virtual world; 20ms if not set"},
+	{Name: "timeout", Kind: Duration, Help: "how long an expectation may take that has no within=; 5s if not set. clean has its own: 15s"},
+	{Name: "delay", Kind: Duration, Help: "one-way delay of each client's network in the virtual world; 20ms if not set"},
 }
 
 // Capabilities are the words that need takes; a world says which it has.
@@ -70,7 +70,7 @@ func (c *checker) header() {
 	for _, cl := range c.s.Clients {
 		c.line = cl.Line
 		if !contains(profiles, cl.Profile) {
-			c.fail("no profile is called %q%s", cl.Profile, suggest(cl.Profile, profiles))
+			c.fail("no profile is called %q, only %s%s", cl.Profile, strings.Join(profiles, " and "), suggest(cl.Profile, profiles))
 		}
 		if cl.Option != "" {
 			c.fail("profile %s has no option %q", cl.Profile, cl.Option)
@@ -133,7 +133,7 @@ func (c *checker) action(st Step, cl Clause) {
 		c.field(fields, f)
 	}
 	if v.target != nil && len(cl.Args) >= v.Min {
-		if err := v.target(c.s, cl); err != nil {
+		if err := v.target(c.s, st, cl); err != nil {
 			c.fail("%v", err)
 		}
 	}
@@ -236,6 +236,9 @@ func (c *checker) value(s FieldSpec, f Field) {
 	}
 	if err != nil {
 		c.fail("%s: %q is not a %s", f, f.Value, s.Kind)
+	}
+	if len(s.Values) > 0 && !contains(s.Values, f.Value) {
+		c.fail("%s: %q is none of %s%s", f, f.Value, strings.Join(s.Values, ", "), suggest(f.Value, s.Values))
 	}
 	if s.Name == "same" && f.Value != "call" {
 		c.fail("same=%s: only same=call is known", f.Value)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/signaling"
 )
 
 // Expectation describes what a script can wait for or rule out. The table of
@@ -36,7 +37,7 @@ type match struct {
 }
 
 var (
-	fromField = FieldSpec{"from", Text, "who it comes from"}
+	fromField = FieldSpec{Name: "from", Kind: Text, Help: "who it comes from"}
 )
 
 // Expectations is the table of expectations.
@@ -44,27 +45,27 @@ var Expectations = []Expectation{
 	{Name: "incoming", Help: "the invitation to a call arrives", kind: "call.incoming", Fields: []FieldSpec{fromField}},
 	{Name: "ringing", Help: "the caller learns that the callee rings", kind: "call.ringing"},
 	{Name: "accepted", Help: "the call was answered", kind: "call.accepted"},
-	{Name: "connected", Help: "ICE and DTLS are up; says nothing about media", kind: "call.connected", Fields: []FieldSpec{{"same", Text, `"call": the call that the client was in before`}}},
+	{Name: "connected", Help: "ICE and DTLS are up; says nothing about media", kind: "call.connected", Fields: []FieldSpec{{Name: "same", Kind: Text, Help: `"call": the call that the client was in before`}}},
 	{Name: "media", Usage: "[audio,video]", Help: "marked media of the other party arrives, proven since the last action", Max: 1,
-		Fields: []FieldSpec{fromField, {"same", Text, `"call": the call that the client was in before`}}, parts: mediaParts},
+		Fields: []FieldSpec{fromField, {Name: "same", Kind: Text, Help: `"call": the call that the client was in before`}}, parts: mediaParts},
 	{Name: "silent", Usage: "[audio|video]", Help: "media stops arriving", Max: 1, parts: silentParts},
 	{Name: "received", Help: "what has arrived in the call so far, counted by markers", parts: receivedParts,
-		Fields: []FieldSpec{{"audio", Number, "audio packets"}, {"video", Number, "video frames"}, {"lost", Number, "units lost, both kinds together"},
-			{"wrong", Number, "units of wrong origin"}, {"duplicated", Number, "units that came twice"}}},
-	{Name: "reconnecting", Help: "the client found its connection dead and dials again", kind: "session.reconnecting", Fields: []FieldSpec{{"cause", Text, "why"}}},
+		Fields: []FieldSpec{{Name: "audio", Kind: Number, Help: "audio packets"}, {Name: "video", Kind: Number, Help: "video frames"}, {Name: "lost", Kind: Number, Help: "units lost, both kinds together"},
+			{Name: "wrong", Kind: Number, Help: "units of wrong origin"}, {Name: "duplicated", Kind: Number, Help: "units that came twice"}}},
+	{Name: "reconnecting", Help: "the client found its connection dead and dials again", kind: "session.reconnecting", Fields: []FieldSpec{{Name: "cause", Kind: Text, Help: "why"}}},
 	{Name: "resumed", Help: "the client has its session back", kind: "session.resumed"},
 	{Name: "peer-reconnecting", Help: "the client is told that the other party's connection dropped", kind: "call.reconnecting"},
 	{Name: "peer-reconnected", Help: "the client is told that the other party is back", kind: "call.reconnected"},
-	{Name: "negotiate", Help: "the server asks for a new leg", kind: "call.negotiate", Fields: []FieldSpec{{"reason", Text, "why"}}},
-	{Name: "ended", Help: "the call is over", kind: "call.ended", Fields: []FieldSpec{{"reason", Text, "why"}, {"by", Text, "who left"}}},
+	{Name: "negotiate", Help: "the server asks for a new leg", kind: "call.negotiate", Fields: []FieldSpec{{Name: "reason", Kind: Text, Help: "why", Values: reasons(signaling.ActionNegotiate)}}},
+	{Name: "ended", Help: "the call is over", kind: "call.ended", Fields: []FieldSpec{{Name: "reason", Kind: Text, Help: "why", Values: reasons(signaling.ActionEnded)}, {Name: "by", Kind: Text, Help: "who left"}}},
 	{Name: "hangup", Help: "the call is over because a party left it", kind: "call.ended", where: map[string]string{"reason": "hangup"}},
-	{Name: "error", Help: "a frame of the client was refused", kind: "error", Fields: []FieldSpec{{"code", Text, "error code"}}},
+	{Name: "error", Help: "a frame of the client was refused", kind: "error", Fields: []FieldSpec{{Name: "code", Kind: Text, Help: "error code", Values: codes()}}},
 	{Name: "event", Usage: "<kind>", Help: "any event of the trace by its kind; fields are its attributes", Min: 1, Max: 1, parts: eventParts},
 	{Name: "history", World: true, Usage: "[1v1|mcu|broadcast]", Help: "a room in the history is as described", Max: 1, round: roundHistory,
-		Fields: []FieldSpec{{"status", Text, "active or ended"}, {"members", Number, "how many ever joined"}, {"reason", Text, "why it ended"}, {"count", Number, "how many such rooms there are; at least one if absent"}}},
+		Fields: []FieldSpec{{Name: "status", Kind: Text, Help: "where it stands", Values: []string{"active", "ended"}}, {Name: "members", Kind: Number, Help: "how many ever joined"}, {Name: "reason", Kind: Text, Help: "why it ended", Values: reasons(signaling.ActionEnded)}, {Name: "count", Kind: Number, Help: "how many such rooms there are; at least one if absent"}}},
 	{Name: "clean", World: true, Help: "no media server object, Redis key, room or TURN allocation of a call is left", round: roundClean},
 	{Name: "span", World: true, Usage: "<from>..<to>", Help: "the time between two instants named with as: when an action began, when an expectation was fulfilled",
-		Min: 1, Max: 1, Fields: []FieldSpec{{"took", Duration, "length of the span"}}, now: spanTook},
+		Min: 1, Max: 1, Fields: []FieldSpec{{Name: "took", Kind: Duration, Help: "length of the span"}}, now: spanTook},
 }
 
 func findExpectation(name string, world bool) *Expectation {

@@ -12,25 +12,33 @@ A scenario is a text file, ` + "`something.call`" + `. A line is a step; ` + "`#
 the scenario is about.
 
     # Alice calls Bob.
-    need    media                                   capabilities that the world must have, else it is skipped
-    set     timeout=5s                              settings, see below
-    clients alice=electron bob=react-native         name=profile; bob.phone=… is one of bob's devices, viewer[50]=… a group
-    case    loss=0,2,10                             one run for each value; $loss stands for it; 1..20 is a range
-    alice   call bob                                an action: who does what
-    ! bob   call alice code=busy                    an action that the server must refuse
-    at 10s  net bob cut                             not before 10 s after the start; too late is an error in virtual time
-    expect  alice,bob media audio within=4s as back an expectation; as names the span from the last action until now
-    expect  bob media or ended reason=dropped       one or the other
-    never   bob ended for=5s                        must not happen, since the last action and for 5 s from now
+    need    media                                   # what the world must have; a world that lacks it skips the scenario
+    set     timeout=5s                              # settings, see below
+    clients alice=electron bob=react-native         # name=profile; bob.phone=… is a device of bob's, viewer[50]=… a group
+    case    loss=0,2,10                             # one run for each value; $loss stands for it; 1..20 is a range
+    net     alice,bob loss=$loss                    # an action on networks; no space after the comma
+    alice   call bob                                # an action: who does what
+    expect  bob incoming from=alice                 # bob's device rings by itself and tells the caller so
+    ! bob   call alice code=busy                    # an action that the server must refuse
+    bob     accept
+    at 10s  net bob cut                             # not before 10 s after the start; later is an error in virtual time
+    at 13s  net bob restore
+    expect  alice,bob media audio within=9s as back # as names the span from the last action until now
+    expect  bob media or ended reason=dropped       # one or the other
+    never   bob ended for=5s                        # must not happen, since the last action and for 5 s from now
 
+To let time pass, give the next step an at, or rule something out with never. A script may end in the middle of a call.
 An expectation looks at events from the beginning of the last action on, whoever acted, and consumes what it matched: an
 early event is not missed and an old one not believed. Without within= it may take as long as ` + "`set timeout`" + ` says.
 Fields compare with = >= <= > and <. When an expectation fails, the message says who lacks what, and what was seen
 instead. A run stops at the first failure.
 
 Besides what the script expects, every run is held to these rules: no media of wrong origin (wrong-origin), no call that
-ends twice for a client (ended-twice), no candidate lost between media server and client (candidate-lost), no gap in the
-server's pushes (sequence).
+ends twice for a client (ended-twice), no candidate that the media server gathered lost before the client
+(candidate-lost; where the media server tells what it gathered, as kmsmock does), no gap in the server's pushes (sequence).
+
+The events that ` + "`event`" + ` can wait for are those of the trace: run the scenario once and look into its ` + "`*.trace.jsonl`" + `. Both
+worlds, virtual and local, have all capabilities.
 `
 
 // Reference is the language's reference in Markdown, generated from its tables.
@@ -71,6 +79,10 @@ func subject(world bool, client string) string {
 func entry(b *strings.Builder, subject, name, usage, help string, fields []FieldSpec) {
 	fmt.Fprintf(b, "- `%s`: %s\n", strings.TrimSpace(subject+name+" "+usage), help)
 	for _, f := range fields {
-		fmt.Fprintf(b, "  - `%s` (%s): %s\n", f.Name, f.Kind, f.Help)
+		values := ""
+		if len(f.Values) > 0 {
+			values = "; one of " + strings.Join(f.Values, ", ")
+		}
+		fmt.Fprintf(b, "  - `%s` (%s): %s%s\n", f.Name, f.Kind, f.Help, values)
 	}
 }

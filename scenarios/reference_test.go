@@ -3,6 +3,7 @@ package scenarios
 import (
 	"flag"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -24,5 +25,25 @@ func TestReferencePage(t *testing.T) {
 	}
 	if diff := cmp.Diff(Reference(), string(page)); diff != "" {
 		t.Errorf("%s is not up to date (go test ./scenarios -update):\n%s", path, diff)
+	}
+}
+
+// The example of the reference can be pasted and played.
+func TestReferenceExample(t *testing.T) {
+	var lines []string
+	for _, l := range strings.Split(Reference(), "\n") {
+		if rest, ok := strings.CutPrefix(l, "    "); ok {
+			lines = append(lines, rest)
+		}
+	}
+	s, err := Parse("example.call", strings.Join(lines, "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Check(); err != nil {
+		t.Error(err)
+	}
+	if len(s.Steps) < 10 {
+		t.Errorf("only %d steps were found in the reference", len(s.Steps))
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/callbench/callbench/signaling"
 )
 
 // ValueKind says what a field's value must look like.
@@ -20,9 +22,10 @@ const (
 
 // FieldSpec describes a field that a verb takes.
 type FieldSpec struct {
-	Name string
-	Kind ValueKind
-	Help string
+	Name   string
+	Kind   ValueKind
+	Help   string
+	Values []string // the only ones that there are; nil if any will do
 }
 
 // Verb describes an action. The table of verbs is also the reference in
@@ -37,15 +40,35 @@ type Verb struct {
 
 	client func(context.Context, Caller, Clause) error
 	world  func(World, *Scenario, Clause) error
-	target func(*Scenario, Clause) error // checks an argument that names clients
+	target func(*Scenario, Step, Clause) error // checks what the table cannot
 }
 
 // refusal is the field that every action takes after "!".
-var refusal = FieldSpec{"code", Text, `after "!": the error code that the server must refuse with`}
+var refusal = FieldSpec{Name: "code", Kind: Text, Help: `after "!": the error code that the server must refuse with`, Values: codes()}
+
+// codes are the protocol's error codes.
+func codes() []string {
+	var list []string
+	for _, e := range signaling.Errors {
+		list = append(list, string(e.Code))
+	}
+	return list
+}
+
+// reasons are the reasons that an action may give.
+func reasons(of signaling.Action) []string {
+	var list []string
+	for _, r := range signaling.Reasons {
+		if r.Of == of {
+			list = append(list, string(r.Reason))
+		}
+	}
+	return list
+}
 
 // Verbs is the table of actions.
 var Verbs = []Verb{
-	{Name: "call", Usage: "<user>", Help: "starts a call; a group calls a group one to one", Min: 1, Max: 1,
+	{Name: "call", Usage: "<user>", Help: "starts a call; a group calls a group one to one", Min: 1, Max: 1, target: checkCall,
 		client: func(ctx context.Context, c Caller, cl Clause) error { return c.Call(ctx, cl.Args[0]) }},
 	{Name: "accept", Help: "answers the incoming call",
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Accept(ctx) }},
@@ -53,13 +76,13 @@ var Verbs = []Verb{
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Hangup(ctx) }},
 	{Name: "drop", Help: "breaks the client's WebSocket without a close frame; the client reconnects as a real one would",
 		client: func(_ context.Context, c Caller, _ Clause) error { c.Drop(); return nil }},
-	{Name: "send", Usage: "<frame>", Help: "sends a frame as written, however wrong it is", Min: 1, Max: 1,
+	{Name: "send", Usage: "<frame>", Help: "sends a frame as written, however wrong it is, and waits for no answer", Min: 1, Max: 1, target: checkSend,
 		client: func(_ context.Context, c Caller, cl Clause) error { return c.Send([]byte(cl.Args[0])) }},
 	{Name: "close", Help: "closes the client for good",
 		client: func(_ context.Context, c Caller, _ Clause) error { return c.Close() }},
 	{Name: "net", Usage: "<clients> [cut|restore|reset]", World: true, Min: 1, Max: 2,
 		Help:   "acts on clients' networks: cut drops every packet and stalls every stream, restore ends that, reset breaks the streams",
-		Fields: []FieldSpec{{"loss", Number, "share of datagrams lost each way from now on, in percent"}, {"delay", Duration, "one-way delay added from now on"}},
+		Fields: []FieldSpec{{Name: "loss", Kind: Number, Help: "share of datagrams lost each way from now on, 0 to 100 percent"}, {Name: "delay", Kind: Duration, Help: "one-way delay from now on"}},
 		world:  actOnNet, target: checkNet},
 }
 
@@ -94,7 +117,28 @@ func actOnNet(w World, s *Scenario, c Clause) error {
 	return nil
 }
 
-func checkNet(s *Scenario, c Clause) error {
+// checkCall lets only a call that must be refused go to a user who is nobody.
+func checkCall(s *Scenario, st Step, c Clause) error {
+	_, err := s.Resolve(c.Args[0])
+	if st.Refused {
+		return nil
+	}
+	return err
+}
+
+func checkSend(_ *Scenario, st Step, _ Clause) error {
+	if st.Refused {
+		return fmt.Errorf(`send waits for no answer, so it cannot be refused; write: expect <client> error code=…`)
+	}
+	return nil
+}
+
+func checkNet(s *Scenario, _ Step, c Clause) error {
+	if v := c.Get("loss"); v != "" {
+		if percent, err := number(v); err == nil && (percent < 0 || percent > 100) {
+			return fmt.Errorf("loss=%s: loss is 0 to 100 percent", v)
+		}
+	}
 	if _, err := s.ResolveAll(strings.Split(c.Args[0], ",")); err != nil {
 		return err
 	}

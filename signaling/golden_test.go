@@ -146,17 +146,22 @@ func TestProtocolPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, rest, _ := strings.Cut(string(page), "<!-- errors:begin -->\n")
-	have, after, ok := strings.Cut(rest, "<!-- errors:end -->")
-	if !ok {
-		t.Fatal("the page lacks the marks around its error table")
+	want := string(page)
+	for name, table := range map[string]string{"errors": errorTable(), "reasons": reasonTable()} {
+		begin, end := "<!-- "+name+":begin -->\n", "<!-- "+name+":end -->"
+		before, rest, _ := strings.Cut(want, begin)
+		_, after, ok := strings.Cut(rest, end)
+		if !ok {
+			t.Fatalf("the page lacks the marks around its %s", name)
+		}
+		want = before + begin + table + end + after
 	}
 	if *update {
-		writeFile(t, path, []byte(before+"<!-- errors:begin -->\n"+errorTable()+"<!-- errors:end -->"+after))
+		writeFile(t, path, []byte(want))
 		return
 	}
-	if diff := cmp.Diff(errorTable(), have); diff != "" {
-		t.Errorf("error table differs (go test ./signaling -update):\n%s", diff)
+	if diff := cmp.Diff(want, string(page)); diff != "" {
+		t.Errorf("a table differs (go test ./signaling -update):\n%s", diff)
 	}
 	for _, line := range strings.Split(string(page), "`") {
 		if strings.HasPrefix(line, `{"type"`) && !strings.Contains(line, "…}") {
@@ -176,6 +181,15 @@ func errorTable() string {
 			closes = fmt.Sprint(e.Close)
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", e.Code, e.Meaning, closes, e.Retry)
+	}
+	return b.String()
+}
+
+func reasonTable() string {
+	var b strings.Builder
+	b.WriteString("| reason | of | meaning |\n| --- | --- | --- |\n")
+	for _, r := range Reasons {
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s |\n", r.Reason, r.Of, r.Meaning)
 	}
 	return b.String()
 }

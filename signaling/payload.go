@@ -85,15 +85,33 @@ type State struct {
 // Reason says why a call ended or a leg must be negotiated anew.
 type Reason string
 
-// The reasons of ended, and of negotiate (the last group).
+// The reasons; Reasons is the table that gives each its meaning.
 const (
-	ReasonHangup      Reason = "hangup"       // a party left an answered call
-	ReasonDeclined    Reason = "declined"     // the callee left while it rang
-	ReasonCancelled   Reason = "cancelled"    // the caller left before the answer
-	ReasonNoAnswer    Reason = "no_answer"    // the ring timer ran out
-	ReasonDropped     Reason = "dropped"      // a party's connection was lost and did not come back in time
-	ReasonMediaFailed Reason = "media_failed" // the media server refused or lost the call
-
-	ReasonDTLSTimeout Reason = "dtls_timeout" // ICE connected and DTLS never finished
+	ReasonHangup      Reason = "hangup"
+	ReasonDeclined    Reason = "declined"
+	ReasonCancelled   Reason = "cancelled"
+	ReasonNoAnswer    Reason = "no_answer"
+	ReasonDropped     Reason = "dropped"
+	ReasonMediaFailed Reason = "media_failed"
+	ReasonDTLSTimeout Reason = "dtls_timeout"
 	ReasonICEFailed   Reason = "ice_failed"
 )
+
+// ReasonInfo is a row of the table of reasons.
+type ReasonInfo struct {
+	Reason  Reason
+	Of      Action // ended or negotiate
+	Meaning string
+}
+
+// Reasons is the one table that documentation and checks of reasons come from.
+var Reasons = []ReasonInfo{
+	{ReasonHangup, ActionEnded, "A party left the answered call."},
+	{ReasonDeclined, ActionEnded, "The callee left while it rang."},
+	{ReasonCancelled, ActionEnded, "The caller left before the answer."},
+	{ReasonNoAnswer, ActionEnded, "The ring timer ran out."},
+	{ReasonDropped, ActionEnded, "A party's connection was lost and did not come back in time, or the party said goodbye."},
+	{ReasonMediaFailed, ActionEnded, "The media server refused or lost the call."},
+	{ReasonDTLSTimeout, ActionNegotiate, "ICE of the leg connected and DTLS did not finish."},
+	{ReasonICEFailed, ActionNegotiate, "The client's own ICE failed; it offers anew without being asked."},
+}
