@@ -9,7 +9,7 @@ import (
 )
 
 type helpCmd struct {
-	Topic string `arg:"" optional:"" enum:"scenario,exit," default:"" help:"scenario or exit."`
+	Topic string `arg:"" optional:"" help:"scenario, exit, or a command."`
 }
 
 const exitHelp = `Exit codes:
@@ -28,9 +28,13 @@ func (c *helpCmd) Run(out *console, k *kong.Context) error {
 		fmt.Fprint(out, exitHelp)
 		return nil
 	}
-	top, err := kong.Trace(k.Kong, nil)
-	if err != nil {
-		return err
+	args := []string{"--help"}
+	if c.Topic != "" {
+		args = []string{c.Topic, "--help"}
 	}
-	return top.PrintUsage(false)
+	_, err := k.Kong.Parse(args) // prints, and leaves through Main
+	if err != nil {
+		return fmt.Errorf("no command and no topic is called %q; topics are scenario and exit", c.Topic)
+	}
+	return nil
 }
