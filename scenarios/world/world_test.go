@@ -92,7 +92,15 @@ func file(t *testing.T, path string) []*scenarios.Scenario {
 }
 
 func TestSim(t *testing.T) {
-	for _, s := range append(suite(t), file(t, "testdata/lossy.call")...) {
+	files, err := filepath.Glob("testdata/*.call")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := suite(t)
+	for _, f := range files {
+		all = append(all, file(t, f)...)
+	}
+	for _, s := range all {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			r, events := sim(t, s, 1, Plant{})
