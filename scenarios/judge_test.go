@@ -149,7 +149,7 @@ func TestFailureTellsWhatWasSeen(t *testing.T) {
 func TestFailureTellsWhatCameNearest(t *testing.T) {
 	for step, c := range map[string]struct{ event, want string }{
 		"expect bob ended reason=cancelled": {"2 bob call.ended call=c1 reason=declined", "bob lacks ended (at 2.000s came call.ended call=c1 reason=declined)"},
-		"expect bob received audio>=100":   {"2 bob media.window call=c1 media=audio units=70 window_ms=1000", "bob lacks received (received audio=70)"},
+		"expect bob received audio>=100":    {"2 bob media.window call=c1 media=audio units=70 window_ms=1000", "bob lacks received (received audio=70)"},
 	} {
 		r := judge(t, record(t, pair+"alice call bob\n"+step+"\n", "virtual", "1 begin 0", "1 bob call.incoming call=c1", "1 end 0", "1 begin 1", c.event, "6 deadline 1"))
 		if !strings.Contains(r.Reason, c.want) {

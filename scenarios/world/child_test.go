@@ -15,11 +15,11 @@ import (
 
 // TestMain lets the test binary be the child process, as cmd/callbench is.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == ChildCommand {
-		Child(os.Stdin, os.Stdout)
-	}
 	if how := os.Getenv("CALLBENCH_TEST_BUBBLE"); how != "" {
 		bubble(func() { misbehave(how) })
+	}
+	if len(os.Args) == 2 && os.Args[1] == ChildCommand {
+		Child(os.Stdin, os.Stdout)
 	}
 	os.Exit(m.Run())
 }
@@ -75,6 +75,21 @@ func TestIsolatedPlaysInAProcessOfItsOwn(t *testing.T) {
 	r := Isolated(t.Context(), s, 1, trace.New(nil))
 	if r.Verdict != reports.Pass {
 		t.Errorf("%s: %s\n%s", r.Verdict, r.Reason, r.Stderr)
+	}
+}
+
+// A crash, a leak or a deadlock of the process is a failure with its stacks.
+func TestIsolatedTellsHowAProcessDied(t *testing.T) {
+	s, err := scenarios.Load("call")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for how, want := range map[string]string{"leak": "goroutines leaked", "deadlock": "deadlock: everything waits", "panic": "panic: boom"} {
+		t.Setenv("CALLBENCH_TEST_BUBBLE", how)
+		r := Isolated(t.Context(), s, 1, trace.New(nil))
+		if r.Verdict != reports.Fail || !strings.Contains(r.Reason, want) || !strings.Contains(r.Stderr, "misbehave") {
+			t.Errorf("%s: %s: %s\n%.500s", how, r.Verdict, r.Reason, r.Stderr)
+		}
 	}
 }
 
