@@ -28,7 +28,7 @@ func BenchmarkInvokeGetName(b *testing.B) {
 	defer s.Close()
 	c := &conn{srv: s}
 	s.serve(c, []byte(`{"jsonrpc":"2.0","id":1,"method":"create","params":{"type":"MediaPipeline"}}`))
-	id := s.Empty()[0]
+	id := s.Left()[0]
 	frame := []byte(`{"jsonrpc":"2.0","id":2,"method":"invoke","params":{"object":"` + id + `","operation":"getName"}}`)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -94,7 +94,7 @@ func TestKeptObjectsAreFound(t *testing.T) {
 		if code, _ := kms.fails("invoke", map[string]any{"object": pipe, "operation": "getName"}); code != 40101 {
 			t.Errorf("code %d", code)
 		}
-		if left := s.Empty(); len(left) != 3 {
+		if left := s.Left(); len(left) != 3 {
 			t.Errorf("left behind %q, want the pipeline and two endpoints", left)
 		}
 		if !strings.Contains(s.Dump(), "WebRtcEndpoint "+peers[0].endpoint+" sessions=0 released") {

@@ -40,9 +40,9 @@ func (s *Server) Objects() []Object {
 	return out
 }
 
-// Empty returns the ids of the objects that are left; none is what a clean
+// Left returns the ids of the objects that are left; none is what a clean
 // client leaves behind.
-func (s *Server) Empty() []string {
+func (s *Server) Left() []string {
 	var ids []string
 	for _, o := range s.Objects() {
 		ids = append(ids, o.ID)

@@ -395,7 +395,7 @@ func TestCallInVirtualTime(t *testing.T) {
 					}
 				}
 				kms.value("release", map[string]any{"object": pipe})
-				if left := s.Empty(); len(left) > 0 {
+				if left := s.Left(); len(left) > 0 {
 					t.Errorf("left behind: %q", left)
 				}
 			})

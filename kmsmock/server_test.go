@@ -26,14 +26,14 @@ func TestSessionsDieTwoPeriodsAfterTheirConnection(t *testing.T) {
 		lost := gone.create("MediaPipeline", nil)
 		gone.close()
 		left := time.Now()
-		for len(s.Empty()) == 2 {
+		for len(s.Left()) == 2 {
 			time.Sleep(100 * time.Millisecond)
 		}
 		if d := time.Since(left); d < 8*time.Second || d > 16*time.Second {
 			t.Errorf("the session lived on for %s", d)
 		}
 		time.Sleep(time.Minute)
-		if got := s.Empty(); len(got) != 1 || got[0] != kept {
+		if got := s.Left(); len(got) != 1 || got[0] != kept {
 			t.Errorf("%q is left, want %q; %q should be gone", got, kept, lost)
 		}
 	})

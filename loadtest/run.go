@@ -29,7 +29,7 @@ type Progress struct{ Begun, Done, Failed int }
 // shared by all calls; each has clients of its own.
 func Run(ctx context.Context, cfg Config) (reports.Load, error) {
 	s := cfg.Scenario
-	cfg.Log.Add("script", trace.KindRunBegin, trace.Int("version", trace.Version), trace.String("scenario", s.Name),
+	cfg.Log.Add("load", trace.KindLoadBegin, trace.Int("version", trace.Version), trace.String("scenario", s.Name),
 		trace.String("world", cfg.Stage.Name), trace.Int("calls", cfg.Calls), trace.Int("seed", cfg.Seed), trace.String("text", s.Text))
 	w, err := cfg.Stage.Open(ctx, s, trace.New(nil))
 	if err != nil {
@@ -39,7 +39,8 @@ func Run(ctx context.Context, cfg Config) (reports.Load, error) {
 	r.start(ctx)
 	left, probeErr := r.settle(ctx)
 	r.result.Left = left
-	cfg.Log.Add("script", trace.KindRunEnd)
+	r.result.Summarize()
+	cfg.Log.Add("load", trace.KindLoadEnd)
 	if err := w.Close(); err != nil {
 		return r.result, fmt.Errorf("take down the world: %w", err)
 	}
@@ -59,18 +60,19 @@ type runner struct {
 func (r *runner) start(ctx context.Context) {
 	begin := time.Now()
 	var calls sync.WaitGroup
+	defer func() {
+		calls.Wait()
+		r.result.Wall = time.Since(begin)
+	}()
 	for i := range r.cfg.Calls {
 		select {
 		case <-time.After(r.cfg.Rate.Due(i) - time.Since(begin)):
 		case <-ctx.Done():
-			r.result.Dropped += r.cfg.Calls - i
-			calls.Wait()
+			r.count(func(*Progress) { r.result.Dropped = r.cfg.Calls - i })
 			return
 		}
 		calls.Go(func() { r.call(ctx, i, time.Since(begin)-r.cfg.Rate.Due(i)) })
 	}
-	calls.Wait()
-	r.result.Wall = time.Since(begin)
 }
 
 // call plays one call and adds what it took to the histograms.

@@ -2,6 +2,7 @@ package loadtest_test
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -61,5 +62,26 @@ func TestRunPlaysEveryCall(t *testing.T) {
 func TestRunFindsWhatIsLeft(t *testing.T) {
 	if _, ok := run(t, world.Plant{KMS: kmsmock.Faults{KeepReleased: true}}); ok {
 		t.Error("objects stayed on the media server and nobody minded")
+	}
+}
+
+// A load that is stopped still tells what it did.
+func TestRunStopped(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays in real time; run without -short")
+	}
+	s, err := scenarios.Parse("long.call", "clients alice=electron\nat 60s alice close\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, err := loadtest.Run(ctx, loadtest.Config{Scenario: s, Stage: world.LocalStage("", 1, world.Plant{}), Rate: loadtest.Rate{Calls: 1, Per: time.Hour}, Calls: 3,
+		Log: trace.New(nil), Progress: func(p loadtest.Progress) { cancel() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Interrupted != 1 || r.Dropped != 2 || r.Wall == 0 || r.OK() {
+		t.Errorf("%+v", r)
 	}
 }

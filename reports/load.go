@@ -83,8 +83,14 @@ func (l *Load) time(name string, d time.Duration) {
 	}
 	// A value beyond an hour is the only one that is refused.
 	_ = t.histogram.RecordValue(min(max(d.Microseconds(), 1), time.Hour.Microseconds()))
-	at := func(q float64) time.Duration { return time.Duration(t.histogram.ValueAtQuantile(q)) * time.Microsecond }
-	t.Count, t.P50, t.P95, t.P99, t.Max = t.histogram.TotalCount(), at(50), at(95), at(99), at(100)
+}
+
+// Summarize computes the quantiles of what was added.
+func (l *Load) Summarize() {
+	for _, t := range l.Times {
+		at := func(q float64) time.Duration { return time.Duration(t.histogram.ValueAtQuantile(q)) * time.Microsecond }
+		t.Count, t.P50, t.P95, t.P99, t.Max = t.histogram.TotalCount(), at(50), at(95), at(99), at(100)
+	}
 }
 
 // OK reports whether every call passed and nothing was left behind.

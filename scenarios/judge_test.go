@@ -342,6 +342,9 @@ func TestRejudgeRefuses(t *testing.T) {
 	if _, err := Rejudge(good[1:]); err == nil {
 		t.Error("a trace without a head was judged")
 	}
+	if _, err := Rejudge([]trace.Event{{Kind: trace.KindLoadBegin}}); err == nil || !strings.Contains(err.Error(), "trace of a load") {
+		t.Errorf("a load's trace: %v", err)
+	}
 	if r := judge(t, good[:len(good)-1]); r.Verdict != reports.Broken {
 		t.Errorf("a trace that stops early is %s", r.Verdict)
 	}

@@ -44,6 +44,7 @@ func parse(file, text string, vars map[string]string) (*Scenario, error) {
 		p.parseLine(strings.TrimRight(line, "\r"))
 	}
 	p.checkVariables()
+	p.checkCases()
 	return p.s, errors.Join(p.problems...)
 }
 
@@ -186,6 +187,20 @@ func (p *parser) numbers(a, b string) []string {
 		out = append(out, strconv.Itoa(i))
 	}
 	return out
+}
+
+// maxCases is how many runs the cases of a file may make together.
+const maxCases = 10000
+
+func (p *parser) checkCases() {
+	runs := 1
+	for _, c := range p.s.Cases {
+		if runs *= len(c.Values); runs > maxCases {
+			p.line = c.Line
+			p.fail("the cases make more than %d runs", maxCases)
+			return
+		}
+	}
 }
 
 // maxGroup is the largest group of clients, far beyond what one machine plays.

@@ -137,6 +137,7 @@ func TestMistakes(t *testing.T) {
 		{head + "set timeout=5\nalice hangup", `"5" is not a duration`},
 		{head + "set timeout=5s timeout=6s\nalice hangup", "timeout is set twice"},
 		{head + "case loss=\nalice hangup", "case loss has an empty value"},
+		{head + "case a=1..200 b=1..200\nnet alice loss=$a", "x.call:2: the cases make more than 10000 runs"},
 		{head + "case n=5..1\nalice hangup", "5..1 is not a range"},
 		{head + "net alice loss=$los", "$los is not defined by a case"},
 		{"clients alice=electrn\nalice hangup", `x.call:1: no profile is called "electrn", only electron and react-native (did you mean "electron"?)`},

@@ -97,15 +97,27 @@ func (p *play) onStage(ctx context.Context, stage Stage) []trace.Attr {
 	w, err := stage.Open(ctx, p.s, p.log)
 	if err == nil {
 		p.w = w
-		err = p.run(ctx)
-		stuck := time.AfterFunc(closeLimit, func() { panic("something does not close; the stacks below say what it waits for") })
-		err = errors.Join(err, p.closeClients(), w.Close())
-		stuck.Stop()
+		err = errors.Join(p.run(ctx), p.close())
 	}
 	if err != nil {
 		return []trace.Attr{trace.String("error", err.Error())}
 	}
 	return nil
+}
+
+// close closes clients and world. What is stuck is left behind: in a bubble that
+// ends the process with the stacks of what did not end.
+func (p *play) close() error {
+	closed := make(chan error, 1)
+	go func() { closed <- errors.Join(p.closeClients(), p.w.Close()) }()
+	limit := time.NewTimer(closeLimit)
+	defer limit.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-limit.C:
+		return fmt.Errorf("clients and world did not close within %v", closeLimit)
+	}
 }
 
 // missing says which of the scenario's needs the stage lacks and why; "" if it
@@ -237,9 +249,7 @@ func (p *play) perform(ctx context.Context, st Step) error {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if err := verb.client(ctx, p.clients[c.Name], p.aim(clause, k, len(clients))); err != nil {
-				errs[k] = fmt.Errorf("%s: %w", c.Name, err)
-			}
+			errs[k] = verb.client(ctx, p.clients[c.Name], p.aim(clause, k, len(clients)))
 		}()
 	}
 	wg.Wait()

@@ -9,6 +9,9 @@ import (
 
 // Rejudge judges a kept trace by the scenario text that it carries.
 func Rejudge(events []trace.Event) (reports.Scenario, error) {
+	if len(events) > 0 && events[0].Kind == trace.KindLoadBegin {
+		return reports.Scenario{}, fmt.Errorf("this is the trace of a load, which holds no single run to judge")
+	}
 	if len(events) == 0 || events[0].Kind != trace.KindRunBegin {
 		return reports.Scenario{}, fmt.Errorf("the trace does not begin with %s", trace.KindRunBegin)
 	}

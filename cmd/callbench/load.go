@@ -45,12 +45,16 @@ func (c *loadCmd) Run(ctx context.Context, out *console) error {
 		return fmt.Errorf("keep the trace: %w", err)
 	}
 	defer file.Close()
+	log := trace.New(file)
 	result, err := loadtest.Run(ctx, loadtest.Config{Scenario: list[0], Stage: world.LocalStage(c.Kms, c.Seed, world.Plant{}),
-		Rate: rate, Calls: c.Calls, Seed: c.Seed, Log: trace.New(file), Progress: func(p loadtest.Progress) {
+		Rate: rate, Calls: c.Calls, Seed: c.Seed, Log: log, Progress: func(p loadtest.Progress) {
 			out.status(fmt.Sprintf("%d of %d calls begun, %d under way, %d failed", p.Begun, c.Calls, p.Begun-p.Done, p.Failed))
 		}})
 	if err != nil {
 		return err
+	}
+	if err := log.Err(); err != nil {
+		return fmt.Errorf("keep the trace: %w", err)
 	}
 	out.clear()
 	if err := reports.LoadTable(out, result); err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/callbench/callbench/scenarios/world"
 )
 
-// Exit codes. docs/scenarios.md and `callbench help exit` list them.
+// Exit codes, as `callbench help exit` lists them.
 const (
 	exitPass  = 0
 	exitFail  = 1 // something was played and did not go as written
@@ -41,6 +41,7 @@ func main() {
 		world.Child(os.Stdin, os.Stdout)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal kills
 	code := Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

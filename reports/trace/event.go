@@ -17,8 +17,10 @@ type Kind string
 // The kinds that the harness itself writes. Everything else comes from the
 // parts under test, which name their own.
 const (
-	KindRunBegin  Kind = "run.begin"     // version, scenario, file, text, seed, world, case, and the parts' versions
-	KindRunEnd    Kind = "run.end"       // error, if the run itself broke; skip, if the world lacks what the scenario needs
+	KindRunBegin  Kind = "run.begin"  // version, scenario, file, text, seed, world, case, and the parts' versions
+	KindRunEnd    Kind = "run.end"    // error, if the run itself broke; skip, if the world lacks what the scenario needs
+	KindLoadBegin Kind = "load.begin" // version, scenario, text, world, calls, seed: of many runs at once
+	KindLoadEnd   Kind = "load.end"
 	KindStepBegin Kind = "step.begin"    // step
 	KindStepEnd   Kind = "step.end"      // step; error code and message if an action failed
 	KindDeadline  Kind = "step.deadline" // step: its time is up

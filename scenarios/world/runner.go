@@ -40,10 +40,10 @@ func (r Runner) Run(ctx context.Context, list []*scenarios.Scenario) (reports.Ru
 		names[s.Name]++
 		result, err := r.one(ctx, s, traceName(s.Name, names[s.Name]))
 		r.End(result)
+		run.Scenarios, run.Wall = append(run.Scenarios, result), time.Since(run.Started)
 		if err != nil {
 			return run, err
 		}
-		run.Scenarios, run.Wall = append(run.Scenarios, result), time.Since(run.Started)
 	}
 	return run, nil
 }

@@ -197,7 +197,7 @@ func inHistory(r server.RoomHistory, members []server.MemberHistory) scenarios.F
 // object, a real one of its pipelines.
 func (y *system) mediaObjects(ctx context.Context) ([]string, error) {
 	if y.mock != nil {
-		return y.mock.Empty(), nil
+		return y.mock.Left(), nil
 	}
 	ids, err := y.control.ServerManager().Pipelines(ctx)
 	if err != nil {

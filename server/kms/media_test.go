@@ -214,7 +214,7 @@ func TestCall(t *testing.T) {
 func (r *rig) empty() {
 	r.t.Helper()
 	time.Sleep(time.Second)
-	if left := r.mock.Empty(); len(left) != 0 {
+	if left := r.mock.Left(); len(left) != 0 {
 		r.t.Errorf("left on the media server: %q", left)
 	}
 }
@@ -332,7 +332,7 @@ func TestReleasePutOff(t *testing.T) {
 				t.Errorf("release %s: %v", what, err)
 			}
 		}
-		if len(r.mock.Empty()) == 0 {
+		if len(r.mock.Left()) == 0 {
 			t.Error("it reached the media server")
 		}
 		time.Sleep(30 * time.Second)
