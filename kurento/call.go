@@ -187,11 +187,43 @@ func (c *Client) start(ctx context.Context, method string, params any) (*call, e
 }
 
 // Create creates an object of a class of KMS, "WebRtcEndpoint", with the
-// parameters of its constructor.
+// parameters of its constructor. If ctx ends before KMS has answered, the object
+// that a late answer names is released; Close and the loss of the connection put
+// an end to the wait for it.
 func (c *Client) Create(ctx context.Context, class string, params any) (ObjectID, error) {
+	ctx, cancel := c.withDeadline(ctx)
+	defer cancel()
+	call, err := c.start(ctx, methodCreate, request{Type: class, ConstructorParams: params})
+	if err != nil {
+		return "", err
+	}
 	var id ObjectID
-	err := c.Call(ctx, methodCreate, request{Type: class, ConstructorParams: params}, &reply{&id})
+	err = call.wait(ctx, &reply{&id})
+	if err != nil && ctx.Err() != nil {
+		c.releaseLate(call)
+	}
 	return id, err
+}
+
+// releaseLate releases the object of a create whose caller has given up: nobody
+// else will ever know its id.
+func (c *Client) releaseLate(call *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil { // Close does not wait for new ones
+		return
+	}
+	c.late.Go(func() {
+		var id ObjectID
+		if call.waiter.Wait(c.ctx, &reply{&id}) != nil || id == "" {
+			return // refused, or lost with the connection
+		}
+		attrs := []slog.Attr{slog.Uint64("kms_request", call.seq), slog.String("object", string(id))}
+		if err := c.Release(c.ctx, id); err != nil {
+			attrs = append(attrs, slog.String("error", err.Error()))
+		}
+		c.cfg.Log.LogAttrs(c.ctx, slog.LevelWarn, "kms.late", attrs...)
+	})
 }
 
 // Invoke calls an operation of an object. params is a map or struct of the

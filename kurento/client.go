@@ -16,7 +16,8 @@ type Client struct {
 	listeners listeners
 	ctx       context.Context // ends with Close
 	cancel    context.CancelFunc
-	done      chan struct{} // closed when run has returned
+	done      chan struct{}  // closed when run has returned
+	late      sync.WaitGroup // releases of what was created too late; begun with mu held
 
 	mu      sync.Mutex
 	link    *link         // nil while there is no connection
@@ -58,7 +59,8 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 // and its objects, see CloseSession.
 func (c *Client) Close() error {
 	c.cancel()
-	<-c.done
+	<-c.done // run has locked mu since: no new release of c.late begins
+	c.late.Wait()
 	c.listeners.forgetAll()
 	c.listeners.running.Wait()
 	return nil

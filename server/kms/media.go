@@ -80,9 +80,10 @@ func (m *Media) reconnected(r kurento.Reconnected) {
 const putOff = 10 * time.Minute
 
 // release releases an object. Without a connection it is put off until there is
-// one: whoever hangs up must not wait for the media server to come back.
+// one: whoever hangs up must not wait for the media server to come back. So it
+// is when ctx has ended: what ran out of time must not stay for ever.
 func (m *Media) release(ctx context.Context, id kurento.ObjectID) error {
-	if m.client.Connected() {
+	if m.client.Connected() && ctx.Err() == nil {
 		err := m.client.Release(ctx, id)
 		if lost := new(kurento.ConnectionError); !errors.As(err, &lost) {
 			return wrap(err)
@@ -97,7 +98,7 @@ func (m *Media) release(ctx context.Context, id kurento.ObjectID) error {
 			_ = m.client.Release(ctx, id) // it waits for a connection; what fails even so is garbage
 		})
 	}
-	return fmt.Errorf("release %s: put off until there is a connection: %w", id, server.ErrMediaGone)
+	return fmt.Errorf("release %s: put off: %w", id, server.ErrMediaGone)
 }
 
 // wrap says in the server's terms what an error of Kurento's means for it.
