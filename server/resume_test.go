@@ -98,6 +98,26 @@ func TestResumeTooLate(t *testing.T) {
 	})
 }
 
+// TestResumeAtTheLastMoment resumes just before the time runs out: what was
+// resumed stays, and has all its time when it drops again.
+func TestResumeAtTheLastMoment(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		bob, welcome := w.enter("bob")
+		bob.drop()
+		time.Sleep(60*time.Second - time.Millisecond)
+		again, back := w.rejoin(bob, welcome.ResumeToken)
+		if !back.Resumed {
+			t.Fatal("resumed too late")
+		}
+		again.request(signaling.TypeMessage, "", signaling.Message{To: "bob", Content: "I am here"})
+		again.drop()
+		time.Sleep(58 * time.Second)
+		if _, back = w.rejoin(again, back.ResumeToken); !back.Resumed || len(w.eventLines("session.end")) != 0 {
+			t.Error("the session has ended")
+		}
+	})
+}
+
 // TestResumeMoves resumes while the old connection still seems alive.
 func TestResumeMoves(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {

@@ -67,6 +67,7 @@ type session struct {
 	last    *conn  // the last connection, also while detached
 	sent    replay
 	answers answers
+	drops   int // how often a connection dropped
 	expiry  *time.Timer
 	ended   bool
 }
@@ -221,11 +222,14 @@ func (u *session) detach(c *conn, goodbye bool) {
 	}
 	u.conn = nil
 	if goodbye {
+		u.close(causeGoodbye)
 		u.mu.Unlock()
-		u.end(causeGoodbye)
+		u.leave()
 		return
 	}
-	u.expiry = time.AfterFunc(u.srv.cfg.ResumeWindow, u.expire)
+	u.drops++
+	n := u.drops
+	u.expiry = time.AfterFunc(u.srv.cfg.ResumeWindow, func() { u.expire(n) })
 	u.log("session.detach", slog.String("cause", string(c.cause)))
 	if call := u.call.Load(); call != nil {
 		call.queue.Do(func() { call.connection(u, false) })
@@ -233,14 +237,16 @@ func (u *session) detach(c *conn, goodbye bool) {
 	u.mu.Unlock()
 }
 
-// expire ends a session that was not resumed in time.
-func (u *session) expire() {
+// expire ends a session that was not resumed in time after its n-th drop.
+func (u *session) expire(n int) {
 	u.mu.Lock()
-	late := u.conn != nil // resumed at the last moment
-	u.mu.Unlock()
-	if !late {
-		u.end(causeExpired)
+	if u.ended || u.conn != nil || u.drops != n { // resumed at the last moment
+		u.mu.Unlock()
+		return
 	}
+	u.close(causeExpired)
+	u.mu.Unlock()
+	u.leave()
 }
 
 // end ends the session: its call ends, and it cannot be resumed.
@@ -250,23 +256,33 @@ func (u *session) end(cause string) {
 		u.mu.Unlock()
 		return
 	}
+	conn := u.conn
+	u.close(cause)
+	u.mu.Unlock()
+	u.leave()
+	if conn != nil {
+		conn.fail("", endError(cause))
+	}
+}
+
+// close makes the session one that has ended. It is called once, by whoever
+// decided so, under the lock of that decision; leave follows. u.mu is held.
+func (u *session) close(cause string) {
 	u.ended = true
 	if u.expiry != nil {
 		u.expiry.Stop()
 	}
-	conn := u.conn
 	u.conn = nil
 	u.log("session.end", slog.String("cause", cause))
-	u.mu.Unlock()
+}
 
+// leave tells everybody that the session has ended.
+func (u *session) leave() {
 	last := u.srv.users.remove(u)
 	if call := u.call.Load(); call != nil {
 		call.queue.Do(func() { call.gone(u) })
 	}
 	u.drop(last)
-	if conn != nil {
-		conn.fail("", endError(cause))
-	}
 }
 
 // endError is what the connection of a session that ends is told.
