@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -29,7 +30,8 @@ type conn struct {
 	mu       sync.Mutex
 	session  *session // nil before hello
 	seen     time.Time
-	heard    bool // the client has spoken since its welcome, so it must have read it
+	proof    string // what the ping right behind the welcome says; empty if there is none
+	heard    bool   // the client answered that ping, so its welcome must have arrived
 	beat     *time.Timer
 	waiting  int // frames to be written
 	bytes    int // bytes of them
@@ -46,7 +48,7 @@ func newConn(s *Server, ws *websocket.Conn, bearer string) *conn {
 		c.enqueue(websocket.PongMessage, []byte(data))
 		return nil
 	})
-	ws.SetPongHandler(func(string) error { c.alive(); return nil })
+	ws.SetPongHandler(func(data string) error { c.pong(data); return nil })
 	ws.SetCloseHandler(func(code int, _ string) error { c.shut(code, "", nil); return nil })
 	return c
 }
@@ -162,7 +164,15 @@ func (c *conn) excuse(err error) error {
 func (c *conn) alive() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.heard = c.session != nil
+	c.extend()
+}
+
+// pong notes an answer to a ping. Nothing else shows that the welcome arrived:
+// a client may send frames and pings right behind its hello.
+func (c *conn) pong(data string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.heard = c.heard || c.proof != "" && data == c.proof
 	c.extend()
 }
 
@@ -242,16 +252,24 @@ func (c *conn) enqueue(kind int, b []byte) {
 
 // welcome queues a welcome and what the client missed. That is not counted as
 // waiting: the session keeps it anyway, and all of it may be as much as may
-// wait.
-func (c *conn) welcome(frame []byte, missed [][]byte) {
+// wait. The welcome to a resumed session has a ping behind it, with a proof that
+// nobody can know who has not read so far.
+func (c *conn) welcome(frame []byte, resumed bool, missed [][]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.shutting {
 		return
 	}
 	missed = slices.Clone(missed) // the session goes on with its own
+	if resumed {
+		c.proof = rand.Text()
+	}
+	proof := c.proof
 	c.out.Do(func() {
 		c.put(websocket.TextMessage, frame)
+		if proof != "" {
+			c.put(websocket.PingMessage, []byte(proof))
+		}
 		for _, b := range missed {
 			c.put(websocket.TextMessage, b)
 		}

@@ -130,8 +130,8 @@ func (u *session) resume(c *conn, id, secret string, lastSeq uint64) bool {
 }
 
 // knows reports whether the secret is of the session's latest resume token, or
-// of the one before as long as nothing was heard on the latest connection: its
-// welcome, and the token in it, may have been lost. u.mu is held.
+// of the one before as long as the latest connection has not shown that its
+// welcome arrived: that, and the token in it, may have been lost. u.mu is held.
 func (u *session) knows(secret string) bool {
 	same := func(s string) bool { return subtle.ConstantTimeCompare([]byte(secret), []byte(s)) == 1 }
 	return same(u.secret) || u.before != "" && same(u.before) && !u.last.welcomed()
@@ -153,7 +153,7 @@ func (u *session) attach(c *conn, id string, resumed bool, missed [][]byte) {
 	u.conn = c
 	c.begin(u)
 	if b, err := encode(signaling.Frame{Type: signaling.TypeWelcome, ID: id}, w); err == nil {
-		c.welcome(b, missed)
+		c.welcome(b, resumed, missed)
 	}
 }
 
