@@ -119,7 +119,7 @@ func (c *call) logResponse(ctx context.Context, err error) {
 	if !log.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
-	attrs := append(c.attrs(), slog.Duration("took", time.Since(c.began)))
+	attrs := append(c.attrs(), slog.Float64("took_ms", float64(time.Since(c.began))/float64(time.Millisecond)))
 	if err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))
 	}
@@ -132,7 +132,7 @@ func (c *call) logResponse(ctx context.Context, err error) {
 
 func (c *call) attrs() []slog.Attr {
 	attrs := make([]slog.Attr, 0, 8)
-	attrs = append(attrs, slog.Uint64("request", c.seq), slog.String("method", c.method))
+	attrs = append(attrs, slog.Uint64("kms_request", c.seq), slog.String("method", c.method))
 	r, ok := c.params.(request)
 	if !ok {
 		return attrs

@@ -200,7 +200,7 @@ func (c *Client) resume(l *link, hello greeting, r Reconnected) {
 	c.cfg.Log.LogAttrs(c.ctx, slog.LevelInfo, "kms.connection", slog.String("state", "reconnected"),
 		slog.String("kms_session", r.Session), slog.String("kms_server", r.Server),
 		slog.Bool("same_session", r.SameSession), slog.Bool("same_server", r.SameServer),
-		slog.Int("attempt", r.Attempts), slog.Duration("outage", r.Outage))
+		slog.Int("attempt", r.Attempts), slog.Float64("outage_ms", float64(r.Outage)/float64(time.Millisecond)))
 	if c.cfg.OnReconnect != nil {
 		c.cfg.OnReconnect(r)
 	}

@@ -231,6 +231,10 @@ func TestLogsNoSecrets(t *testing.T) {
 				t.Errorf("%s was not logged", kind)
 			}
 		}
+		// request is the client's id in the server's log.
+		if s := logged.String(); !strings.Contains(s, " kms_request=1 ") || strings.Contains(s, " request=") || !strings.Contains(s, " took_ms=0") {
+			t.Errorf("logged:\n%s", s)
+		}
 	})
 }
 

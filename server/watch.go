@@ -92,7 +92,7 @@ func (c *call) dtlsConnected(l *leg) {
 	if l.watch != nil {
 		l.watch.Stop()
 	}
-	c.log.Info("leg.connected", "user", l.member.user, "session", l.member.session.id, "endpoint", l.endpointID(), "setup_ms", time.Since(l.since))
+	c.log.Info("leg.connected", "user", l.member.user, "session", l.member.session.id, "endpoint", l.endpointID(), "setup_ms", float64(time.Since(l.since))/float64(time.Millisecond))
 	record := l.record()
 	record.ConnectedAt = time.Now()
 	c.save("leg connected", func(ctx context.Context) error { return c.srv.cfg.State.LegConnected(ctx, record) }, nil)
