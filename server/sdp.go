@@ -39,8 +39,8 @@ func readOffer(text, videoCodec string) (*offer, error) {
 	if hidesControl(text) {
 		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "control characters within a line")
 	}
-	if err := d.UnmarshalString(text); err != nil {
-		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "not an SDP: %v", err)
+	if d.UnmarshalString(text) != nil { // its error quotes the SDP, which is not to be logged
+		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "not an SDP")
 	}
 	pushDown(&d, "fingerprint", "setup", "ice-ufrag", "ice-pwd")
 	o := &offer{}
@@ -59,7 +59,7 @@ func readOffer(text, videoCodec string) (*offer, error) {
 	}
 	b, err := d.Marshal()
 	if err != nil {
-		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "cannot be written again: %v", err)
+		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "cannot be written again")
 	}
 	o.sdp = string(b)
 	return o, nil

@@ -148,6 +148,9 @@ func TestOffers(t *testing.T) {
 			if test.code == "" && err != nil || test.code != "" && (err == nil || signaling.AsError(err).Code != test.code) {
 				t.Errorf("got %v, want %q", err, test.code)
 			}
+			if err != nil && strings.Contains(err.Error(), "nine") {
+				t.Errorf("%v quotes the SDP", err)
+			}
 		})
 	}
 }
