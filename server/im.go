@@ -16,6 +16,9 @@ func handleMessage(r request) error {
 	if m.To == "" {
 		return signaling.Errorf(signaling.CodeBadData, "to is missing")
 	}
+	if len(m.To) > maxUser {
+		return signaling.Errorf(signaling.CodeBadData, "to is longer than %d bytes", maxUser)
+	}
 	to := r.srv.users.sessions(m.To)
 	if len(to) == 0 {
 		return signaling.Errorf(signaling.CodeUserUnavailable, "the user cannot be reached")

@@ -206,5 +206,7 @@ func TestMessageRelay(t *testing.T) {
 				t.Errorf("bob got %v", got)
 			}
 		}
+		long := signaling.Message{To: strings.Repeat("x", 129)}
+		alice.isError(signaling.CodeBadData, alice.request(signaling.TypeMessage, "", long))
 	})
 }

@@ -9,7 +9,11 @@ import (
 
 // State is the shared memory of all server instances, Redis in production. It
 // describes what is; the server itself decides on what it holds in its own
-// memory, so a failing State costs observability and not calls. Each method is
+// memory, so a failing State costs no call. A slow one delays calls: the ack of
+// call and the invitation come after OpenRoom, that of answer after JoinRoom, and
+// that of leave after LeaveRoom or the last History, so that who reads State finds
+// what it was told of. Each waits for the writes before it, each of which may take
+// StoreTimeout, and goes on even if they failed. Each method is
 // one round trip. Package store implements it.
 type State interface {
 	SessionState
