@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/callbench/callbench/signaling"
@@ -11,6 +12,13 @@ import (
 // maxEarly is how many candidates a leg keeps for the media server, before the
 // offer was answered or while it is busy. Browsers make 10 to 40.
 const maxEarly = 256
+
+// A member may send maxOffers offers within offersPer. One that lost its media
+// needs a few; DTLS that never finishes makes it one in 5 s.
+const (
+	maxOffers = 10
+	offersPer = 10 * time.Second
+)
 
 // errLegGone says that a leg was released while something was done for it.
 var errLegGone = errors.New("the leg was released")
@@ -173,12 +181,27 @@ func (c *call) saveLeg(l *leg) {
 	c.save("save leg", func(ctx context.Context) error { return c.srv.cfg.State.SaveLeg(ctx, record) }, nil)
 }
 
+// mayOffer counts an offer, unless there were too many of late. Every one but
+// the first costs the media server an endpoint.
+func (m *member) mayOffer(now time.Time) bool {
+	m.offers = slices.DeleteFunc(m.offers, func(t time.Time) bool { return now.Sub(t) >= offersPer })
+	if len(m.offers) >= maxOffers {
+		return false
+	}
+	m.offers = append(m.offers, now)
+	return true
+}
+
 // offered is step 15 or 21. An offer on a leg that has one already makes the
 // leg anew.
 func (c *call) offered(r request, o *offer) {
 	m := c.memberOf(r.session)
 	if m == nil || c.at() != stateActive {
 		r.fail(c.wrongState(m))
+		return
+	}
+	if !m.mayOffer(time.Now()) {
+		r.fail(signaling.Errorf(signaling.CodeBadState, "more than %d offers in %v", maxOffers, offersPer))
 		return
 	}
 	if m.leg.offer != nil {

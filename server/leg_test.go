@@ -100,6 +100,25 @@ func TestNewOffer(t *testing.T) {
 	})
 }
 
+// TestTooManyOffers offers anew more often than any loss of media explains.
+func TestTooManyOffers(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, bob, ref := connected(w)
+		for range 9 {
+			offer(alice, ref)
+		}
+		again := ref
+		again.SDP = sdpOffer
+		alice.refused(signaling.CodeBadState, signaling.ActionOffer, again)
+		if n := w.journal.count("kms create endpoint"); n != 11 {
+			t.Errorf("%d endpoints were made, want bob's and 10", n)
+		}
+		offer(bob, ref)
+		time.Sleep(10 * time.Second)
+		offer(alice, ref)
+	})
+}
+
 // TestOffersOvertakeEachOther sends a second offer before the first is answered,
 // and both legs anew at once.
 func TestOffersOvertakeEachOther(t *testing.T) {

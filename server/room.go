@@ -22,14 +22,15 @@ type member struct {
 	user    string
 	session *session
 	role    Role
-	joined  time.Time // when it came into the room; zero before
-	invited bool      // it knows of the call, so it must be told the end
-	told    bool      // it was
-	left    bool      // it left, or was taken out
-	gone    bool      // its endpoint is released and everything written down
-	away    bool      // its connection is down
-	leg     *leg      // nil before it is made
-	retries int       // legs made anew since media last connected
+	joined  time.Time   // when it came into the room; zero before
+	invited bool        // it knows of the call, so it must be told the end
+	told    bool        // it was
+	left    bool        // it left, or was taken out
+	gone    bool        // its endpoint is released and everything written down
+	away    bool        // its connection is down
+	leg     *leg        // nil before it is made
+	retries int         // legs made anew since media last connected
+	offers  []time.Time // the latest ones
 }
 
 func newRoom(id, creator string, kind RoomType) *room {
