@@ -118,7 +118,7 @@ func (c *call) push(m *member, a signaling.Action, data signaling.RTC) {
 func (c *call) start(r request) {
 	c.log.Info("call.start", "session", r.id, "user", c.caller.user, "request", r.frame.ID, "callee", c.callee.user)
 	var p Pipeline
-	c.do("create pipeline", func(ctx context.Context) (err error) {
+	c.do("create pipeline", party(c.caller, r), func(ctx context.Context) (err error) {
 		p, err = c.srv.cfg.Media.NewPipeline(ctx)
 		return err
 	}, func(err error) {
@@ -283,9 +283,19 @@ func (c *call) tellConnection(m *member) {
 	}
 }
 
+// party are the attributes that name for whom, and on whose request if that is
+// known, the media server is asked for something.
+func party(m *member, r request) []any {
+	attrs := []any{"user", m.user, "session", m.session.id}
+	if r.frame.ID != "" {
+		attrs = append(attrs, "request", r.frame.ID)
+	}
+	return attrs
+}
+
 // do runs an operation of the media server beside the queue and continues on
-// it. The operation gets MediaTimeout.
-func (c *call) do(what string, op func(context.Context) error, then func(error)) {
+// it. The operation gets MediaTimeout. The attributes say in the log for whom.
+func (c *call) do(what string, whom []any, op func(context.Context) error, then func(error)) {
 	c.pending++
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), c.srv.cfg.MediaTimeout)
@@ -293,7 +303,7 @@ func (c *call) do(what string, op func(context.Context) error, then func(error))
 		err := op(ctx)
 		c.queue.Do(func() {
 			if err != nil {
-				c.log.Warn("media.failed", "operation", what, "error", err.Error())
+				c.log.Warn("media.failed", append(whom, "operation", what, "error", err.Error())...)
 			}
 			then(err)
 			c.doneOne()

@@ -165,7 +165,7 @@ func (c *call) settle(then func()) {
 		return
 	}
 	c.closing = true
-	c.do("release pipeline", func(ctx context.Context) error {
+	c.do("release pipeline", nil, func(ctx context.Context) error {
 		if c.pipeline == nil {
 			return nil
 		}

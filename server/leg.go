@@ -54,6 +54,9 @@ func (l *leg) record() LegRecord {
 	return r
 }
 
+// party names the leg's member, and the offer's request if there was one.
+func (l *leg) party() []any { return party(l.member, l.request) }
+
 // kill makes the leg deaf: whatever still comes for it is ignored. An offer that
 // was not answered will not be.
 func (l *leg) kill() {
@@ -78,10 +81,10 @@ func (c *call) newLeg(m *member, old *leg, then func(error)) {
 	l := &leg{member: m}
 	m.leg = l
 	var made Endpoint
-	c.do("create endpoint", func(ctx context.Context) (err error) {
+	c.do("create endpoint", l.party(), func(ctx context.Context) (err error) {
 		if old != nil && old.endpoint != nil {
 			if err := old.endpoint.Release(ctx); err != nil {
-				c.log.Warn("media.failed", "operation", "release endpoint", "user", m.user, "error", err.Error())
+				c.log.Warn("media.failed", "operation", "release endpoint", "user", m.user, "session", m.session.id, "error", err.Error())
 			}
 		}
 		made, err = c.pipeline.NewEndpoint(ctx, func(e MediaEvent) { c.queue.Do(func() { c.mediaEvent(l, e) }) })
@@ -98,7 +101,7 @@ func (c *call) legMade(l *leg, made Endpoint, err error, then func(error)) {
 		then(err)
 		return
 	case l.dead:
-		c.do("release endpoint", made.Release, func(error) { then(errLegGone) })
+		c.do("release endpoint", l.party(), made.Release, func(error) { then(errLegGone) })
 		return
 	}
 	l.endpoint = made
@@ -114,7 +117,7 @@ func (c *call) connect(l *leg, then func(error)) {
 		c.legReady(l, then)
 		return
 	}
-	c.do("connect endpoints", func(ctx context.Context) error {
+	c.do("connect endpoints", l.party(), func(ctx context.Context) error {
 		if err := l.endpoint.Connect(ctx, peer.endpoint); err != nil {
 			return err
 		}
@@ -151,7 +154,7 @@ func (c *call) releaseLeg(m *member, then func()) {
 		then()
 		return
 	}
-	c.do("release endpoint", l.endpoint.Release, func(err error) {
+	c.do("release endpoint", l.party(), l.endpoint.Release, func(err error) {
 		if err == nil {
 			c.log.Info("leg.released", "user", m.user, "session", m.session.id, "endpoint", l.endpoint.ID())
 		}
@@ -219,7 +222,7 @@ func (c *call) offered(r request, o *offer) {
 func (c *call) negotiate(l *leg) {
 	var answer string
 	text := l.offer.sdp
-	c.do("process offer", func(ctx context.Context) (err error) {
+	c.do("process offer", l.party(), func(ctx context.Context) (err error) {
 		answer, err = l.endpoint.ProcessOffer(ctx, text)
 		return err
 	}, func(err error) {
@@ -263,12 +266,12 @@ func (c *call) answered(l *leg, answer string) {
 // gather its own: in this order, so that two runs put the same requests on the
 // wire.
 func (c *call) gather(l *leg) {
-	batch := l.queued
+	batch, whom := l.queued, l.party()
 	l.queued, l.passing = nil, true
-	c.do("gather candidates", func(ctx context.Context) error {
+	c.do("gather candidates", whom, func(ctx context.Context) error {
 		if len(batch) > 0 {
 			if err := l.endpoint.AddCandidates(ctx, batch); err != nil { // the others may do
-				c.log.Warn("media.failed", "operation", "add candidates", "error", err.Error())
+				c.log.Warn("media.failed", append(slices.Clone(whom), "operation", "add candidates", "error", err.Error())...)
 			}
 		}
 		return l.endpoint.Gather(ctx)
@@ -323,7 +326,7 @@ func (c *call) pass(l *leg) {
 	}
 	batch := l.queued
 	l.queued, l.passing = nil, true
-	c.do("add candidates", func(ctx context.Context) error { return l.endpoint.AddCandidates(ctx, batch) }, func(error) {
+	c.do("add candidates", l.party(), func(ctx context.Context) error { return l.endpoint.AddCandidates(ctx, batch) }, func(error) {
 		l.passing = false
 		c.pass(l)
 	})

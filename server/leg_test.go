@@ -245,6 +245,18 @@ func TestMediaFails(t *testing.T) {
 					}
 				}
 				playUntilBroken(t, w, test.at, spoil)
+				whose := " user=alice session=session-alice-1 "
+				switch {
+				case test.at == signaling.ActionAnswer:
+					whose = " user=bob session=session-bob-1 "
+				case test.operation == "create pipeline":
+					whose += "request=2 "
+				case test.operation == "process offer":
+					whose += "request=3 "
+				}
+				if failed := w.eventLines("media.failed"); len(failed) == 0 || !strings.Contains(failed[0], whose) {
+					t.Errorf("%q does not say %q", failed, whose)
+				}
 				w.media.set(func(m *fakeMedia) { clear(m.fail); clear(m.hang) })
 				time.Sleep(time.Minute)
 			})
