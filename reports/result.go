@@ -2,7 +2,10 @@
 // JUnit XML. It knows results and the trace, and nothing of how they came about.
 package reports
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Verdict is the outcome of a scenario or of one of its steps.
 type Verdict string
@@ -65,6 +68,14 @@ type Failure struct {
 	Line    int    `json:"line,omitempty"`
 	Message string `json:"message"`
 	Detail  string `json:"detail,omitempty"` // what was seen instead
+}
+
+// Place is file:line, or the file alone for what no line is to blame for.
+func (f Failure) Place() string {
+	if f.Line == 0 {
+		return f.File
+	}
+	return fmt.Sprintf("%s:%d", f.File, f.Line)
 }
 
 // Span is a time that the script named with "as".

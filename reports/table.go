@@ -104,7 +104,7 @@ func failures(w io.Writer, s Scenario) {
 		fmt.Fprintf(w, "\nBROKEN %s: %s\n", s.Name, s.Reason)
 	}
 	for _, f := range s.Failures {
-		fmt.Fprintf(w, "\nFAIL %s  [%s]\n%s: %s\n", s.Name, f.Check, f.place(), f.Message)
+		fmt.Fprintf(w, "\nFAIL %s  [%s]\n%s: %s\n", s.Name, f.Check, f.Place(), f.Message)
 		io.WriteString(w, f.Detail)
 	}
 	if s.Trace != "" && (s.Verdict == Fail || s.Verdict == Broken) {
@@ -113,13 +113,6 @@ func failures(w io.Writer, s Scenario) {
 	if s.Stderr != "" {
 		fmt.Fprintf(w, "\n%s: what the process said at its end\n%s\n", s.Name, s.Stderr)
 	}
-}
-
-func (f Failure) place() string {
-	if f.Line == 0 {
-		return f.File
-	}
-	return fmt.Sprintf("%s:%d", f.File, f.Line)
 }
 
 // short renders a duration with three significant digits or so.

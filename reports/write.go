@@ -115,7 +115,7 @@ func caseOf(s Scenario) testcase {
 func allFailures(s Scenario) string {
 	var b strings.Builder
 	for _, f := range s.Failures {
-		fmt.Fprintf(&b, "%s: %s\n%s", f.place(), f.Message, f.Detail)
+		fmt.Fprintf(&b, "%s: %s\n%s", f.Place(), f.Message, f.Detail)
 	}
 	return b.String()
 }

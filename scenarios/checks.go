@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/callbench/callbench/reports"
 	"github.com/callbench/callbench/reports/trace"
@@ -18,17 +19,28 @@ import (
 //	                (where the media server tells what it gathered, as kmsmock does)
 //	sequence        the server's pushes to a client had a gap
 type checks struct {
-	wrong    map[string]int // client and kind to units of wrong origin
-	ended    map[[2]string]int
-	gaps     map[string]int
-	owner    map[string]string // endpoint to the client whose leg it is
-	gathered map[string]int    // client to candidates that its endpoints gathered
-	pushed   map[string]int    // client to candidates that the server sent it
+	wrong  map[string]int // client and kind to units of wrong origin
+	ended  map[[2]string]int
+	gaps   map[string]int
+	legs   map[string]*gathering // by endpoint
+	pushed map[string]int        // client to candidates that the server sent it
 }
+
+// gathering is what one endpoint owes its client: the candidates that it
+// gathered, and that there are no more.
+type gathering struct {
+	client string
+	owed   int
+	at     time.Duration
+}
+
+// inFlight is how long candidates may be on their way: those of a leg that is
+// given up meanwhile are owed to nobody.
+const inFlight = time.Second
 
 func newChecks() checks {
 	return checks{wrong: map[string]int{}, ended: map[[2]string]int{}, gaps: map[string]int{},
-		owner: map[string]string{}, gathered: map[string]int{}, pushed: map[string]int{}}
+		legs: map[string]*gathering{}, pushed: map[string]int{}}
 }
 
 func (c *checks) observe(e trace.Event) {
@@ -38,9 +50,17 @@ func (c *checks) observe(e trace.Event) {
 			c.wrong[e.Actor+" "+e.Get("media")] += n
 		}
 	case "leg.created":
-		c.owner[e.Get("endpoint")] = e.Get("user")
+		c.legs[e.Get("endpoint")] = &gathering{client: e.Get("user")}
 	case "kms.ice.gathered":
-		c.gathered[c.owner[e.Get("object")]] += int(e.Number("candidates")) + 1 // that there are no more is told too
+		if l := c.legs[e.Get("object")]; l != nil {
+			l.owed, l.at = int(e.Number("candidates"))+1, e.T
+		}
+	case "leg.rebuild", "leg.released":
+		for _, l := range c.legs {
+			if l.client == e.Get("user") && e.T-l.at < inFlight {
+				l.owed = 0
+			}
+		}
 	case "frame.out":
 		if e.Get("frame") == "rtc/candidate" {
 			c.pushed[e.Get("user")]++
@@ -72,9 +92,13 @@ func (c *checks) failures() []reports.Failure {
 			out = append(out, reports.Failure{Check: "ended-twice", Message: fmt.Sprintf("%s was told %d times that call %s ended", k[0], n, k[1])})
 		}
 	}
-	for _, k := range slices.Sorted(maps.Keys(c.gathered)) {
-		if lost := c.gathered[k] - c.pushed[k]; lost > 0 {
-			out = append(out, reports.Failure{Check: "candidate-lost", Message: fmt.Sprintf("%s: the media server gathered %d candidates, their end included, and the server passed on %d", k, c.gathered[k], c.pushed[k])})
+	owed := map[string]int{}
+	for _, l := range c.legs {
+		owed[l.client] += l.owed
+	}
+	for _, k := range slices.Sorted(maps.Keys(owed)) {
+		if owed[k] > c.pushed[k] {
+			out = append(out, reports.Failure{Check: "candidate-lost", Message: fmt.Sprintf("%s: the media server gathered %d candidates, their end included, and the server passed on %d", k, owed[k], c.pushed[k])})
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.gaps)) {

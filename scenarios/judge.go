@@ -38,7 +38,7 @@ type Judge struct {
 	media      ledger
 	phases     phases
 	checks     checks
-	began, end bool
+	end        bool
 }
 
 // seen is an event and whether an expectation has had it.
@@ -97,7 +97,6 @@ func (j *Judge) Observe(e trace.Event) {
 }
 
 func (j *Judge) begin(e trace.Event) {
-	j.began = true
 	j.strict = e.Get("world") == "virtual"
 	j.result.World = e.Get("world")
 	j.result.Seed = int64(e.Number("seed"))
@@ -365,7 +364,7 @@ func (j *Judge) fail(f reports.Failure) {
 	j.result.Failures = append(j.result.Failures, f)
 	if j.result.Verdict == reports.Pass {
 		j.result.Verdict = reports.Fail
-		j.result.Reason = fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Message)
+		j.result.Reason = f.Place() + ": " + f.Message
 	}
 }
 

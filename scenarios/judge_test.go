@@ -302,6 +302,18 @@ func TestChecks(t *testing.T) {
 	}
 }
 
+// Candidates of a leg that is given up while they are on their way are owed to
+// nobody; later, they are.
+func TestCandidatesOfALegGivenUp(t *testing.T) {
+	for at, want := range map[string]reports.Verdict{"2.1": reports.Pass, "9": reports.Fail} {
+		r := judge(t, record(t, pair+"alice call bob\n", "virtual", "1 begin 0", "1 end 0", "1.5 server leg.created user=bob endpoint=e1",
+			"2 kms kms.ice.gathered object=e1 candidates=12", at+" server leg.released user=bob endpoint=e1"))
+		if r.Verdict != want {
+			t.Errorf("released at %s s: %s %+v", at, r.Verdict, r.Failures)
+		}
+	}
+}
+
 func TestPhases(t *testing.T) {
 	r := judge(t, record(t, pair+"alice call bob\n", "virtual", "1 begin 0", "1 end 0",
 		"1 alice call.outgoing call=c1 to=bob", "1.1 bob call.incoming call=c1 from=alice", "1.3 alice call.ringing call=c1", "4.3 alice call.accepted call=c1",
