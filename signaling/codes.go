@@ -17,6 +17,8 @@ const (
 	CodeTooLarge         Code = "too_large"
 	CodeHelloRequired    Code = "hello_required"
 	CodeUnauthorized     Code = "unauthorized"
+	CodeTokenExpired     Code = "token_expired"
+	CodeForbidden        Code = "forbidden"
 	CodeVersion          Code = "version_unsupported"
 	CodeSuperseded       Code = "superseded"
 	CodeSessionTimeout   Code = "session_timeout"
@@ -30,6 +32,7 @@ const (
 	CodeCodecUnsupported Code = "codec_unsupported"
 	CodeInvalidCandidate Code = "invalid_candidate"
 	CodeMediaFailed      Code = "media_failed"
+	CodeLimitExceeded    Code = "limit_exceeded"
 	CodeInternal         Code = "internal"
 )
 
@@ -62,6 +65,8 @@ var Errors = []ErrorInfo{
 	{CodeTooLarge, "The frame is longer than the limit.", 1009, RetryResume},
 	{CodeHelloRequired, "No hello came in time, or another frame came first.", 4400, RetryFresh},
 	{CodeUnauthorized, "The token is missing, wrong or expired.", 4401, RetryNever},
+	{CodeTokenExpired, "The token ran out and no newer one came.", 4410, RetryResume},
+	{CodeForbidden, "The frame speaks for another user, or the user may not do this.", 0, ""},
 	{CodeVersion, "The server does not speak this protocol version.", 4406, RetryNever},
 	{CodeSuperseded, "The session was resumed on another connection.", 4409, RetryNever},
 	{CodeSessionTimeout, "Nothing was heard from the client for too long.", 4408, RetryResume},
@@ -75,6 +80,7 @@ var Errors = []ErrorInfo{
 	{CodeCodecUnsupported, "The offer lacks the room's video codec.", 0, ""},
 	{CodeInvalidCandidate, "The ICE candidate cannot be parsed or is not acceptable.", 0, ""},
 	{CodeMediaFailed, "The media server refused or is gone.", 0, ""},
+	{CodeLimitExceeded, "A limit of the server is reached; the message says which.", 0, ""},
 	{CodeInternal, "The server failed; its log says more.", 0, ""},
 }
 

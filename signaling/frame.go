@@ -4,8 +4,9 @@
 //
 // The protocol has levels. Level 0 is the design document's own frames and
 // nothing else. Level 1 adds to them and changes none: hello/welcome, request
-// ids answered by ack or error, a sequence number on what the server pushes,
-// resume, and callId. docs/protocol.md describes both.
+// ids answered by ack or error, a sequence number on what the server pushes and
+// its receipt, resume, callId, and the actions that level 0 has no words for.
+// docs/protocol.md describes both.
 package signaling
 
 import (
@@ -31,8 +32,10 @@ const (
 	TypeState   Type = "state"      // presence
 	TypeHello   Type = "hello"      // level 1: the client's first frame
 	TypeWelcome Type = "welcome"    // level 1: the answer to hello
-	TypeAck     Type = "ack"        // level 1: the request with this id was done
+	TypeAck     Type = "ack"        // level 1: the request with this id was done; from a client: pushes were received
 	TypeError   Type = "error"      // the request with this id was refused
+	TypeTURN    Type = "turn"       // level 1: asks for ICE servers with fresh credentials
+	TypeToken   Type = "token"      // level 1: a newer token for the session that is open
 )
 
 // Action is the verb of an rtc frame.
@@ -47,7 +50,11 @@ const (
 	ActionAnswer       Action = "answer"       // see above
 	ActionOffer        Action = "offer"        // client: SDP offer for the media server
 	ActionCandidate    Action = "candidate"    // an ICE candidate, either direction
-	ActionLeave        Action = "leave"        // client: hang up, decline, or confirm the end
+	ActionJoin         Action = "join"         // client: come into a room; into that of a call that rings: accept it
+	ActionReject       Action = "reject"       // callee: decline
+	ActionBusy         Action = "busy"         // callee's device: it is in a call that the server does not know of
+	ActionCancel       Action = "cancel"       // caller: take the call back before it is answered
+	ActionLeave        Action = "leave"        // client: leave in whatever state; confirms the end. To a client of level 0: the call has ended
 	ActionEnded        Action = "ended"        // server: the call is over, with the reason
 	ActionNegotiate    Action = "negotiate"    // server: make a new PeerConnection and offer again
 	ActionReconnecting Action = "reconnecting" // server: the other party's connection dropped
@@ -75,14 +82,16 @@ func (f Frame) Kind() string {
 // flat holds the fields that the design document also shows beside action.
 type flat struct {
 	Frame
-	RoomID           string `json:"roomId,omitempty"`
-	CallID           string `json:"callId,omitempty"`
-	TargetUser       string `json:"targetUser,omitempty"`
-	SDP              string `json:"sdp,omitempty"`
-	Candidate        string `json:"candidate,omitempty"`
-	SDPMid           string `json:"sdpMid,omitempty"`
-	SDPMLineIndex    *int   `json:"sdpMLineIndex,omitempty"`
-	UsernameFragment string `json:"usernameFragment,omitempty"`
+	RoomID           string         `json:"roomId,omitempty"`
+	CallID           string         `json:"callId,omitempty"`
+	UserID           string         `json:"userId,omitempty"`
+	TargetUser       string         `json:"targetUser,omitempty"`
+	SDP              string         `json:"sdp,omitempty"`
+	Candidate        string         `json:"candidate,omitempty"`
+	SDPMid           string         `json:"sdpMid,omitempty"`
+	SDPMLineIndex    *int           `json:"sdpMLineIndex,omitempty"`
+	UsernameFragment string         `json:"usernameFragment,omitempty"`
+	Candidates       []ICECandidate `json:"candidates,omitempty"`
 }
 
 // Decode reads one frame in either of the design document's spellings: fields
@@ -105,8 +114,8 @@ func Decode(b []byte) (Frame, error) {
 	}
 	if len(f.Data) == 0 && f.Type == TypeRTC {
 		in.Frame = Frame{}
-		data, err := marshal(RTC{RoomID: in.RoomID, CallID: in.CallID, TargetUser: in.TargetUser, SDP: in.SDP,
-			Candidate: in.Candidate, SDPMid: in.SDPMid, SDPMLineIndex: in.SDPMLineIndex, UsernameFragment: in.UsernameFragment})
+		data, err := marshal(RTC{RoomID: in.RoomID, CallID: in.CallID, UserID: in.UserID, TargetUser: in.TargetUser, SDP: in.SDP, Candidate: in.Candidate,
+			SDPMid: in.SDPMid, SDPMLineIndex: in.SDPMLineIndex, UsernameFragment: in.UsernameFragment, Candidates: in.Candidates})
 		if err != nil {
 			return f, &Error{Code: CodeBadFrame, Message: err.Error()}
 		}

@@ -16,6 +16,7 @@ const (
 	FeatureResume = "resume" // resume tokens and replay
 	FeatureCallID = "callid" // callId on every rtc frame
 	FeatureAck    = "ack"    // request ids answered by ack or error, repeated ids suppressed
+	FeatureTURN   = "turn"   // ICE servers in welcome, and fresh ones on request
 )
 
 // Welcome answers hello. Durations are in seconds.
@@ -30,6 +31,34 @@ type Welcome struct {
 	Timeout      int      `json:"timeout"`        // silence that ends the connection
 	ResumeWindow int      `json:"resumeWindow"`   // how long a dropped session can be resumed
 	Call         *CallRef `json:"call,omitempty"` // the call that the resumed session is in
+
+	TokenTTL   int         `json:"tokenTTL,omitempty"`   // until the token runs out
+	ICEServers []ICEServer `json:"iceServers,omitempty"` // for every PeerConnection of this session
+	ICETTL     int         `json:"iceTTL,omitempty"`     // until their credentials run out
+}
+
+// ICEServer is an RTCIceServer of the W3C's WebRTC.
+type ICEServer struct {
+	URLs       []string `json:"urls"`
+	Username   string   `json:"username,omitempty"`
+	Credential string   `json:"credential,omitempty"`
+}
+
+// TURN is the data of the acknowledgement of a turn request. TTL is in seconds.
+type TURN struct {
+	ICEServers []ICEServer `json:"iceServers"`
+	TTL        int         `json:"ttl,omitempty"`
+}
+
+// Token is the data of a token frame.
+type Token struct {
+	Token string `json:"token"`
+}
+
+// Receipt is the data of an ack frame that a client sends: it has every push up
+// to and with this number.
+type Receipt struct {
+	Seq uint64 `json:"seq"`
 }
 
 // CallRef names a call and where it stands, so that a resumed client can check
@@ -45,7 +74,7 @@ type CallRef struct {
 type RTC struct {
 	RoomID     string `json:"roomId,omitempty"`
 	CallID     string `json:"callId,omitempty"` // level 1: one per call attempt
-	UserID     string `json:"userId,omitempty"` // server to client only: the party that the frame is about
+	UserID     string `json:"userId,omitempty"` // from the server: the party that the frame is about; from a client: itself or nothing
 	TargetUser string `json:"targetUser,omitempty"`
 
 	SDP string `json:"sdp,omitempty"`
@@ -55,7 +84,26 @@ type RTC struct {
 	SDPMLineIndex    *int   `json:"sdpMLineIndex,omitempty"`
 	UsernameFragment string `json:"usernameFragment,omitempty"`
 
+	Candidates []ICECandidate `json:"candidates,omitempty"` // level 1: several in one frame, instead of the four fields above
+
 	Reason Reason `json:"reason,omitempty"`
+}
+
+// ICECandidate is an RTCIceCandidateInit of the W3C's WebRTC.
+type ICECandidate struct {
+	Candidate        string `json:"candidate"`
+	SDPMid           string `json:"sdpMid,omitempty"`
+	SDPMLineIndex    *int   `json:"sdpMLineIndex,omitempty"`
+	UsernameFragment string `json:"usernameFragment,omitempty"`
+}
+
+// Batch lists the candidates of a candidate frame, in order: those of
+// Candidates, or else the single one.
+func (r *RTC) Batch() []ICECandidate {
+	if len(r.Candidates) > 0 {
+		return r.Candidates
+	}
+	return []ICECandidate{{r.Candidate, r.SDPMid, r.SDPMLineIndex, r.UsernameFragment}}
 }
 
 // Invite is the data of rtc_invite.
@@ -69,18 +117,51 @@ type Invite struct {
 // Message is the data of an IM message. Timestamp is in Unix milliseconds and
 // set by the server, as is From.
 type Message struct {
-	From      string `json:"from"`
-	To        string `json:"to"`
-	Content   string `json:"content"`
-	Timestamp int64  `json:"timestamp"`
+	MessageID string   `json:"messageId,omitempty"` // level 1: the same for every delivery of one message
+	From      string   `json:"from"`
+	To        string   `json:"to"`
+	Content   string   `json:"content"`
+	Timestamp int64    `json:"timestamp"`
+	Call      *CallLog `json:"call,omitempty"` // level 1: what became of a call, if the message tells that
 }
+
+// CallLog is what a conversation keeps of a call.
+type CallLog struct {
+	CallID   string  `json:"callId"`
+	RoomID   string  `json:"roomId,omitempty"`
+	Outcome  Outcome `json:"outcome"`
+	Duration int     `json:"duration,omitempty"` // seconds from the answer to the end
+}
+
+// Outcome is what became of a call.
+type Outcome string
+
+// The outcomes of calls.
+const (
+	OutcomeAccepted  Outcome = "accepted"  // it was answered; Duration says how long it was
+	OutcomeDeclined  Outcome = "declined"  // the callee did not want it
+	OutcomeCancelled Outcome = "cancelled" // the caller took it back, or was lost, before the answer
+	OutcomeMissed    Outcome = "missed"    // nobody answered, or the callee could not be reached
+	OutcomeBusy      Outcome = "busy"      // the callee's device was in another call
+	OutcomeFailed    Outcome = "failed"    // the media server failed before the answer
+)
 
 // State is the data of a presence frame. LastSeen is in Unix milliseconds.
 type State struct {
 	UserID   string `json:"userId"`
-	Status   string `json:"status"` // online or offline
+	Status   Status `json:"status,omitempty"`
 	LastSeen int64  `json:"lastSeen,omitempty"`
+	Version  uint64 `json:"version,omitempty"` // level 1: grows with each change of this user's presence
 }
+
+// Status is a user's presence.
+type Status string
+
+// The presence of a user.
+const (
+	Online  Status = "online"
+	Offline Status = "offline"
+)
 
 // Reason says why a call ended or a leg must be negotiated anew.
 type Reason string
@@ -90,6 +171,7 @@ const (
 	ReasonHangup      Reason = "hangup"
 	ReasonDeclined    Reason = "declined"
 	ReasonCancelled   Reason = "cancelled"
+	ReasonBusy        Reason = "busy"
 	ReasonNoAnswer    Reason = "no_answer"
 	ReasonDropped     Reason = "dropped"
 	ReasonMediaFailed Reason = "media_failed"
@@ -107,8 +189,9 @@ type ReasonInfo struct {
 // Reasons is the one table that documentation and checks of reasons come from.
 var Reasons = []ReasonInfo{
 	{ReasonHangup, ActionEnded, "A party left the answered call."},
-	{ReasonDeclined, ActionEnded, "The callee left while it rang."},
-	{ReasonCancelled, ActionEnded, "The caller left before the answer."},
+	{ReasonDeclined, ActionEnded, "The callee rejected the call, or left while it rang."},
+	{ReasonCancelled, ActionEnded, "The caller cancelled, or left before the answer."},
+	{ReasonBusy, ActionEnded, "The callee's device said that it is in another call."},
 	{ReasonNoAnswer, ActionEnded, "The ring timer ran out."},
 	{ReasonDropped, ActionEnded, "A party's connection was lost and did not come back in time, or the party said goodbye."},
 	{ReasonMediaFailed, ActionEnded, "The media server refused or lost the call."},
