@@ -38,7 +38,7 @@ type LinkConfig struct {
 	// Seed decides, together with the host's name, which datagrams are lost.
 	Seed uint64
 	// Log receives a record for every change of the link: net.cut,
-	// net.restore, net.reset, net.loss, net.duplicates and net.delay, each with
+	// net.restore, net.udp, net.hold, net.reset, net.loss, net.duplicates and net.delay, each with
 	// the host. Nil means none.
 	Log *slog.Logger
 }
@@ -66,9 +66,15 @@ type Link struct {
 
 // The flags of a link.
 const (
-	flagCut  uint32 = 1 << iota
-	flagDice        // loss or duplicates are not zero
+	flagCut     uint32 = 1 << iota
+	flagDice           // loss or duplicates are not zero
+	flagCutUDP         // datagrams alone are cut
+	flagHoldOut        // what the host sends on streams stalls
+	flagHoldIn         // what is sent to it on streams stalls
 )
+
+// flagHold is a hold in either direction.
+const flagHold = flagHoldOut | flagHoldIn
 
 // NewLink returns a link that is up.
 func NewLink(cfg LinkConfig) *Link {
@@ -104,12 +110,48 @@ func (l *Link) Cut() {
 	}
 }
 
-// Restore puts the host back on the network. What stalled in streams arrives
+// CutUDP drops every datagram both ways and lets streams be, as a firewall does
+// that knows TCP only.
+func (l *Link) CutUDP(on bool) {
+	was := l.flags.Load() & flagCutUDP
+	if on {
+		was = l.flags.Or(flagCutUDP) & flagCutUDP
+	} else {
+		l.flags.And(^flagCutUDP)
+	}
+	if on == (was == 0) {
+		l.log.Info("net.udp", "cut", on)
+	}
+}
+
+// Hold stalls the host's streams from now on: what it sends (out), what is sent
+// to it (in), or both; also what is on its way at this moment. Unlike after Cut
+// the other direction goes on, and streams can be dialed, which stall too. Restore lets what
+// stalled arrive; Reset loses it, and with it the hold ends.
+func (l *Link) Hold(out, in bool) {
+	flags := uint32(0)
+	if out {
+		flags |= flagHoldOut
+	}
+	if in {
+		flags |= flagHoldIn
+	}
+	l.flags.Or(flags)
+	l.log.Info("net.hold", "out", out, "in", in)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p := range l.pipes {
+		p.stall()
+	}
+}
+
+// Restore ends Cut, CutUDP and Hold: it puts the host back on the network. What stalled in streams arrives
 // with TCP's next retransmission, whose timer has been backing off since the
 // loss: after a long cut that may be seconds later (RFC 6298). Restoring a link
 // that is up does nothing.
 func (l *Link) Restore() {
-	if l.flags.And(^flagCut)&flagCut == 0 {
+	const ended = flagCut | flagCutUDP | flagHold
+	if l.flags.And(^ended)&ended == 0 {
 		return
 	}
 	l.log.Info("net.restore")
@@ -131,6 +173,7 @@ func (l *Link) Reset() {
 	l.mu.Lock()
 	pipes := slices.Collect(maps.Keys(l.pipes))
 	l.mu.Unlock()
+	l.flags.And(^flagHold)
 	l.log.Info("net.reset", "streams", len(pipes))
 	for _, p := range pipes {
 		p.resetBy(l)
@@ -201,6 +244,16 @@ func (l *Link) Close() {
 // isCut is Up's opposite for links that may be nil.
 func (l *Link) isCut() bool { return l != nil && l.flags.Load()&flagCut != 0 }
 
+// holds tells whether what travels in that direction of the host's streams is
+// held; nothing is at a link that is nil.
+func (l *Link) holds(d Direction) bool {
+	flag := flagHoldOut
+	if d == In {
+		flag = flagHoldIn
+	}
+	return l != nil && l.flags.Load()&flag != 0
+}
+
 // lag returns the link's delay, zero for a nil link.
 func (l *Link) lag() time.Duration {
 	if l == nil {
@@ -217,7 +270,7 @@ func (l *Link) admit(d Direction, peer netip.Addr, b []byte) int {
 	switch flags := l.flags.Load(); {
 	case flags == 0:
 		return 1
-	case flags&flagCut != 0:
+	case flags&(flagCut|flagCutUDP) != 0:
 		c.cut.Add(1)
 		return 0
 	}

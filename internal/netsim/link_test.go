@@ -39,6 +39,12 @@ func TestLinkLog(t *testing.T) {
 	l.SetLoss(10)
 	l.SetDuplicates(2.5)
 	l.SetDelay(20 * time.Millisecond)
+	l.CutUDP(true)
+	l.CutUDP(true)
+	l.CutUDP(false)
+	l.CutUDP(false)
+	l.Hold(true, false)
+	l.Restore()
 	want := []string{
 		"level=INFO msg=net.cut host=alice",
 		"level=INFO msg=net.restore host=alice",
@@ -46,6 +52,10 @@ func TestLinkLog(t *testing.T) {
 		"level=INFO msg=net.loss host=alice loss=10",
 		"level=INFO msg=net.duplicates host=alice duplicates=2.5",
 		"level=INFO msg=net.delay host=alice delay=20ms",
+		"level=INFO msg=net.udp host=alice cut=true",
+		"level=INFO msg=net.udp host=alice cut=false",
+		"level=INFO msg=net.hold host=alice out=true in=false",
+		"level=INFO msg=net.restore host=alice",
 	}
 	if got := strings.Split(strings.TrimSpace(out.String()), "\n"); !slices.Equal(got, want) {
 		t.Errorf("logged\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

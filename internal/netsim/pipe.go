@@ -42,19 +42,25 @@ func newPipe(links [2]*Link, delay time.Duration, onKill func()) *pipe {
 // cut tells whether the path is interrupted.
 func (p *pipe) cut() bool { return p.links[0].isCut() || p.links[1].isCut() }
 
+// stalls tells whether what side s sends now gets stuck.
+func (p *pipe) stalls(s int) bool {
+	return p.cut() || p.links[s].holds(Out) || p.links[1-s].holds(In)
+}
+
 // lag returns how long anything takes from side to side.
 func (p *pipe) lag() time.Duration {
 	return p.delay + p.links[0].lag() + p.links[1].lag()
 }
 
-// stamp returns an empty segment sent now that needs the given time.
-func (p *pipe) stamp(lag time.Duration) segment {
-	s := segment{stalled: p.cut()}
-	if lag > 0 || s.stalled {
-		s.sent = time.Now()
-		s.due = s.sent.Add(lag)
+// stamp returns an empty segment that side s sends now and that needs the given
+// time.
+func (p *pipe) stamp(s int, lag time.Duration) segment {
+	seg := segment{stalled: p.stalls(s)}
+	if lag > 0 || seg.stalled {
+		seg.sent = time.Now()
+		seg.due = seg.sent.Add(lag)
 	}
-	return s
+	return seg
 }
 
 // read is Read for side s.
@@ -150,9 +156,9 @@ func (p *pipe) send(s int, b []byte) {
 	if h.deaf {
 		return
 	}
-	h.push(b, p.stamp(p.lag()))
-	if p.local[1-s] != nil && !p.cut() {
-		p.bounce(s, p.stamp(2*p.lag()))
+	h.push(b, p.stamp(s, p.lag()))
+	if p.local[1-s] != nil && !p.stalls(s) {
+		p.bounce(s, p.stamp(1-s, 2*p.lag()))
 	}
 }
 
@@ -178,7 +184,7 @@ func (p *pipe) close(s int) error {
 		return nil
 	}
 	if h := &p.halves[s]; !h.finished {
-		h.pushEnd(io.EOF, p.stamp(p.lag()))
+		h.pushEnd(io.EOF, p.stamp(s, p.lag()))
 	}
 	p.leave(s, net.ErrClosed)
 	p.mu.Unlock()
@@ -201,7 +207,7 @@ func (p *pipe) breakOff(s int, local error) {
 	}
 	h := &p.halves[s]
 	h.discard()
-	h.pushEnd(syscall.ECONNRESET, p.stamp(p.lag()))
+	h.pushEnd(syscall.ECONNRESET, p.stamp(s, p.lag()))
 	p.leave(s, local)
 }
 
@@ -210,7 +216,7 @@ func (p *pipe) breakOff(s int, local error) {
 func (p *pipe) leave(s int, local error) {
 	p.local[s] = local
 	if p.halves[1-s].pending() {
-		p.bounce(1-s, p.stamp(p.lag()))
+		p.bounce(1-s, p.stamp(s, p.lag()))
 	}
 	p.halves[s].writer.stop()
 	p.halves[1-s].reader.stop()
@@ -241,7 +247,7 @@ func (p *pipe) closeWrite(s int) error {
 	if h.finished {
 		return syscall.ENOTCONN
 	}
-	h.pushEnd(io.EOF, p.stamp(p.lag()))
+	h.pushEnd(io.EOF, p.stamp(s, p.lag()))
 	h.writer.cond.Broadcast()
 	return nil
 }
@@ -270,15 +276,14 @@ func (p *pipe) awaitLeave(s int) {
 	}
 }
 
-// stall is called after a cut.
+// stall is called after a cut or a hold.
 func (p *pipe) stall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.cut() {
-		return
-	}
 	for s := range p.halves {
-		p.halves[s].stall()
+		if p.stalls(s) {
+			p.halves[s].stall()
+		}
 	}
 }
 
@@ -287,14 +292,16 @@ func (p *pipe) stall() {
 func (p *pipe) unstall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cut() {
-		return
-	}
 	now, lag := time.Now(), p.lag()
 	for s := range p.halves {
-		p.halves[s].unstall(now, lag)
+		if !p.stalls(s) {
+			p.halves[s].unstall(now, lag)
+		}
 	}
 	for s := range p.halves {
+		if p.stalls(s) {
+			continue
+		}
 		h := &p.halves[s]
 		if p.local[1-s] != nil && h.pending() {
 			p.bounce(s, segment{sent: now, due: h.nextDue().Add(lag)})

@@ -426,6 +426,87 @@ func TestStreamResetDuringCut(t *testing.T) {
 	})
 }
 
+// TestStreamHoldLosesWhatResetBreaks: what is in flight in a direction that is
+// held never arrives after a reset; the other direction goes on until then.
+func TestStreamHoldLosesWhatResetBreaks(t *testing.T) {
+	for name, c := range map[string]struct{ out, in bool }{"up": {out: true}, "down": {in: true}, "both": {true, true}} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 20*time.Millisecond, func(t *testing.T, p *pair) {
+				mustWrite(t, p.near, "before")
+				wantRead(t, p.far, "before")
+				mustWrite(t, p.near, "in flight")
+				mustWrite(t, p.far, "in flight")
+				p.nearLink.Hold(c.out, c.in)
+				mustWrite(t, p.near, " and later")
+				mustWrite(t, p.far, " and later")
+				time.Sleep(time.Minute)
+				for _, side := range []struct {
+					conn net.Conn
+					held bool
+				}{{p.far, c.out}, {p.near, c.in}} {
+					if !side.held {
+						wantRead(t, side.conn, "in flight and later")
+						continue
+					}
+					if err := side.conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+						t.Fatal(err)
+					}
+					wantError(t, "read of what is held", one(side.conn), os.ErrDeadlineExceeded)
+				}
+				start := time.Now()
+				p.nearLink.Reset()
+				for _, conn := range []net.Conn{p.near, p.far} {
+					if err := conn.SetReadDeadline(time.Time{}); err != nil {
+						t.Fatal(err)
+					}
+					wantError(t, "read after the reset", one(conn), syscall.ECONNRESET)
+				}
+				wantElapsed(t, "news of the reset", start, 20*time.Millisecond)
+			})
+		})
+	}
+}
+
+// TestStreamHoldEndsWithRestore: then what was held arrives, as after a cut.
+func TestStreamHoldEndsWithRestore(t *testing.T) {
+	inBubble(t, 20*time.Millisecond, func(t *testing.T, p *pair) {
+		p.nearLink.Hold(false, true)
+		mustWrite(t, p.far, "held")
+		time.Sleep(100 * time.Millisecond)
+		p.nearLink.Restore()
+		wantRead(t, p.near, "held")
+		p.nearLink.Hold(true, true)
+		p.nearLink.Reset()
+		mustDialAnew(t, p)
+	})
+}
+
+// mustDialAnew shows that a reset has ended a hold: streams dialed after it are
+// as good as any.
+func mustDialAnew(t *testing.T, p *pair) {
+	t.Helper()
+	s := netsim.NewStreams(time.Millisecond)
+	s.AddHost("near", netip.MustParseAddr("10.0.0.1"), p.nearLink)
+	s.AddHost("far", netip.MustParseAddr("10.0.0.2"), p.farLink)
+	l, err := s.Listen("far:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	near, err := s.Dial(t.Context(), p.nearLink, "far:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	mustWrite(t, near, "up")
+	wantRead(t, far, "up")
+}
+
 // TestLinkClose ends both sides of everything, cut or not.
 func TestLinkClose(t *testing.T) {
 	inBubble(t, 0, func(t *testing.T, p *pair) {

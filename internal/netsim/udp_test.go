@@ -127,6 +127,39 @@ func TestDatagramsCutAndRestore(t *testing.T) {
 }
 
 // TestDatagramsCutUnderWay: what reaches a host after it was cut off is lost.
+// TestCutUDPLetsStreamsBe: datagrams alone are dropped, both ways.
+func TestCutUDPLetsStreamsBe(t *testing.T) {
+	inWorld(t, 10*time.Millisecond, func(t *testing.T, w *world) {
+		w.alice.Link.CutUDP(true)
+		w.send(t, rtpPacket)
+		if got := w.drain(t); len(got) != 0 {
+			t.Errorf("%q came through", got)
+		}
+		l, err := w.bob.Listen(":80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		c, err := w.alice.Dial(t.Context(), "tcp", "bob:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		far, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer far.Close()
+		mustWrite(t, c, "hello")
+		wantRead(t, far, "hello")
+		w.alice.Link.CutUDP(false)
+		w.send(t, rtpPacket)
+		if got := w.drain(t); len(got) != 1 {
+			t.Errorf("%q came through after the cut", got)
+		}
+	})
+}
+
 func TestDatagramsCutUnderWay(t *testing.T) {
 	inWorld(t, 20*time.Millisecond, func(t *testing.T, w *world) {
 		go func() {
