@@ -16,16 +16,32 @@ func contains(list []string, s string) bool { return slices.Contains(list, s) }
 var settings = []FieldSpec{
 	{Name: "timeout", Kind: Duration, Help: "how long an expectation may take that has no within=; 5s if not set. clean has its own: 15s"},
 	{Name: "delay", Kind: Duration, Help: "one-way delay of each client's network in the virtual world; 20ms if not set"},
+	{Name: "level", Kind: Number, Help: "the highest protocol level that the server speaks; 1 if not set. callbench run -level 0 sets it for all", Values: []string{"0", "1"}},
 }
 
 // Capabilities are the words that need takes; a world says which it has.
 var Capabilities = map[string]string{
-	"media":  "RTP really flows",
-	"resume": "the server speaks resume (protocol level 1)",
+	"ack":         "the server answers each request, so that a refusal can be told from silence (protocol level 1)",
+	"callid":      "the server names calls, says when the callee rings and why a call ended (protocol level 1)",
+	"im":          "the server stores and delivers messages",
+	"media":       "RTP really flows",
+	"presence":    "the server tells who is online",
+	"resume":      "the server speaks resume (protocol level 1)",
+	"virtualtime": "minutes pass in no time: the virtual world only",
 }
+
+// ofLevel1 are the capabilities that level 0 of the protocol has no words for.
+var ofLevel1 = []string{"ack", "callid", "resume", "turn"}
 
 // profiles are the client profiles that can be played.
 var profiles = []string{"electron", "react-native"}
+
+// options are what a client can be declared with, behind its profile.
+var options = map[string]string{
+	"level0":  "the client speaks level 0 of the protocol, whatever the server speaks",
+	"offline": "the client is not connected until the script says connect",
+	"relay":   "the client's media goes through TURN alone",
+}
 
 // Check finds what the parser cannot: words that no table has, wrong numbers of
 // arguments, values of the wrong kind. The error joins one *Problem for each.
@@ -72,9 +88,7 @@ func (c *checker) header() {
 		if !contains(profiles, cl.Profile) {
 			c.fail("no profile is called %q, only %s%s", cl.Profile, strings.Join(profiles, " and "), suggest(cl.Profile, profiles))
 		}
-		if cl.Option != "" {
-			c.fail("profile %s has no option %q", cl.Profile, cl.Option)
-		}
+		c.options(cl)
 	}
 	c.line = 1
 	switch {
@@ -85,6 +99,17 @@ func (c *checker) header() {
 		c.fail("no clients")
 	case len(c.s.Steps) == 0:
 		c.fail("no steps")
+	}
+}
+
+func (c *checker) options(cl Client) {
+	if cl.Option == "" {
+		return
+	}
+	for _, o := range strings.Split(cl.Option, "+") {
+		if known := sortedKeys(options); !contains(known, o) {
+			c.fail("no option is called %q, only %s%s", o, strings.Join(known, ", "), suggest(o, known))
+		}
 	}
 }
 
@@ -132,7 +157,12 @@ func (c *checker) action(st Step, cl Clause) {
 	for _, f := range cl.Fields {
 		c.field(fields, f)
 	}
-	if v.target != nil && len(cl.Args) >= v.Min {
+	if v.aimed && len(cl.Args) >= v.Min {
+		if err := checkAim(c.s, st, cl); err != nil {
+			c.fail("%v", err)
+		}
+	}
+	if v.target != nil && len(cl.Args) >= v.Min && len(cl.Args) <= v.Max {
 		if err := v.target(c.s, st, cl); err != nil {
 			c.fail("%v", err)
 		}
@@ -171,6 +201,15 @@ func (c *checker) expectation(st Step, cl Clause) {
 		}
 	case "span":
 		c.spanEnds(cl)
+	case "redis":
+		if cl.Get("value") != "" && cl.Get("field") == "" {
+			c.fail("value= says what a field holds; add field=")
+		}
+	}
+	for _, a := range st.Actors {
+		if systemParts[a] && x.Name != "event" {
+			c.fail("%s has events only: expect %s event <kind>", a, a)
+		}
 	}
 }
 

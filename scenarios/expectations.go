@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,8 @@ type Expectation struct {
 	parts func(Clause) []match                     // several events must be seen, one for each part
 	round func(*Judge, Clause, []trace.Event) bool // looks at all that one probe found
 	now   func(*Judge, Clause) bool                // looks at what the judge knows already
+	// instead says what now found that does not hold.
+	instead func(*Judge, Clause) string
 }
 
 // match says whether an event fulfils one part of an expectation.
@@ -38,6 +41,8 @@ type match struct {
 
 var (
 	fromField = FieldSpec{Name: "from", Kind: Text, Help: "who it comes from"}
+	outcomes  = []string{string(signaling.OutcomeAccepted), string(signaling.OutcomeDeclined), string(signaling.OutcomeCancelled),
+		string(signaling.OutcomeMissed), string(signaling.OutcomeBusy), string(signaling.OutcomeFailed)}
 )
 
 // Expectations is the table of expectations.
@@ -59,13 +64,25 @@ var Expectations = []Expectation{
 	{Name: "negotiate", Help: "the server asks for a new leg", kind: "call.negotiate", Fields: []FieldSpec{{Name: "reason", Kind: Text, Help: "why", Values: reasons(signaling.ActionNegotiate)}}},
 	{Name: "ended", Help: "the call is over", kind: "call.ended", Fields: []FieldSpec{{Name: "reason", Kind: Text, Help: "why", Values: reasons(signaling.ActionEnded)}, {Name: "by", Kind: Text, Help: "who left"}}},
 	{Name: "hangup", Help: "the call is over because a party left it", kind: "call.ended", where: map[string]string{"reason": "hangup"}},
+	{Name: "message", Usage: `["text"]`, Help: "an IM message arrives: one with this text, or any", Max: 1, parts: messageParts,
+		Fields: []FieldSpec{fromField, {Name: "to", Kind: Text, Help: "who it is for"}, {Name: "outcome", Kind: Text, Help: "what became of the call that it tells of", Values: outcomes},
+			{Name: "duration", Kind: Duration, Help: "how long that call was, from the answer to the end"}}},
+	{Name: "presence", Usage: "<user>", Help: "the client learns a user's presence", Min: 1, Max: 1, parts: presenceParts,
+		Fields: []FieldSpec{{Name: "status", Kind: Text, Help: "which", Values: []string{string(signaling.Online), string(signaling.Offline)}},
+			{Name: "last_seen", Kind: Number, Help: "when the user was last there, in Unix milliseconds"}, {Name: "version", Kind: Number, Help: "of the user's presence"}}},
 	{Name: "error", Help: "a frame of the client was refused", kind: "error", Fields: []FieldSpec{{Name: "code", Kind: Text, Help: "error code", Values: codes()}}},
-	{Name: "event", Usage: "<kind>", Help: "any event of the trace by its kind; fields are its attributes", Min: 1, Max: 1, parts: eventParts},
+	{Name: "event", Usage: "<kind>", Help: "any event of the trace by its kind; fields are its attributes. Besides clients, server, kms, turn, redis and history have events", Min: 1, Max: 1, parts: eventParts},
 	{Name: "history", World: true, Usage: "[1v1|mcu|broadcast]", Help: "a room in the history is as described", Max: 1, round: roundHistory,
-		Fields: []FieldSpec{{Name: "status", Kind: Text, Help: "where it stands", Values: []string{"active", "ended"}}, {Name: "members", Kind: Number, Help: "how many ever joined"}, {Name: "reason", Kind: Text, Help: "why it ended", Values: reasons(signaling.ActionEnded)}, {Name: "count", Kind: Number, Help: "how many such rooms there are; at least one if absent"}}},
-	{Name: "clean", World: true, Help: "no media server object, Redis key, room or TURN allocation of a call is left", round: roundClean},
+		Fields: []FieldSpec{{Name: "status", Kind: Text, Help: "where it stands", Values: []string{"active", "ended"}}, {Name: "members", Kind: Number, Help: "how many ever joined"}, {Name: "reason", Kind: Text, Help: "why it ended", Values: reasons(signaling.ActionEnded)}, {Name: "answered", Kind: Text, Help: "whether the callee came into the room", Values: []string{"yes", "no"}},
+			{Name: "duration", Kind: Duration, Help: "how long the room was there"}, {Name: "count", Kind: Number, Help: "how many such rooms there are; at least one if absent"}}},
+	{Name: "redis", World: true, Usage: `"key"`, Help: "there is a key; * in it stands for anything", Min: 1, Max: 1, round: roundRedis,
+		Fields: []FieldSpec{{Name: "count", Kind: Number, Help: "how many such keys there are; at least one if absent"}, {Name: "field", Kind: Text, Help: "a field of the hash that is there and not empty"},
+			{Name: "value", Kind: Text, Help: "what it holds"}, {Name: "ttl", Kind: Duration, Help: "how long the key has left"}}},
+	{Name: "clean", World: true, Help: "nothing of a call is left: see below", round: roundClean},
+	{Name: "steps", World: true, Help: "the 34 steps of the design's 1v1 call were seen in their order, in the run's first call: see below", now: func(j *Judge, _ Clause) bool { return j.steps.missing() == "" },
+		instead: func(j *Judge, _ Clause) string { return j.steps.missing() }},
 	{Name: "span", World: true, Usage: "<from>..<to>", Help: "the time between two instants named with as: when an action began, when an expectation was fulfilled",
-		Min: 1, Max: 1, Fields: []FieldSpec{{Name: "took", Kind: Duration, Help: "length of the span"}}, now: spanTook},
+		Min: 1, Max: 1, Fields: []FieldSpec{{Name: "took", Kind: Duration, Help: "length of the span"}}, now: spanTook, instead: spanIs},
 }
 
 func findExpectation(name string, world bool) *Expectation {
@@ -221,15 +238,56 @@ func eventParts(c Clause) []match {
 	}}}
 }
 
-func roundHistory(j *Judge, c Clause, found []trace.Event) bool {
-	rooms := 0
-	count := Field{Key: "count", Op: ">=", Value: "1"}
-	var fields []Field
-	for _, f := range c.Fields {
+func messageParts(c Clause) []match {
+	return []match{{what: "message", event: func(j *Judge, e trace.Event) bool {
+		if e.Kind != "im.message" || len(c.Args) == 1 && e.Get("text") != c.Args[0] {
+			return false
+		}
+		fields := slices.Clone(c.Fields)
+		for i, f := range fields {
+			if f.Key == "duration" {
+				fields[i].Value = seconds(f.Value)
+			}
+		}
+		return j.fieldsHold(fields, e)
+	}, near: func(e trace.Event) bool { return e.Kind == "im.message" }}}
+}
+
+// seconds is a duration's length in seconds, as the wire has it.
+func seconds(duration string) string {
+	d, err := parseDuration(duration)
+	if err != nil {
+		return duration
+	}
+	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+}
+
+func presenceParts(c Clause) []match {
+	return []match{{what: "presence", event: func(j *Judge, e trace.Event) bool {
+		return e.Kind == "presence.state" && e.Get("user") == j.s.user(c.Args[0]) && j.fieldsHold(c.Fields, e)
+	}, near: func(e trace.Event) bool { return e.Kind == "presence.state" }}}
+}
+
+// cutCount takes count out of the fields; without one there must be at least
+// one.
+func cutCount(fields []Field) (count Field, rest []Field) {
+	count = Field{Key: "count", Op: ">=", Value: "1"}
+	for _, f := range fields {
 		if f.Key == "count" {
 			count = f
 		} else {
-			fields = append(fields, f)
+			rest = append(rest, f)
+		}
+	}
+	return count, rest
+}
+
+func roundHistory(j *Judge, c Clause, found []trace.Event) bool {
+	rooms := 0
+	count, fields := cutCount(c.Fields)
+	for i, f := range fields {
+		if f.Key == "duration" {
+			fields[i].Value = seconds(f.Value)
 		}
 	}
 	for _, e := range found {
@@ -240,8 +298,45 @@ func roundHistory(j *Judge, c Clause, found []trace.Event) bool {
 	return compare(strconv.Itoa(rooms), count.Op, count.Value)
 }
 
-func roundClean(_ *Judge, _ Clause, found []trace.Event) bool {
-	return !slices.ContainsFunc(found, func(e trace.Event) bool { return e.Get("what") == "left" })
+func roundRedis(_ *Judge, c Clause, found []trace.Event) bool {
+	keys := 0
+	count, fields := cutCount(c.Fields)
+	for _, e := range found {
+		if e.Get("what") != "key" {
+			continue
+		}
+		if ok, err := path.Match(c.Args[0], e.Get("key")); err == nil && ok && keyHolds(fields, e) {
+			keys++
+		}
+	}
+	return compare(strconv.Itoa(keys), count.Op, count.Value)
+}
+
+// keyHolds compares a Redis key with what is asked of it.
+func keyHolds(fields []Field, e trace.Event) bool {
+	field := ""
+	for _, f := range fields {
+		if f.Key == "field" {
+			field = f.Value
+		}
+	}
+	for _, f := range fields {
+		switch f.Key {
+		case "field":
+			if e.Get("field."+field) == "" {
+				return false
+			}
+		case "value":
+			if e.Get("field."+field) != f.Value {
+				return false
+			}
+		case "ttl":
+			if !compare(e.Get("ttl"), f.Op, seconds(f.Value)) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func spanTook(j *Judge, c Clause) bool {
@@ -258,4 +353,9 @@ func spanTook(j *Judge, c Clause) bool {
 		}
 	}
 	return true
+}
+
+func spanIs(j *Judge, c Clause) string {
+	from, to, _ := strings.Cut(c.Args[0], "..")
+	return fmt.Sprintf("it took %v", j.instants[to]-j.instants[from])
 }

@@ -3,7 +3,7 @@ package scenarios
 import (
 	"fmt"
 	"slices"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/callbench/callbench/reports"
@@ -38,6 +38,10 @@ type Judge struct {
 	media      ledger
 	phases     phases
 	checks     checks
+	books      books
+	steps      steps
+	over       map[string]bool // sessions that have ended, as the server says
+	even       atomic.Bool     // the last look at the history agreed with the clients
 	end        bool
 }
 
@@ -71,7 +75,7 @@ type part struct {
 // NewJudge makes a judge of one scenario (one case of it, if it has cases).
 func NewJudge(s *Scenario) *Judge {
 	return &Judge{s: s, callNow: map[string]string{}, callBefore: map[string]string{}, instants: map[string]time.Duration{},
-		media: ledger{}, phases: newPhases(), checks: newChecks(),
+		over: map[string]bool{}, media: ledger{}, phases: newPhases(), checks: newChecks(),
 		result: reports.Scenario{Name: s.Name, File: s.File, Verdict: reports.Pass}}
 }
 
@@ -115,7 +119,7 @@ func (j *Judge) finish(e trace.Event) {
 		}
 		j.result.Notes = append(j.result.Notes, "the run broke: "+msg)
 	}
-	for _, f := range j.checks.failures() {
+	for _, f := range append(j.checks.failures(), j.books.failures()...) {
 		j.fail(f)
 	}
 	if n := j.decided(); j.result.Verdict == reports.Pass && n < len(j.s.Steps) {
@@ -216,23 +220,44 @@ func (j *Judge) expect(i int, st Step, now time.Duration) {
 	if len(st.Actors) == 0 {
 		p.world = findExpectation(st.Clauses[0].Verb, true)
 		if p.world.now != nil {
-			j.spanStep(p, now)
+			j.nowStep(p, now)
 		}
 		return
 	}
-	clients, err := j.s.ResolveAll(st.Actors)
+	clients, err := j.actors(st.Actors)
 	if err != nil {
 		j.decide(i, now, &reports.Failure{Check: "expect", Line: st.Line, Message: err.Error()})
 		return
 	}
 	for _, c := range clients {
-		p.wants = append(p.wants, newWant(c.Name, st))
+		p.wants = append(p.wants, newWant(c, st))
 	}
 	for k := range j.events {
 		if j.open == p {
 			j.offer(&j.events[k])
 		}
 	}
+}
+
+// actors are the clients and parts of the system that words stand for.
+func (j *Judge) actors(words []string) ([]string, error) {
+	var names []string
+	for _, w := range words {
+		if systemParts[w] {
+			names = append(names, w)
+			continue
+		}
+		clients, err := j.s.ResolveAll([]string{w})
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range clients {
+			if !slices.Contains(names, c.Name) {
+				names = append(names, c.Name)
+			}
+		}
+	}
+	return names, nil
 }
 
 func newWant(actor string, st Step) *want {
@@ -247,15 +272,14 @@ func newWant(actor string, st Step) *want {
 	return w
 }
 
-func (j *Judge) spanStep(p *pending, now time.Duration) {
+func (j *Judge) nowStep(p *pending, now time.Duration) {
 	c := p.step.Clauses[0]
 	if p.world.now(j, c) {
 		j.decide(p.index, now, nil)
 		return
 	}
-	from, to, _ := strings.Cut(c.Args[0], "..")
 	j.decide(p.index, now, &reports.Failure{Check: "expect", Line: p.step.Line,
-		Message: fmt.Sprintf("%q does not hold: it took %v", p.step.Text, j.instants[to]-j.instants[from])})
+		Message: fmt.Sprintf("%q does not hold: %s", p.step.Text, p.world.instead(j, c))})
 }
 
 // happened takes an event of a part under test.
@@ -275,6 +299,11 @@ func (j *Judge) track(e trace.Event) {
 	j.media.observe(e)
 	j.phases.observe(e)
 	j.checks.observe(e)
+	j.books.observe(j.s, e)
+	j.steps.observe(j.s, e)
+	if e.Kind == "session.end" && e.Actor == "server" {
+		j.over[e.Get("session")] = true
+	}
 }
 
 // offer shows an event to the open expectation.
@@ -330,6 +359,8 @@ func (j *Judge) probe(e trace.Event) {
 		j.fulfilled(p, e.T)
 	}
 	j.lastRound, j.round = found, nil
+	j.books.look(found, e.Get("final") != "")
+	j.even.Store(len(j.books.differences()) == 0)
 }
 
 // deadline ends an expectation that ran out of time, and a never that held.
@@ -367,6 +398,10 @@ func (j *Judge) fail(f reports.Failure) {
 		j.result.Reason = f.Place() + ": " + f.Message
 	}
 }
+
+// balanced reports whether the last look at the history agreed with what the
+// clients saw. It may be called by anybody.
+func (j *Judge) balanced() bool { return j.even.Load() }
 
 // Failed reports whether anything has gone wrong so far.
 func (j *Judge) Failed() bool { return len(j.result.Failures) > 0 }

@@ -2,6 +2,8 @@ package scenarios
 
 import (
 	"bytes"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -96,15 +98,29 @@ var expectationCases = []struct {
 		[]string{"2 probe what=room type=1v1 status=active members=2", "2 probe what=room type=mcu status=ended members=2", "2 probe what=room type=1v1 status=ended members=1", "2 probe what=done"}},
 	{"history", "expect history count=2", []string{"2 probe what=room type=1v1", "2 probe what=room type=1v1", "2 probe what=done"}, []string{"2 probe what=room type=1v1", "2 probe what=done"}},
 	{"clean", "expect clean", []string{"2 probe what=left where=kms id=1", "2 probe what=done", "3 probe what=done"}, []string{"2 probe what=left where=kms id=1", "2 probe what=done", "3 probe what=left where=kms id=1", "3 probe what=done"}},
+	{"clean", "expect clean", []string{"1 probe what=key key=ws:session:s1 ttl=100", "1 probe what=key key=user:bob:presence ttl=0", "2 probe what=done"},
+		[]string{"1.5 server session.end session=s1", "2 probe what=key key=ws:session:s1 ttl=100", "2 probe what=done"}},
+	{"clean", "expect clean", []string{"2 probe what=done"}, []string{"2 probe what=key key=ws:session:s1 ttl=0", "2 probe what=done"}},
+	{"message", `expect bob message "hi" from=alice`, []string{"2 bob im.message from=alice text=hi"}, []string{"2 bob im.message from=alice text=ho", "2 bob im.message from=carol text=hi", "2 alice im.message from=alice text=hi"}},
+	{"message", "expect bob message outcome=accepted duration>=1m", []string{"2 bob im.message from=alice text=x outcome=accepted duration=75"}, []string{"2 bob im.message from=alice outcome=accepted duration=59", "2 bob im.message from=alice outcome=missed"}},
+	{"presence", "expect bob presence alice status=offline last_seen>0", []string{"2 bob presence.state user=alice status=offline last_seen=5"},
+		[]string{"2 bob presence.state user=alice status=online last_seen=5", "2 bob presence.state user=carol status=offline last_seen=5", "2 bob presence.state user=alice status=offline"}},
+	{"event", "expect server event call.offer user=alice", []string{"2 server call.offer user=alice"}, []string{"2 server call.offer user=bob", "2 bob call.offer user=alice"}},
+	{"history", "expect history answered=yes duration>=90s", []string{"2 probe what=room answered=yes duration=91", "2 probe what=done"}, []string{"2 probe what=room answered=yes duration=89", "2 probe what=room answered=no duration=91", "2 probe what=done"}},
+	{"redis", `expect redis "rtc:session:*" count=2 field=endpointId`, []string{"2 probe what=key key=rtc:session:a field.endpointId=1", "2 probe what=key key=rtc:session:b field.endpointId=2", "2 probe what=done"},
+		[]string{"2 probe what=key key=rtc:session:a field.endpointId=1", "2 probe what=key key=rtc:session:b field.endpointId=", "2 probe what=key key=ws:session:c field.endpointId=1", "2 probe what=done"}},
+	{"redis", `expect redis "rtc:room:*:state" field=mediaStarted value=true ttl<=0s`, []string{"2 probe what=key key=rtc:room:r:state field.mediaStarted=true ttl=0", "2 probe what=done"}, []string{"2 probe what=key key=rtc:room:r:state field.mediaStarted=false ttl=0", "2 probe what=key key=rtc:room:q:state field.mediaStarted=true ttl=9", "2 probe what=done"}},
+	{"redis", `expect redis "rtc:*" count=0`, []string{"2 probe what=done"}, []string{"2 probe what=key key=rtc:session:a", "2 probe what=done"}},
 	{"span", "expect span a..b took>=1s took<=2s", []string{}, nil},
+	{"steps", "expect steps", []string{}, nil},
 }
 
 func TestExpectations(t *testing.T) {
 	tried := map[string]bool{}
 	for _, c := range expectationCases {
 		tried[c.name] = true
-		if c.name == "span" {
-			continue // TestSpans
+		if c.name == "span" || c.name == "steps" {
+			continue // TestSpans, TestDesignSteps
 		}
 		text := pair + "alice call bob\n" + c.step + "\n"
 		run := func(events []string) reports.Scenario {
@@ -221,7 +237,10 @@ func TestNever(t *testing.T) {
 // Every action can fail, and after "!" must.
 func TestActions(t *testing.T) {
 	steps := map[string]string{"call": "alice call bob", "accept": "alice accept", "hangup": "alice hangup", "drop": "alice drop",
-		"send": "alice send x", "close": "alice close", "net": "net alice cut"}
+		"send": "alice send x", "close": "alice close", "net": "net alice cut", "connect": "alice connect", "reopen": "alice reopen", "join": "alice join",
+		"reject": "alice reject", "busy": "alice busy", "cancel": "alice cancel", "message": "alice message bob hi", "ask": "alice ask bob", "presence": "alice presence online",
+		"refresh": "alice refresh", "background": "alice background", "foreground": "alice foreground", "sleep": "alice sleep 1s", "token": "token alice wrong",
+		"block": "block bob alice", "unblock": "unblock bob alice"}
 	for _, v := range Verbs {
 		step := steps[v.Name]
 		if step == "" {
@@ -299,6 +318,93 @@ func TestChecks(t *testing.T) {
 		"2 server call.ended call=c1 user=bob", "2 server call.ended call=c1 user=alice")) // the server ended c1 by itself
 	if r.Verdict != reports.Pass {
 		t.Errorf("two calls that each end once: %+v", r.Failures)
+	}
+}
+
+// What the clients saw of a call, and what the history must then say.
+func TestHistoryEqualsWhatTheClientsSaw(t *testing.T) {
+	answered := []string{"1 alice call.outgoing call=c1 room=r1 to=bob", "1 bob call.incoming call=c1 room=r1 from=alice",
+		"2 bob call.accepted call=c1 user=bob", "2 alice call.accepted call=c1 user=bob", "3 alice call.ended call=c1 reason=hangup by=alice", "3 bob call.ended call=c1 reason=hangup by=alice"}
+	crossed := []string{"1 alice call.outgoing call=c1 room=r1 to=bob", "1 bob call.incoming call=c1 room=r1 from=alice", "2 bob signal.sent action=answer call=c1",
+		"2 alice call.ended call=c1 reason=cancelled by=alice", "3 bob call.ended call=c1 reason=hangup by=alice"}
+	lost := []string{"1 alice call.outgoing call=c1 room=r1 to=bob", "1 bob call.incoming call=c1 room=r1 from=alice", "3 alice call.ended call=c1 reason=cancelled by=alice", "9 bob call.ended call=c1 reason=dropped"}
+	const good = "probe what=room room=r1 call=c1 creator=alice status=ended reason=hangup users=alice,bob"
+	for _, c := range []struct {
+		name   string
+		events []string
+		rooms  []string
+		say    string // what the failure says; "" if there is none
+	}{
+		{"as it was", answered, []string{good}, ""},
+		{"nothing", nil, nil, ""},
+		{"under way", answered[:4], nil, ""},
+		{"no room", answered, nil, "c1) has 0 rooms"},
+		{"two rooms", answered, []string{good, good}, "has 2 rooms"},
+		{"a room of nobody's", answered, []string{good, "probe what=room room=r2 call=c2 creator=bob status=ended"}, "the room r2, and no client saw"},
+		{"still active", answered, []string{"probe what=room room=r1 call=c1 creator=alice status=active reason=hangup users=alice,bob"}, "is active in the history"},
+		{"another reason", answered, []string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=dropped users=alice,bob"}, "bob was told that c1 ended with hangup; the history says dropped"},
+		{"a member too few", answered, []string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=hangup users=alice"}, "the history has the members alice"},
+		{"a member too many", answered, []string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=hangup users=alice,bob,carol"}, "members alice and bob and carol"},
+		{"a cancel that crossed the answer", crossed, []string{good}, ""},
+		{"the same, and the answer came too late", crossed, []string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=hangup users=alice"}, ""},
+		{"a session that was lost", lost, []string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=cancelled users=alice"}, ""},
+		{"nobody accepted", lost, []string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=cancelled users=alice,bob"}, "members alice and bob"},
+		{"no room is known", []string{"1 alice call.outgoing to=bob", "2 alice call.ended reason=cancelled by=alice"}, []string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=cancelled users=alice"}, ""},
+		{"no room is known to the caller", []string{"1 alice call.outgoing to=bob", "1 bob call.incoming room=r1 from=alice", "2 alice call.ended reason=hangup by=alice", "2 bob call.ended reason=cancelled by=alice"},
+			[]string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=cancelled users=alice"}, ""},
+	} {
+		lines := append([]string{"1 begin 0", "1 end 0"}, c.events...)
+		for _, r := range c.rooms {
+			lines = append(lines, "20 "+r)
+		}
+		r := judge(t, record(t, pair+"alice call bob\n", "virtual", append(lines, "20 probe what=done final=true")...))
+		switch {
+		case c.say == "" && r.Verdict != reports.Pass:
+			t.Errorf("%s: %+v", c.name, r.Failures)
+		case c.say != "" && (r.Verdict != reports.Fail || r.Failures[0].Check != "history-differs" || !strings.Contains(r.Failures[0].Message, c.say)):
+			t.Errorf("%s: %s %+v", c.name, r.Verdict, r.Failures)
+		}
+	}
+}
+
+// Clients of level 0 are not told why a call ended, and may guess wrong.
+func TestHistoryOfLevel0(t *testing.T) {
+	events := []string{"1 begin 0", "1 end 0", "1 alice call.outgoing call=c1 room=r1 to=bob", "2 alice call.ended call=c1 reason=hangup by=bob",
+		"3 probe what=room room=r1 call=c1 creator=alice status=ended reason=declined users=alice", "3 probe what=done final=true"}
+	for clients, want := range map[string]reports.Verdict{"alice=electron": reports.Fail, "alice=electron:level0": reports.Pass} {
+		if r := judge(t, record(t, "clients bob=electron "+clients+"\nalice call bob\n", "virtual", events...)); r.Verdict != want {
+			t.Errorf("%s: %s %+v", clients, r.Verdict, r.Failures)
+		}
+	}
+}
+
+// Each step of the design is shown by its event, and in its place.
+func TestDesignSteps(t *testing.T) {
+	var events []string
+	for _, d := range designSteps {
+		line := "2 " + d.actor + " " + string(d.kind)
+		for _, k := range sortedKeys(d.where) {
+			line += " " + k + "=" + strings.Split(d.where[k], "|")[0]
+		}
+		events = append(events, strings.NewReplacer("=A", "=alice", "=B", "=bob", " A ", " alice ", " B ", " bob ", "=*", "=x").Replace(line))
+	}
+	run := func(events []string) reports.Scenario {
+		lines := append([]string{"1 begin 0", "1 end 0"}, events...)
+		return judge(t, record(t, pair+"alice call bob\nexpect steps\n", "virtual", append(lines, "9 begin 1")...))
+	}
+	if r := run(events); r.Verdict != reports.Pass {
+		t.Errorf("%+v", r.Failures)
+	}
+	alike := map[int]bool{5: true, 16: true, 20: true, 28: true} // a later step's event takes the place of this one's
+	for i, d := range designSteps {
+		r := run(slices.Delete(slices.Clone(events), i, i+1))
+		if told := strings.Contains(r.Reason, fmt.Sprintf("step %d (%s)", d.n, d.what)); r.Verdict != reports.Fail || !told && !alike[d.n] {
+			t.Errorf("without step %d: %s %s", d.n, r.Verdict, r.Reason)
+		}
+	}
+	early := slices.Concat(events[33:], events[:33])
+	if r := run(early); r.Verdict != reports.Fail || !strings.Contains(r.Reason, "step 34") {
+		t.Errorf("the record came first: %s %s", r.Verdict, r.Reason)
 	}
 }
 

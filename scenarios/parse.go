@@ -244,8 +244,8 @@ func (p *parser) addClient(c Client) {
 
 // reserved are the words that a client cannot be called.
 var reserved = map[string]bool{"at": true, "expect": true, "never": true, "net": true, "script": true, "server": true,
-	"kms": true, "turn": true, "redis": true, "mysql": true, "history": true, "clean": true, "span": true, "kill": true,
-	"start": true, "need": true, "set": true, "clients": true, "case": true, "mix": true, "require": true, "or": true, "as": true}
+	"kms": true, "turn": true, "redis": true, "mysql": true, "history": true, "clean": true, "span": true, "steps": true, "kill": true,
+	"start": true, "token": true, "block": true, "unblock": true, "need": true, "set": true, "clients": true, "case": true, "mix": true, "require": true, "or": true, "as": true}
 
 // parseStep reads [at T] [!] [expect|never] actors verb args… [or …] [as span].
 func (p *parser) parseStep(text string, words []string) {
@@ -320,11 +320,15 @@ func (p *parser) parseSpan(st *Step, words []string) []string {
 // parseActors takes the clients off the front. The world's own verbs (net, kill,
 // history, clean …) have none.
 func (p *parser) parseActors(st *Step, words []string) []string {
-	if worldWords[words[0]] {
+	part := len(words) > 1 && systemParts[words[0]] && words[1] == "event"
+	if worldWords[words[0]] && !part {
 		return words
 	}
 	st.Actors = strings.Split(words[0], ",")
 	for _, a := range st.Actors {
+		if st.Kind != Action && systemParts[a] {
+			continue
+		}
 		if _, err := p.s.Resolve(a); err != nil {
 			p.fail("%v", err)
 		}
@@ -332,8 +336,12 @@ func (p *parser) parseActors(st *Step, words []string) []string {
 	return words[1:]
 }
 
+// systemParts are what has events besides clients: expect server event …
+var systemParts = map[string]bool{"server": true, "kms": true, "turn": true, "redis": true, "history": true}
+
 // worldWords begin a step that is not about clients.
-var worldWords = map[string]bool{"net": true, "kill": true, "start": true, "history": true, "clean": true, "span": true, "turn": true}
+var worldWords = map[string]bool{"net": true, "kill": true, "start": true, "history": true, "clean": true, "span": true,
+	"turn": true, "redis": true, "steps": true, "token": true, "block": true, "unblock": true}
 
 func splitOr(words []string) [][]string {
 	parts := [][]string{nil}

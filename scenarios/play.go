@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,11 @@ type World interface {
 	Client(c Client, log *trace.Log) (Caller, error)
 	// Network is a client's attachment to the network.
 	Network(Client) (Network, error)
+	// Token says what a client shows when it connects, from now on: one of the
+	// words of the token verb, or a duration.
+	Token(c Client, kind string) error
+	// Block makes a user block another one, or ends that.
+	Block(user, other string, on bool) error
 	// Probe looks at what the servers hold now.
 	Probe(context.Context) ([]Finding, error)
 	// Settle is how long clean-up may take in this world.
@@ -38,29 +44,22 @@ type World interface {
 	Close() error
 }
 
-// Caller is a client that the script's verbs drive. A refusal by the server is
-// returned as a *signaling.Error.
-type Caller interface {
-	Connect(context.Context) error
-	Call(ctx context.Context, user string) error
-	Accept(context.Context) error
-	Hangup(context.Context) error
-	Drop()
-	Send(frame []byte) error
-	Close() error
-}
-
 // Network is what the net verb acts on.
 type Network interface {
 	Cut()
 	Restore()
 	Reset()
+	// Hold stalls streams to the server (up) and from it (down) until Restore, or
+	// Reset, which loses what is stalled.
+	Hold(up, down bool)
+	// CutUDP drops every datagram, or ends that.
+	CutUDP(bool)
 	SetLoss(percent float64)
 	SetDelay(time.Duration)
 }
 
-// Finding is one thing that a probe found: something left behind ("left") or a
-// room of the history ("room").
+// Finding is one thing that a probe found: something left behind ("left"), a
+// key in Redis ("key") or a room of the history ("room").
 type Finding struct {
 	What  string
 	Attrs []trace.Attr
@@ -125,7 +124,11 @@ func (p *play) close() error {
 func missing(stage Stage, s *Scenario) string {
 	var lacks []string
 	for _, n := range s.Needs {
-		if why := stage.Lacks(n); why != "" {
+		why := stage.Lacks(n)
+		if s.Level() == 0 && contains(ofLevel1, n) {
+			why = "the server speaks level 0 only"
+		}
+		if why != "" {
 			lacks = append(lacks, n+": "+why)
 		}
 	}
@@ -138,12 +141,13 @@ type play struct {
 	log     *trace.Log
 	judge   *Judge
 	clients map[string]Caller
+	former  []Caller // that reopen put another client in the place of
 	decided chan int
 }
 
 func (p *play) head(stage Stage, seed int64) []trace.Attr {
 	attrs := []trace.Attr{trace.Int("version", trace.Version), trace.String("scenario", p.s.Name), trace.String("file", p.s.File),
-		trace.String("world", stage.Name), trace.Int("seed", seed), trace.String("text", p.s.Text)}
+		trace.String("world", stage.Name), trace.Int("level", p.s.Level()), trace.Int("seed", seed), trace.String("text", p.s.Text)}
 	for _, part := range sortedKeys(stage.Parts) {
 		attrs = append(attrs, trace.String("part."+part, stage.Parts[part]))
 	}
@@ -168,7 +172,7 @@ func (p *play) run(ctx context.Context) error {
 			return nil // what follows a failure says nothing about the system
 		}
 	}
-	return nil
+	return p.audit(ctx)
 }
 
 func (p *play) connect(ctx context.Context) error {
@@ -178,6 +182,9 @@ func (p *play) connect(ctx context.Context) error {
 			return fmt.Errorf("make client %s: %w", c.Name, err)
 		}
 		p.clients[c.Name] = cl
+		if c.Has("offline") {
+			continue
+		}
 		ctx, cancel := context.WithTimeout(ctx, actionLimit)
 		err = cl.Connect(ctx)
 		cancel()
@@ -190,6 +197,9 @@ func (p *play) connect(ctx context.Context) error {
 
 func (p *play) closeClients() error {
 	var errs []error
+	for _, c := range p.former {
+		errs = append(errs, c.Close())
+	}
 	for _, c := range p.s.Clients {
 		if cl := p.clients[c.Name]; cl != nil {
 			errs = append(errs, cl.Close())
@@ -243,6 +253,11 @@ func (p *play) perform(ctx context.Context, st Step) error {
 		return err
 	}
 	verb := findVerb(clause.Verb, false)
+	if verb.again {
+		if err := p.reopen(clients); err != nil {
+			return err
+		}
+	}
 	errs := make([]error, len(clients))
 	var wg sync.WaitGroup
 	for k, c := range clients {
@@ -256,17 +271,31 @@ func (p *play) perform(ctx context.Context, st Step) error {
 	return errors.Join(errs...)
 }
 
+// reopen puts a new client in the place of each.
+func (p *play) reopen(clients []Client) error {
+	for _, c := range clients {
+		next, err := p.w.Client(c, p.log)
+		if err != nil {
+			return fmt.Errorf("make client %s: %w", c.Name, err)
+		}
+		p.former = append(p.former, p.clients[c.Name])
+		p.clients[c.Name] = next
+	}
+	return nil
+}
+
 // aim turns an argument that names clients into the user that the k-th of n
 // actors means: a group's members pair up with another group's.
 func (p *play) aim(c Clause, k, n int) Clause {
-	if c.Verb != "call" {
+	if !findVerb(c.Verb, false).aimed {
 		return c
 	}
 	targets, err := p.s.Resolve(c.Args[0])
 	if err != nil {
 		return c // a user who is not a client of the script
 	}
-	c.Args = []string{targets[0].User}
+	c.Args = slices.Clone(c.Args)
+	c.Args[0] = targets[0].User
 	if n > 1 && len(targets) == n {
 		c.Args[0] = targets[k].User
 	}
@@ -318,8 +347,29 @@ func (p *play) limit(st Step) time.Duration {
 	}
 }
 
-// probe records what the world holds now, as one round of events.
-func (p *play) probe(ctx context.Context) error {
+// audit looks at the world for the last time, when the script has been played:
+// until the history says what the clients saw, or clean-up has had its time.
+// Under load the history is of other calls too, and says nothing.
+func (p *play) audit(ctx context.Context) error {
+	if p.s.shared {
+		return nil
+	}
+	for begin := time.Now(); ; {
+		if err := p.probe(ctx, trace.Bool("final", true)); err != nil {
+			return err
+		}
+		if p.judge.balanced() || time.Since(begin) >= p.w.Settle() {
+			return nil
+		}
+		if err := sleep(ctx, probeEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// probe records what the world holds now, as one round of events, whose end has
+// the attributes given.
+func (p *play) probe(ctx context.Context, end ...trace.Attr) error {
 	found, err := p.w.Probe(ctx)
 	if err != nil {
 		return fmt.Errorf("look at the servers: %w", err)
@@ -327,6 +377,6 @@ func (p *play) probe(ctx context.Context) error {
 	for _, f := range found {
 		p.log.Add("script", trace.KindProbe, append([]trace.Attr{trace.String("what", f.What)}, f.Attrs...)...)
 	}
-	p.log.Add("script", trace.KindProbe, trace.String("what", "done"))
+	p.log.Add("script", trace.KindProbe, append([]trace.Attr{trace.String("what", "done")}, end...)...)
 	return nil
 }

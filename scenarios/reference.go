@@ -35,10 +35,13 @@ instead. A run stops at the first failure.
 
 Besides what the script expects, every run is held to these rules: no media of wrong origin (wrong-origin), no call that
 ends twice for a client (ended-twice), no candidate that the media server gathered lost before the client
-(candidate-lost; where the media server tells what it gathered, as kmsmock does), no gap in the server's pushes (sequence).
+(candidate-lost; where the media server tells what it gathered, as kmsmock does), no gap in the server's pushes (sequence), and
+a history that says what the clients saw (history-differs): every call that ended for a client has one room, with the reason that
+the clients were told and the members that accepted, and no room is of a call that no client saw.
 
 The events that ` + "`event`" + ` can wait for are those of the trace: run the scenario once and look into its ` + "`*.trace.jsonl`" + `. Both
-worlds, virtual and local, have all capabilities.
+worlds, virtual and local, have all capabilities but virtualtime, which the local world lacks. With -level 0 the server speaks level 0
+of the protocol, and the capabilities of level 1 are lacking.
 `
 
 // Reference is the language's reference in Markdown, generated from its tables.
@@ -54,6 +57,10 @@ func Reference() string {
 		fmt.Fprintf(&b, "- `need %s`: %s\n", k, Capabilities[k])
 	}
 	fmt.Fprintf(&b, "\n## Profiles\n\n%s\n", strings.Join(profiles, ", "))
+	b.WriteString("\n## Options of clients\n\nBehind the profile, as in `bob=react-native:relay+level0`.\n\n")
+	for _, k := range sortedKeys(options) {
+		fmt.Fprintf(&b, "- `%s`: %s\n", k, options[k])
+	}
 	b.WriteString("\n## Actions\n\n")
 	for _, v := range Verbs {
 		entry(&b, subject(v.World, "<client> "), v.Name, v.Usage, v.Help, v.Fields)
@@ -62,7 +69,23 @@ func Reference() string {
 	for _, x := range Expectations {
 		entry(&b, subject(x.World, "expect <clients> "), x.Name, x.Usage, x.Help, x.Fields)
 	}
+	cleanDoc(&b)
+	stepsDoc(&b)
 	return b.String()
+}
+
+// stepsDoc lists the design's steps and what shows each.
+func stepsDoc(b *strings.Builder) {
+	b.WriteString("\n## The steps of a call\n\n`expect steps` wants these events in this order; 15 to 20 and 21 to 25 are two strands. A is the caller, B the callee.\n\n| step | | event |\n| --- | --- | --- |\n")
+	for _, d := range designSteps {
+		fmt.Fprintf(b, "| %d | %s | %s `%s`", d.n, d.what, d.actor, d.kind)
+		for _, k := range sortedKeys(d.where) {
+			if d.where[k] != "*" {
+				fmt.Fprintf(b, " %s=%s", k, strings.ReplaceAll(d.where[k], "|", " or "))
+			}
+		}
+		b.WriteString(" |\n")
+	}
 }
 
 func subject(world bool, client string) string {

@@ -5,6 +5,7 @@ package scenarios
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ type Scenario struct {
 	Steps    []Step
 
 	headerLines map[string]int // where a header word stands, for messages
+	shared      bool           // other calls are in the world at the same time
 }
 
 // Client is one headless client: one device of one user.
@@ -35,8 +37,13 @@ type Client struct {
 	User    string // "alice", "bob", "viewer7"
 	Device  string // "phone"; the user's name where the script names no device
 	Profile string // "electron"
-	Option  string // "relay" in electron:relay
+	Option  string // "relay+level0" in electron:relay+level0
 	Line    int
+}
+
+// Has reports whether the client was declared with an option.
+func (c Client) Has(option string) bool {
+	return slices.Contains(strings.Split(c.Option, "+"), option)
 }
 
 // Case is a variable and the values that the scenario is run with, one by one.
@@ -110,6 +117,24 @@ func (s *Scenario) Delay() time.Duration {
 		return 20 * time.Millisecond
 	}
 	return d
+}
+
+// Level is the highest level of the protocol that the server speaks in this
+// run.
+func (s *Scenario) Level() int {
+	if s.Settings["level"] == "0" {
+		return 0
+	}
+	return 1
+}
+
+// AtLevel is the scenario as it is played with a server that speaks no more
+// than this level.
+func (s *Scenario) AtLevel(level int) *Scenario {
+	one := *s
+	one.Settings = maps.Clone(s.Settings)
+	one.Settings["level"] = strconv.Itoa(level)
+	return &one
 }
 
 // Resolve names the clients that a word of the script stands for: one client, a
@@ -216,6 +241,7 @@ func (s *Scenario) Expand() ([]*Scenario, error) {
 // which other calls are changing.
 func (s *Scenario) PerCall(n int) *Scenario {
 	one := *s
+	one.shared = true
 	one.Clients = slices.Clone(s.Clients)
 	for i := range one.Clients {
 		one.Clients[i].User += "." + strconv.Itoa(n)

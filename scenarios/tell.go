@@ -66,7 +66,11 @@ func (j *Judge) seenInstead(p *pending) string {
 	var b strings.Builder
 	if p.world != nil {
 		fmt.Fprintf(&b, "the last look found:\n")
-		list(&b, j.lastRound, 40)
+		found := j.lastRound
+		if p.world.Name == "clean" {
+			found = j.unclean(found)
+		}
+		list(&b, found, 40)
 		return b.String()
 	}
 	for _, w := range p.wants {

@@ -38,6 +38,8 @@ type Verb struct {
 	Fields   []FieldSpec
 	World    bool // acts on the world, not on a client
 
+	aimed  bool // its first argument is a user
+	again  bool // it is done by a new client
 	client func(context.Context, Caller, Clause) error
 	world  func(World, *Scenario, Clause) error
 	target func(*Scenario, Step, Clause) error // checks what the table cannot
@@ -68,22 +70,109 @@ func reasons(of signaling.Action) []string {
 
 // Verbs is the table of actions.
 var Verbs = []Verb{
-	{Name: "call", Usage: "<user>", Help: "starts a call; a group calls a group one to one", Min: 1, Max: 1, target: checkCall,
+	{Name: "connect", Help: "connects a client that was declared offline or that is not connected any more", client: func(ctx context.Context, c Caller, _ Clause) error { return c.Connect(ctx) }},
+	{Name: "reopen", Help: "opens the app once more on the same device: a new client, while the last one lives on if it was not closed", again: true,
+		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Connect(ctx) }},
+	{Name: "call", Usage: "<user>", Help: "starts a call; a group calls a group one to one", Min: 1, Max: 1, aimed: true,
 		client: func(ctx context.Context, c Caller, cl Clause) error { return c.Call(ctx, cl.Args[0]) }},
 	{Name: "accept", Help: "answers the incoming call",
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Accept(ctx) }},
+	{Name: "join", Usage: "[room]", Help: "joins a room; without one that of the incoming call, which answers it", Max: 1,
+		client: able(func(ctx context.Context, c Joiner, cl Clause) error { return c.Join(ctx, arg(cl, 0)) })},
+	{Name: "reject", Help: "declines the incoming call",
+		client: able(func(ctx context.Context, c Decliner, _ Clause) error { return c.Reject(ctx) })},
+	{Name: "busy", Help: "declines the incoming call because the device is in another one, of which the server does not know",
+		client: able(func(ctx context.Context, c Decliner, _ Clause) error { return c.Busy(ctx) })},
+	{Name: "cancel", Help: "takes a call back that is not answered",
+		client: able(func(ctx context.Context, c Canceller, _ Clause) error { return c.Cancel(ctx) })},
 	{Name: "hangup", Help: "leaves the call; before the answer this cancels (caller) or declines (callee)",
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Hangup(ctx) }},
+	{Name: "message", Usage: `<user> "text"`, Help: "sends an IM message and waits until the server has it", Min: 2, Max: 2, aimed: true,
+		client: able(func(ctx context.Context, c Messenger, cl Clause) error { return c.Message(ctx, cl.Args[0], cl.Args[1]) })},
+	{Name: "ask", Usage: "<user>", Help: "asks for a user's presence", Min: 1, Max: 1, aimed: true,
+		client: able(func(ctx context.Context, c Watcher, cl Clause) error { return c.AskPresence(ctx, cl.Args[0]) })},
+	{Name: "presence", Usage: "online|offline", Help: "shows the user as online or offline, whatever it is", Min: 1, Max: 1, target: oneOf(0, "online", "offline"),
+		client: able(func(ctx context.Context, c Watcher, cl Clause) error { return c.SetPresence(ctx, cl.Args[0]) })},
+	{Name: "refresh", Help: "sends a newer token",
+		client: able(func(ctx context.Context, c Refresher, _ Clause) error { return c.RefreshToken(ctx) })},
+	{Name: "background", Help: "the app goes to the background, and does there what its profile says",
+		client: able(func(ctx context.Context, c App, _ Clause) error { return c.Background(ctx) })},
+	{Name: "foreground", Help: "the app comes back from the background",
+		client: able(func(ctx context.Context, c App, _ Clause) error { return c.Foreground(ctx) })},
+	{Name: "sleep", Usage: "<duration>", Help: "the device sleeps for so long: nothing of the app runs", Min: 1, Max: 1, target: checkSleep,
+		client: able(func(ctx context.Context, c App, cl Clause) error {
+			d, err := parseDuration(cl.Args[0])
+			if err != nil {
+				return err
+			}
+			return c.Sleep(ctx, d)
+		})},
 	{Name: "drop", Help: "breaks the client's WebSocket without a close frame; the client reconnects as a real one would",
 		client: func(_ context.Context, c Caller, _ Clause) error { c.Drop(); return nil }},
-	{Name: "send", Usage: "<frame>", Help: "sends a frame as written, however wrong it is, and waits for no answer", Min: 1, Max: 1, target: checkSend,
-		client: func(_ context.Context, c Caller, cl Clause) error { return c.Send([]byte(cl.Args[0])) }},
+	{Name: "send", Usage: `<frame>|"text"|binary`, Help: "sends a frame as written, however wrong it is, and waits for no answer: text, a binary frame, or with size= one of so many bytes",
+		Max: 1, Fields: []FieldSpec{{Name: "size", Kind: Number, Help: "bytes of a message that is well-formed but for its length"}}, target: checkSend, client: send},
 	{Name: "close", Help: "closes the client for good",
 		client: func(_ context.Context, c Caller, _ Clause) error { return c.Close() }},
-	{Name: "net", Usage: "<clients> [cut|restore|reset]", World: true, Min: 1, Max: 2,
-		Help:   "acts on clients' networks: cut drops every packet and stalls every stream, restore ends that, reset breaks the streams",
+	{Name: "net", Usage: "<clients> [udp] [cut|restore|reset|hold] [up|down]", World: true, Min: 1, Max: 3,
+		Help: "acts on clients' networks: cut drops every packet and stalls every stream, udp cut drops datagrams only, hold stalls streams until reset has lost what is in flight " +
+			"(hold up: to the server, hold down: to the client), restore ends all that, udp restore ends udp cut, reset breaks the streams",
 		Fields: []FieldSpec{{Name: "loss", Kind: Number, Help: "share of datagrams lost each way from now on, 0 to 100 percent"}, {Name: "delay", Kind: Duration, Help: "one-way delay from now on"}},
 		world:  actOnNet, target: checkNet},
+	{Name: "token", Usage: "<clients> good|wrong|expired|missing|<duration>", World: true, Min: 2, Max: 2,
+		Help:  "what the clients show when they say who they are, from now on: a token that is good for an hour or for so long, one that somebody else signed, one that has run out, or none",
+		world: actOnToken, target: checkToken},
+	{Name: "block", Usage: "<user> <user>", World: true, Min: 2, Max: 2, Help: "the first user blocks the second", target: checkUsers,
+		world: func(w World, s *Scenario, c Clause) error {
+			return w.Block(s.user(c.Args[0]), s.user(c.Args[1]), true)
+		}},
+	{Name: "unblock", Usage: "<user> <user>", World: true, Min: 2, Max: 2, Help: "the first user ends blocking the second", target: checkUsers,
+		world: func(w World, s *Scenario, c Clause) error {
+			return w.Block(s.user(c.Args[0]), s.user(c.Args[1]), false)
+		}},
+}
+
+// able is a verb of callers that have the methods for it.
+func able[C any](do func(context.Context, C, Clause) error) func(context.Context, Caller, Clause) error {
+	return func(ctx context.Context, c Caller, cl Clause) error {
+		a, ok := c.(C)
+		if !ok {
+			return fmt.Errorf("this client cannot %s", cl.Verb)
+		}
+		return do(ctx, a, cl)
+	}
+}
+
+// arg is the n-th argument, "" if it is not there.
+func arg(c Clause, n int) string {
+	if n < len(c.Args) {
+		return c.Args[n]
+	}
+	return ""
+}
+
+// send puts on the WebSocket what the clause describes.
+func send(_ context.Context, c Caller, cl Clause) error {
+	if size := cl.Get("size"); size != "" {
+		n, err := strconv.Atoi(size)
+		if err != nil {
+			return err
+		}
+		return c.Send(frameOf(n))
+	}
+	if cl.Args[0] != "binary" {
+		return c.Send([]byte(cl.Args[0]))
+	}
+	b, ok := c.(interface{ SendBinary([]byte) error })
+	if !ok {
+		return fmt.Errorf("this client cannot send binary frames")
+	}
+	return b.SendBinary([]byte{0, 1, 2, 3})
+}
+
+// frameOf is an IM message to nobody, padded to n bytes if it is shorter.
+func frameOf(n int) []byte {
+	const head, tail = `{"type":"message","data":{"to":"nobody","content":"`, `"}}`
+	return []byte(head + strings.Repeat("x", max(0, n-len(head)-len(tail))) + tail)
 }
 
 func actOnNet(w World, s *Scenario, c Clause) error {
@@ -96,29 +185,71 @@ func actOnNet(w World, s *Scenario, c Clause) error {
 		if err != nil {
 			return err
 		}
-		if len(c.Args) == 2 {
-			map[string]func(){"cut": n.Cut, "restore": n.Restore, "reset": n.Reset}[c.Args[1]]()
+		if do := netActions[strings.Join(c.Args[1:], " ")]; do != nil {
+			do(n)
 		}
-		if v := c.Get("loss"); v != "" {
-			percent, err := strconv.ParseFloat(v, 64)
-			if err != nil {
-				return fmt.Errorf("loss: %w", err)
-			}
-			n.SetLoss(percent)
-		}
-		if v := c.Get("delay"); v != "" {
-			d, err := time.ParseDuration(v)
-			if err != nil {
-				return fmt.Errorf("delay: %w", err)
-			}
-			n.SetDelay(d)
+		if err := shape(n, c); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// checkCall lets only a call that must be refused go to a user who is nobody.
-func checkCall(s *Scenario, st Step, c Clause) error {
+// netActions are what net does, by its words behind the clients.
+var netActions = map[string]func(Network){
+	"cut":         Network.Cut,
+	"restore":     Network.Restore,
+	"reset":       Network.Reset,
+	"hold":        func(n Network) { n.Hold(true, true) },
+	"hold up":     func(n Network) { n.Hold(true, false) },
+	"hold down":   func(n Network) { n.Hold(false, true) },
+	"udp cut":     func(n Network) { n.CutUDP(true) },
+	"udp restore": func(n Network) { n.CutUDP(false) },
+}
+
+// shape sets what has a number.
+func shape(n Network, c Clause) error {
+	if v := c.Get("loss"); v != "" {
+		percent, err := strconv.ParseFloat(v, 64)
+		if err != nil {
+			return fmt.Errorf("loss: %w", err)
+		}
+		n.SetLoss(percent)
+	}
+	if v := c.Get("delay"); v != "" {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			return fmt.Errorf("delay: %w", err)
+		}
+		n.SetDelay(d)
+	}
+	return nil
+}
+
+// The kinds of tokens that a client can show; a duration makes one that is good
+// for so long.
+const (
+	TokenGood    = "good"
+	TokenWrong   = "wrong"
+	TokenExpired = "expired"
+	TokenMissing = "missing"
+)
+
+func actOnToken(w World, s *Scenario, c Clause) error {
+	clients, err := s.ResolveAll(strings.Split(c.Args[0], ","))
+	if err != nil {
+		return err
+	}
+	for _, cl := range clients {
+		if err := w.Token(cl, c.Args[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkAim lets only what must be refused go to a user who is nobody.
+func checkAim(s *Scenario, st Step, c Clause) error {
 	_, err := s.Resolve(c.Args[0])
 	if st.Refused {
 		return nil
@@ -126,9 +257,29 @@ func checkCall(s *Scenario, st Step, c Clause) error {
 	return err
 }
 
-func checkSend(_ *Scenario, st Step, _ Clause) error {
-	if st.Refused {
+// oneOf is a check that an argument is one of a few words.
+func oneOf(n int, words ...string) func(*Scenario, Step, Clause) error {
+	return func(_ *Scenario, _ Step, c Clause) error {
+		if !contains(words, c.Args[n]) {
+			return fmt.Errorf("%s: %q is none of %s%s", c.Verb, c.Args[n], strings.Join(words, ", "), suggest(c.Args[n], words))
+		}
+		return nil
+	}
+}
+
+func checkSleep(_ *Scenario, _ Step, c Clause) error {
+	if d, err := parseDuration(c.Args[0]); err != nil || d <= 0 {
+		return fmt.Errorf("sleep: %q is not a duration such as 30s", c.Args[0])
+	}
+	return nil
+}
+
+func checkSend(_ *Scenario, st Step, c Clause) error {
+	switch {
+	case st.Refused:
 		return fmt.Errorf(`send waits for no answer, so it cannot be refused; write: expect <client> error code=…`)
+	case (len(c.Args) == 0) == (c.Get("size") == ""):
+		return fmt.Errorf("send takes a frame, a text, binary or size=<bytes>")
 	}
 	return nil
 }
@@ -142,14 +293,33 @@ func checkNet(s *Scenario, _ Step, c Clause) error {
 	if _, err := s.ResolveAll(strings.Split(c.Args[0], ",")); err != nil {
 		return err
 	}
-	if len(c.Args) == 2 {
-		if known := []string{"cut", "restore", "reset"}; !contains(known, c.Args[1]) {
-			return fmt.Errorf("net cannot %q%s", c.Args[1], suggest(c.Args[1], known))
-		}
-		return nil
+	what := strings.Join(c.Args[1:], " ")
+	switch {
+	case what == "" && len(c.Fields) == 0:
+		return fmt.Errorf("net needs cut, restore, reset, hold, udp cut, udp restore, loss= or delay=")
+	case what != "" && netActions[what] == nil:
+		return fmt.Errorf("net cannot %q%s", what, suggest(what, sortedKeys(netActions)))
 	}
-	if len(c.Fields) == 0 {
-		return fmt.Errorf("net needs cut, restore, reset, loss= or delay=")
+	return nil
+}
+
+func checkToken(s *Scenario, _ Step, c Clause) error {
+	if _, err := s.ResolveAll(strings.Split(c.Args[0], ",")); err != nil {
+		return err
+	}
+	kinds := []string{TokenGood, TokenWrong, TokenExpired, TokenMissing}
+	if d, err := parseDuration(c.Args[1]); !contains(kinds, c.Args[1]) && (err != nil || d <= 0) {
+		return fmt.Errorf("a token is good, wrong, expired, missing or good for a duration such as 30s, not %q%s", c.Args[1], suggest(c.Args[1], kinds))
+	}
+	return nil
+}
+
+// checkUsers wants users of the script.
+func checkUsers(s *Scenario, _ Step, c Clause) error {
+	for _, a := range c.Args {
+		if _, err := s.Resolve(a); err != nil {
+			return err
+		}
 	}
 	return nil
 }

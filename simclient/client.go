@@ -143,14 +143,20 @@ func (c *Client) Request(ctx context.Context, t signaling.Type, action signaling
 
 // Send puts raw bytes on the WebSocket as one text message, whatever they are.
 // Answers show in the log only.
-func (c *Client) Send(raw []byte) error {
+func (c *Client) Send(raw []byte) error { return c.sendRaw("raw", raw, (*socket).send) }
+
+// SendBinary puts raw bytes on the WebSocket as one binary message, which the
+// protocol has no use for.
+func (c *Client) SendBinary(raw []byte) error { return c.sendRaw("binary", raw, (*socket).sendBinary) }
+
+func (c *Client) sendRaw(kind signaling.Type, raw []byte, send func(*socket, []byte)) error {
 	err := c.do(c.ctx, func(done func(error)) {
 		if c.link.state != linkUp {
 			done(ErrNotConnected)
 			return
 		}
-		c.logSent(signaling.Frame{Type: "raw"}, len(raw), false)
-		c.link.sock.send(raw)
+		c.logSent(signaling.Frame{Type: kind}, len(raw), false)
+		send(c.link.sock, raw)
 		done(nil)
 	})
 	return c.wrap("send", err)

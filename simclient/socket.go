@@ -90,6 +90,11 @@ func (s *socket) send(b []byte) {
 	s.write(func() error { return s.ws.WriteMessage(websocket.TextMessage, b) })
 }
 
+// sendBinary queues one binary message.
+func (s *socket) sendBinary(b []byte) {
+	s.write(func() error { return s.ws.WriteMessage(websocket.BinaryMessage, b) })
+}
+
 // ping queues a WebSocket ping.
 func (s *socket) ping() {
 	s.write(func() error { return s.ws.WriteMessage(websocket.PingMessage, nil) })

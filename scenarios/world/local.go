@@ -38,10 +38,18 @@ func LocalStage(kms string, seed int64, plant Plant) scenarios.Stage {
 	if kms != "" {
 		parts["kurento"] = "at " + kms
 	}
-	return scenarios.Stage{Name: "local", Parts: parts, Lacks: nothing,
+	return scenarios.Stage{Name: "local", Parts: parts, Lacks: lacksTime,
 		Open: func(ctx context.Context, _ *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
 			return newLocal(ctx, kms, seed, log, plant)
 		}}
+}
+
+// lacksTime is what a world lacks in which minutes take minutes.
+func lacksTime(capability string) string {
+	if capability == "virtualtime" {
+		return "the minutes would pass in real time"
+	}
+	return ""
 }
 
 func newLocal(ctx context.Context, kms string, seed int64, log *trace.Log, plant Plant) (*Local, error) {

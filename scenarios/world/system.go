@@ -11,12 +11,10 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/callbench/callbench/kmsmock"
 	"github.com/callbench/callbench/kurento"
@@ -34,6 +32,8 @@ import (
 type Plant struct {
 	KMS   kmsmock.Faults
 	Front func(server http.Handler) http.Handler // stands between clients and server
+	// History stands between the server and its history.
+	History func(server.History) server.History
 }
 
 // dialer is how parts reach each other.
@@ -52,7 +52,7 @@ type system struct {
 	server  *server.Server
 	web     *http.Server
 	pacer   *media.Pacer
-	secret  []byte
+	access
 	running sync.WaitGroup
 }
 
@@ -70,16 +70,20 @@ type parts struct {
 
 // start brings the system up in the order in which its parts need each other.
 func (y *system) start(ctx context.Context, p parts) error {
-	y.secret = []byte("the harness signs its own users' tokens")
+	y.access.init()
 	y.pacer = media.NewPacer(media.PacerConfig{Workers: p.workers})
 	if err := y.startMedia(ctx, p); err != nil {
 		return err
 	}
 	y.redis = miniredis.NewMiniRedis()
 	y.redis.ClockTTL(true)
-	y.state = store.NewRedis(store.RedisConfig{Dial: func(context.Context, string, string) (net.Conn, error) { return y.redis.Dial() }})
+	y.state = store.NewRedis(store.RedisConfig{Dial: y.dialRedis})
 	y.history = store.NewMemoryHistory()
-	srv, err := server.New(server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: y.history,
+	var history server.History = recorded{y.history, y.log}
+	if p.plant.History != nil {
+		history = p.plant.History(history)
+	}
+	srv, err := server.New(server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: history,
 		Log: y.logger("server"), NewID: p.newID})
 	if err != nil {
 		return err
@@ -142,55 +146,11 @@ func (y *system) client(c scenarios.Client, log *trace.Log, url string, cfg simc
 	if err != nil {
 		return nil, err
 	}
+	y.know(c.User, log)
 	cfg.User, cfg.Device, cfg.URL, cfg.Profile = c.User, c.Device, url, profile
-	cfg.Token = func(context.Context) (string, error) { return y.token(c.User) }
+	cfg.Token = func(context.Context) (string, error) { return y.token(c) }
 	cfg.Log, cfg.Pacer = slog.New(trace.Handler(log, c.Name)), y.pacer
 	return simclient.New(cfg)
-}
-
-// token signs what the product's login service would.
-func (y *system) token(user string) (string, error) {
-	claims := jwt.RegisteredClaims{Subject: user, ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour))}
-	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(y.secret)
-}
-
-// Probe implements scenarios.World.
-func (y *system) Probe(ctx context.Context) ([]scenarios.Finding, error) {
-	var found []scenarios.Finding
-	objects, err := y.mediaObjects(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range objects {
-		if !y.before[id] {
-			found = append(found, left("kms", id))
-		}
-	}
-	for _, k := range y.redis.Keys() {
-		if strings.HasPrefix(k, "rtc:") { // ws:session keys live as long as their clients
-			found = append(found, left("redis", k))
-		}
-	}
-	for _, r := range y.history.Rooms() {
-		if r.EndedAt.IsZero() {
-			found = append(found, left("room", r.RoomID))
-		}
-		found = append(found, inHistory(r, y.history.Members(r.RoomID)))
-	}
-	return found, nil
-}
-
-func left(where, id string) scenarios.Finding {
-	return scenarios.Finding{What: "left", Attrs: []trace.Attr{trace.String("where", where), trace.String("id", id)}}
-}
-
-func inHistory(r server.RoomHistory, members []server.MemberHistory) scenarios.Finding {
-	status := "active"
-	if !r.EndedAt.IsZero() {
-		status = "ended"
-	}
-	return scenarios.Finding{What: "room", Attrs: []trace.Attr{trace.String("type", string(r.Type)), trace.String("status", status),
-		trace.Int("members", len(members)), trace.String("reason", string(r.Reason)), trace.String("room", r.RoomID)}}
 }
 
 // mediaObjects lists what the media server holds: the mock tells of every

@@ -1,0 +1,245 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/callbench/callbench/reports"
+	"github.com/callbench/callbench/reports/trace"
+)
+
+// notebook is a world that writes down what it is asked for, and whose clients
+// do the same.
+type notebook struct {
+	mu    sync.Mutex
+	lines []string
+	rooms []Finding
+	made  int
+}
+
+func (n *notebook) note(format string, args ...any) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lines = append(n.lines, fmt.Sprintf(format, args...))
+	return nil
+}
+
+func (n *notebook) Client(c Client, _ *trace.Log) (Caller, error) {
+	n.made++
+	return &scribe{n, c.Name, n.made}, nil
+}
+func (n *notebook) Network(c Client) (Network, error) { return line{n, c.Name}, nil }
+func (n *notebook) Token(c Client, kind string) error { return n.note("token %s %s", c.Name, kind) }
+func (n *notebook) Block(user, other string, on bool) error {
+	return n.note("block %s %s %v", user, other, on)
+}
+func (n *notebook) Probe(context.Context) ([]Finding, error) { return n.rooms, nil }
+func (n *notebook) Settle() time.Duration                    { return 300 * time.Millisecond }
+func (n *notebook) Close() error                             { return nil }
+
+// line is a client's network in a notebook.
+type line struct {
+	*notebook
+	host string
+}
+
+func (l line) Cut()                     { _ = l.note("net %s cut", l.host) }
+func (l line) Restore()                 { _ = l.note("net %s restore", l.host) }
+func (l line) Reset()                   { _ = l.note("net %s reset", l.host) }
+func (l line) Hold(up, down bool)       { _ = l.note("net %s hold up=%v down=%v", l.host, up, down) }
+func (l line) CutUDP(on bool)           { _ = l.note("net %s udp %v", l.host, on) }
+func (l line) SetLoss(percent float64)  { _ = l.note("net %s loss %v", l.host, percent) }
+func (l line) SetDelay(d time.Duration) { _ = l.note("net %s delay %v", l.host, d) }
+
+// scribe is the n-th client of a notebook.
+type scribe struct {
+	book *notebook
+	name string
+	n    int
+}
+
+func (s *scribe) note(format string, args ...any) error {
+	return s.book.note("%s %s", s.name, fmt.Sprintf(format, args...))
+}
+
+func (s *scribe) Connect(context.Context) error                  { return s.note("connect %d", s.n) }
+func (s *scribe) Call(_ context.Context, user string) error      { return s.note("call %s", user) }
+func (s *scribe) Accept(context.Context) error                   { return s.note("accept") }
+func (s *scribe) Hangup(context.Context) error                   { return s.note("hangup") }
+func (s *scribe) Reject(context.Context) error                   { return s.note("reject") }
+func (s *scribe) Busy(context.Context) error                     { return s.note("busy") }
+func (s *scribe) Cancel(context.Context) error                   { return s.note("cancel") }
+func (s *scribe) Join(_ context.Context, room string) error      { return s.note("join %q", room) }
+func (s *scribe) RefreshToken(context.Context) error             { return s.note("refresh") }
+func (s *scribe) Background(context.Context) error               { return s.note("background") }
+func (s *scribe) Foreground(context.Context) error               { return s.note("foreground") }
+func (s *scribe) Sleep(_ context.Context, d time.Duration) error { return s.note("sleep %v", d) }
+func (s *scribe) Drop()                                          { _ = s.note("drop") }
+func (s *scribe) Send(b []byte) error                            { return s.note("send %d %.20s", len(b), b) }
+func (s *scribe) SendBinary(b []byte) error                      { return s.note("send binary %d", len(b)) }
+func (s *scribe) Close() error                                   { return s.note("close %d", s.n) }
+func (s *scribe) Message(_ context.Context, user, text string) error {
+	return s.note("message %s %q", user, text)
+}
+func (s *scribe) AskPresence(_ context.Context, user string) error { return s.note("ask %s", user) }
+func (s *scribe) SetPresence(_ context.Context, status string) error {
+	return s.note("presence %s", status)
+}
+
+// play plays a script in a notebook.
+func playIn(t *testing.T, n *notebook, text string) reports.Scenario {
+	t.Helper()
+	s, err := Parse("x.call", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Check(); err != nil {
+		t.Fatal(err)
+	}
+	stage := Stage{Name: "paper", Lacks: func(string) string { return "" },
+		Open: func(context.Context, *Scenario, *trace.Log) (World, error) { return n, nil }}
+	return Play(t.Context(), stage, s, 1, trace.New(nil))
+}
+
+// Every verb does what it says, to whom it says.
+func TestVerbsAct(t *testing.T) {
+	const head = "clients alice=electron bob.phone=electron bob.desk=electron:offline\n"
+	for step, want := range map[string]string{
+		"bob.desk connect":                    "bob.desk connect 3",
+		"alice reopen":                        "alice connect 4",
+		"alice call bob":                      "alice call bob",
+		"bob.phone accept":                    "bob.phone accept",
+		"bob.phone join":                      `bob.phone join ""`,
+		"bob.phone join stage":                `bob.phone join "stage"`,
+		"bob.phone reject":                    "bob.phone reject",
+		"bob.phone busy":                      "bob.phone busy",
+		"alice cancel":                        "alice cancel",
+		"alice hangup":                        "alice hangup",
+		`alice message bob.desk "hello, you"`: `alice message bob "hello, you"`,
+		"alice ask bob":                       "alice ask bob",
+		"alice presence offline":              "alice presence offline",
+		"alice refresh":                       "alice refresh",
+		"alice background":                    "alice background",
+		"alice foreground":                    "alice foreground",
+		"alice sleep 90s":                     "alice sleep 1m30s",
+		"alice drop":                          "alice drop",
+		`alice send "not json"`:               "alice send 8 not json",
+		"alice send size=70000":               `alice send 70000 {"type":"message","d`,
+		"alice send binary":                   "alice send binary 4",
+		`alice send {"type":"rtc"}`:           `alice send 14 {"type":"rtc"}`,
+		"alice close":                         "alice close 1",
+		"net alice cut":                       "net alice cut",
+		"net alice restore":                   "net alice restore",
+		"net alice reset":                     "net alice reset",
+		"net alice hold":                      "net alice hold up=true down=true",
+		"net alice hold up":                   "net alice hold up=true down=false",
+		"net alice hold down":                 "net alice hold up=false down=true",
+		"net alice udp cut":                   "net alice udp true",
+		"net alice udp restore":               "net alice udp false",
+		"net alice loss=2.5":                  "net alice loss 2.5",
+		"net alice delay=90ms":                "net alice delay 90ms",
+		"token alice wrong":                   "token alice wrong",
+		"token alice 30s":                     "token alice 30s",
+		"block bob alice":                     "block bob alice true",
+		"unblock bob alice":                   "block bob alice false",
+	} {
+		n := &notebook{}
+		if r := playIn(t, n, head+step+"\n"); r.Verdict != reports.Pass {
+			t.Errorf("%s: %s", step, r.Reason)
+		}
+		if len(n.lines) < 3 || n.lines[2] != want {
+			t.Errorf("%s: %q, want %q third", step, n.lines, want)
+		}
+	}
+}
+
+// A client that is declared offline is not connected, and one that was opened
+// again is closed with the others.
+func TestClientsComeAndGo(t *testing.T) {
+	n := &notebook{}
+	if r := playIn(t, n, "clients alice=electron:offline bob=electron\nbob reopen\n"); r.Verdict != reports.Pass {
+		t.Fatal(r.Reason)
+	}
+	want := []string{"bob connect 2", "bob connect 3", "bob close 2", "alice close 1", "bob close 3"}
+	if diff := cmp.Diff(want, n.lines); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// plain is a caller without anything that a caller need not have.
+type plain struct{ Caller }
+
+// What a caller cannot do is said, and not passed over.
+func TestVerbsOfCallersThatCannot(t *testing.T) {
+	for _, v := range Verbs {
+		needed := map[string]bool{"connect": true, "reopen": true, "call": true, "accept": true, "hangup": true, "drop": true, "send": true, "close": true}
+		if v.World || needed[v.Name] {
+			continue
+		}
+		err := v.client(t.Context(), plain{}, Clause{Verb: v.Name, Args: []string{"1s", "x"}})
+		if err == nil || !strings.Contains(err.Error(), "cannot "+v.Name) {
+			t.Errorf("%s: %v", v.Name, err)
+		}
+	}
+}
+
+// Level 0 has no words for some capabilities: what needs them is skipped, with
+// the reason.
+func TestNeedsAtLevel0(t *testing.T) {
+	for need, reason := range map[string]string{"resume": "resume: the server speaks level 0 only", "callid": "callid: the server speaks level 0 only", "media": ""} {
+		r := playIn(t, &notebook{}, "need "+need+"\nset level=0\nclients alice=electron\nalice hangup\n")
+		if r.Reason != reason || (r.Verdict == reports.Skip) != (reason != "") {
+			t.Errorf("%s: %s %q", need, r.Verdict, r.Reason)
+		}
+	}
+}
+
+// The level that a scenario is played at is kept with its trace.
+func TestLevelIsKept(t *testing.T) {
+	s, err := Parse("x.call", "need resume\nclients alice=electron\nalice hangup\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Level() != 1 || s.AtLevel(0).Level() != 0 || s.Level() != 1 {
+		t.Errorf("level %d, and %d at level 0", s.Level(), s.AtLevel(0).Level())
+	}
+	var events []trace.Event
+	log := trace.New(nil)
+	log.Watch(func(e trace.Event) { events = append(events, e) })
+	stage := Stage{Name: "paper", Lacks: func(string) string { return "" }, Open: func(context.Context, *Scenario, *trace.Log) (World, error) { return &notebook{}, nil }}
+	first := Play(t.Context(), stage, s.AtLevel(0), 1, log)
+	again := judge(t, events)
+	if diff := cmp.Diff(first, again); diff != "" || again.Verdict != reports.Skip {
+		t.Errorf("%s\n%s", again.Verdict, diff)
+	}
+	if level := int(events[0].Number("level")); level != 0 || !events[0].Has("level") {
+		t.Errorf("the head says level %d", level)
+	}
+}
+
+// The run is looked at once more when the script is done, for as long as
+// clean-up may take; under load it is not, for the history is of others too.
+func TestAudit(t *testing.T) {
+	room := Finding{What: "room", Attrs: []trace.Attr{trace.String("room", "r1"), trace.String("status", "ended")}}
+	r := playIn(t, &notebook{rooms: []Finding{room}}, "clients alice=electron\nalice hangup\n")
+	if r.Verdict != reports.Fail || r.Failures[0].Check != "history-differs" || r.Took < 300*time.Millisecond {
+		t.Errorf("%s after %v: %+v", r.Verdict, r.Took, r.Failures)
+	}
+	s, err := Parse("x.call", "clients alice=electron\nalice hangup\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stage := Stage{Name: "paper", Lacks: func(string) string { return "" },
+		Open: func(context.Context, *Scenario, *trace.Log) (World, error) {
+			return &notebook{rooms: []Finding{room}}, nil
+		}}
+	if r := Play(t.Context(), stage, s.PerCall(7), 1, trace.New(nil)); r.Verdict != reports.Pass {
+		t.Errorf("under load: %s: %s", r.Verdict, r.Reason)
+	}
+}

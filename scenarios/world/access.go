@@ -1,0 +1,108 @@
+package world
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/callbench/callbench/scenarios"
+)
+
+// access is what the product's login service and its users decide: which token
+// a client has to show, and who knows and who blocks whom. All users of a
+// scenario are each other's contacts; under load each call has users of its own.
+type access struct {
+	secret []byte
+
+	mu      sync.Mutex
+	tokens  map[string]string    // kind by user and device; good if absent
+	friends map[string]*[]string // by user: everybody in its scenario, in the order in which they came
+	circles map[any]*[]string    // by what tells one scenario from another
+	blocked map[[2]string]bool   // who blocks, and whom
+}
+
+func (a *access) init() {
+	a.secret = []byte("the harness signs its own users' tokens")
+	a.tokens, a.blocked = map[string]string{}, map[[2]string]bool{}
+	a.friends, a.circles = map[string]*[]string{}, map[any]*[]string{}
+}
+
+// know makes a user known, and a contact of all others of the same circle.
+func (a *access) know(user string, circle any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.friends[user] != nil {
+		return
+	}
+	if a.circles[circle] == nil {
+		a.circles[circle] = new([]string)
+	}
+	all := a.circles[circle]
+	*all = append(*all, user)
+	a.friends[user] = all
+}
+
+// Block implements scenarios.World.
+func (a *access) Block(user, other string, on bool) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.blocked[[2]string{user, other}] = on
+	return nil
+}
+
+// Reaches reports whether one user may write to, call and see the other: it is
+// known, and does not block the first.
+func (a *access) Reaches(from, to string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.friends[to] != nil && !a.blocked[[2]string{to, from}]
+}
+
+// Contacts lists who is told of a user's presence.
+func (a *access) Contacts(user string) []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.friends[user] == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(*a.friends[user]), func(u string) bool { return u == user })
+}
+
+func (a *access) key(c scenarios.Client) string { return c.User + "/" + c.Device }
+
+// Token implements scenarios.World.
+func (a *access) Token(c scenarios.Client, kind string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tokens[a.key(c)] = kind
+	return nil
+}
+
+// token signs what the product's login service would, or what somebody else
+// would.
+func (a *access) token(c scenarios.Client) (string, error) {
+	a.mu.Lock()
+	kind := a.tokens[a.key(c)]
+	a.mu.Unlock()
+	secret, life := a.secret, time.Hour
+	switch kind {
+	case "", scenarios.TokenGood:
+	case scenarios.TokenMissing:
+		return "", nil
+	case scenarios.TokenWrong:
+		secret = []byte("somebody else's secret, which proves nothing")
+	case scenarios.TokenExpired:
+		life = -time.Minute
+	default:
+		d, err := time.ParseDuration(kind)
+		if err != nil {
+			return "", fmt.Errorf("token of %s: %w", c.Name, err)
+		}
+		life = d
+	}
+	claims := jwt.RegisteredClaims{Subject: c.User, ExpiresAt: jwt.NewNumericDate(time.Now().Add(life))}
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
+}

@@ -1,0 +1,127 @@
+package world
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/scenarios"
+	"github.com/callbench/callbench/server"
+)
+
+// Probe implements scenarios.World.
+func (y *system) Probe(ctx context.Context) ([]scenarios.Finding, error) {
+	objects, err := y.mediaObjects(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []scenarios.Finding
+	for _, id := range objects {
+		if !y.before[id] {
+			found = append(found, left("kms", id))
+		}
+	}
+	for _, k := range y.redis.Keys() {
+		if scenarios.Left(k) {
+			found = append(found, left("redis", k))
+		}
+		found = append(found, y.key(k))
+	}
+	for _, r := range y.history.Rooms() {
+		if r.EndedAt.IsZero() {
+			found = append(found, left("room", r.RoomID))
+		}
+		found = append(found, inHistory(r, y.history.Members(r.RoomID)))
+	}
+	return found, nil
+}
+
+func left(where, id string) scenarios.Finding {
+	return scenarios.Finding{What: "left", Attrs: []trace.Attr{trace.String("where", where), trace.String("id", id)}}
+}
+
+// longest is how much of a field's value a finding tells; an SDP is told by its
+// length alone.
+const longest = 200
+
+// key describes a key: how long it has left in seconds, 0 for ever, and if it
+// is a hash what its fields hold.
+func (y *system) key(name string) scenarios.Finding {
+	attrs := []trace.Attr{trace.String("key", name), trace.Float("ttl", y.redis.TTL(name).Round(time.Millisecond).Seconds())}
+	if y.redis.Type(name) != "hash" {
+		return scenarios.Finding{What: "key", Attrs: attrs}
+	}
+	fields, err := y.redis.HKeys(name)
+	if err != nil { // it has gone this moment
+		fields = nil
+	}
+	slices.Sort(fields)
+	for _, f := range fields {
+		v := y.redis.HGet(name, f)
+		if strings.HasPrefix(f, "sdp") || len(v) > longest {
+			v = fmt.Sprintf("(%d bytes)", len(v))
+		}
+		attrs = append(attrs, trace.String("field."+f, v))
+	}
+	return scenarios.Finding{What: "key", Attrs: attrs}
+}
+
+// inHistory describes a room: how long it was there in seconds, too.
+func inHistory(r server.RoomHistory, members []server.MemberHistory) scenarios.Finding {
+	var users []string
+	answered := "no"
+	for _, m := range members {
+		if !slices.Contains(users, m.UserID) {
+			users = append(users, m.UserID)
+		}
+		if m.UserID != r.Creator {
+			answered = "yes"
+		}
+	}
+	length := time.Duration(0)
+	if !r.EndedAt.IsZero() {
+		length = r.EndedAt.Sub(r.CreatedAt)
+	}
+	return scenarios.Finding{What: "room", Attrs: []trace.Attr{trace.String("type", string(r.Type)), trace.String("status", r.Status()),
+		trace.Int("members", len(members)), trace.String("reason", string(r.Reason)), trace.String("room", r.RoomID), trace.String("call", r.CallID),
+		trace.String("creator", r.Creator), trace.String("users", strings.Join(users, ",")), trace.String("answered", answered),
+		trace.Float("duration", length.Round(time.Millisecond).Seconds())}}
+}
+
+// recorded is a history whose rows are events of the trace as well.
+type recorded struct {
+	server.History
+	log *trace.Log
+}
+
+// tell writes an event if the row was written.
+func (r recorded) tell(err error, kind trace.Kind, attrs ...trace.Attr) error {
+	if err == nil {
+		r.log.Add("history", kind, attrs...)
+	}
+	return err
+}
+
+// RoomStarted implements server.History.
+func (r recorded) RoomStarted(ctx context.Context, row server.RoomHistory) error {
+	return r.tell(r.History.RoomStarted(ctx, row), "history.room.started", trace.String("room", row.RoomID), trace.String("call", row.CallID), trace.String("creator", row.Creator))
+}
+
+// RoomEnded implements server.History.
+func (r recorded) RoomEnded(ctx context.Context, row server.RoomHistory) error {
+	return r.tell(r.History.RoomEnded(ctx, row), "history.room.ended", trace.String("room", row.RoomID), trace.String("call", row.CallID), trace.String("reason", string(row.Reason)))
+}
+
+// MemberJoined implements server.History.
+func (r recorded) MemberJoined(ctx context.Context, row server.MemberHistory) error {
+	return r.tell(r.History.MemberJoined(ctx, row), "history.member.joined", trace.String("room", row.RoomID), trace.String("user", row.UserID))
+}
+
+// MemberLeft implements server.History.
+func (r recorded) MemberLeft(ctx context.Context, row server.MemberHistory) error {
+	return r.tell(r.History.MemberLeft(ctx, row), "history.member.left", trace.String("room", row.RoomID), trace.String("user", row.UserID),
+		trace.Duration("duration_ms", row.Duration()))
+}
