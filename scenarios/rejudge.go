@@ -32,6 +32,9 @@ func Rejudge(events []trace.Event) (reports.Scenario, error) {
 	}
 	for _, c := range cases {
 		if c.Name == head.Get("scenario") {
+			if head.Has("level") {
+				c = c.AtLevel(int(head.Number("level")))
+			}
 			j := NewJudge(c)
 			for _, e := range events {
 				j.Observe(e)

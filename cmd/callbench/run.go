@@ -18,6 +18,8 @@ type runCmd struct {
 	Kms       string        `name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A real Kurento for the local world, instead of the mock."`
 	Seed      int64         `default:"1" help:"Seed of everything random."`
 	Out       string        `short:"o" default:"callbench-report" type:"path" help:"Folder for the report and the traces."`
+	Level     int           `default:"1" enum:"0,1" help:"The highest protocol level that the server speaks. Scenarios that need more are skipped."`
+	Jobs      int           `short:"j" placeholder:"N" help:"How many scenarios to play at a time; as many as there are processors if not given."`
 	ParseOnly bool          `short:"n" help:"Parse and check the scenarios; play nothing."`
 	Timeout   time.Duration `placeholder:"2m" help:"Wall time that one scenario may take; if not given 2m in virtual time, 15m in real time."`
 }
@@ -37,8 +39,16 @@ func (c *runCmd) Run(ctx context.Context, out *console) error {
 	if c.Kms != "" && c.World == "virtual" {
 		return fmt.Errorf("-kms is a real server and the virtual world has no real sockets; add -world local")
 	}
+	if c.Jobs < 0 {
+		return fmt.Errorf("-j must be positive")
+	}
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return fmt.Errorf("make the report's folder: %w", err)
+	}
+	if c.Level == 0 {
+		for i, s := range list {
+			list[i] = s.AtLevel(0)
+		}
 	}
 	switch {
 	case c.Timeout < 0:
@@ -49,7 +59,7 @@ func (c *runCmd) Run(ctx context.Context, out *console) error {
 		c.Timeout = 15 * time.Minute
 	}
 	progress := &progress{out: out, total: len(list)}
-	runner := world.Runner{World: c.World, KMS: c.Kms, Seed: c.Seed, Dir: c.Out, Timeout: c.Timeout, Begin: progress.begin, End: progress.end}
+	runner := world.Runner{World: c.World, KMS: c.Kms, Seed: c.Seed, Dir: c.Out, Timeout: c.Timeout, Jobs: c.Jobs, Begin: progress.begin, End: progress.end}
 	run, err := runner.Run(ctx, list)
 	if err != nil && len(run.Scenarios) == 0 {
 		return err

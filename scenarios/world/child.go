@@ -26,6 +26,7 @@ const ChildCommand = "virtual-child"
 type job struct {
 	File, Text, Scenario string
 	Seed                 int64
+	Level                int // of the protocol
 }
 
 // Child is the whole life of a child process: it reads a job from in, plays it
@@ -58,7 +59,7 @@ func (jb job) scenario() (*scenarios.Scenario, error) {
 	}
 	for _, c := range cases {
 		if c.Name == jb.Scenario {
-			return c, nil
+			return c.AtLevel(jb.Level), nil
 		}
 	}
 	return nil, fmt.Errorf("%s has no scenario %q", jb.File, jb.Scenario)
@@ -72,7 +73,7 @@ func Isolated(ctx context.Context, s *scenarios.Scenario, seed int64, log *trace
 	log.Watch(j.Observe)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stderr, err := spawn(ctx, job{File: s.File, Text: s.Text, Scenario: s.Name, Seed: seed}, log)
+	stderr, err := spawn(ctx, job{File: s.File, Text: s.Text, Scenario: s.Name, Seed: seed, Level: s.Level()}, log)
 	r := j.Result()
 	if err != nil {
 		r.Verdict, r.Stderr = reports.Fail, stderr

@@ -3,10 +3,12 @@ package world
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"github.com/callbench/callbench/kmsmock"
 	"github.com/callbench/callbench/reports"
 	"github.com/callbench/callbench/scenarios"
+	"github.com/callbench/callbench/server"
 )
 
 // meddle changes what the server writes to its clients: f gives what is written
@@ -90,12 +93,19 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 		"a released endpoint stays":          {Plant{KMS: kmsmock.Faults{KeepReleased: true}}, "expect", "WebRtcEndpoint"},
 		"the end is told twice":              {Plant{Front: meddle(twice(`"action":"ended"`))}, "ended-twice", "bob"},
 		"a candidate is lost on its way":     {Plant{Front: meddle(without(`"seq":6,`))}, "sequence", "alice"},
+		"the history has another reason":     {Plant{History: misremember(func(r *server.RoomHistory) { r.Reason = "declined" })}, "history-differs", "ended with hangup; the history says declined"},
+		"the history lacks the end":          {Plant{History: func(h server.History) server.History { return forgetful{h} }}, "history-differs", "is active in the history"},
+		"the history lacks the callee":       {Plant{History: func(h server.History) server.History { return lonely{h} }}, "history-differs", "has the members alice"},
+		"the history has another room":       {Plant{History: misremember(func(r *server.RoomHistory) { r.RoomID, r.CallID = "r-9", "c-9" })}, "history-differs", "no client saw"},
 		"nobody rings":                       {Plant{Front: meddle(without(`"action":"ringing"`))}, "expect", "alice lacks ringing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := scenarios.Load("call")
 			if err != nil {
 				t.Fatal(err)
+			}
+			if c.check == "history-differs" { // the script must not find it first
+				s = withoutWorld(s)
 			}
 			r, _ := sim(t, s, 1, c.plant)
 			if r.Verdict != reports.Fail {
@@ -109,6 +119,50 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 			t.Errorf("no failure of %s says %q:\n%s", c.check, c.say, explain(r))
 		})
 	}
+}
+
+// misremember changes the rows of rooms.
+func misremember(change func(*server.RoomHistory)) func(server.History) server.History {
+	return func(h server.History) server.History { return misremembering{h, change} }
+}
+
+type misremembering struct {
+	server.History
+	change func(*server.RoomHistory)
+}
+
+func (m misremembering) RoomStarted(ctx context.Context, r server.RoomHistory) error {
+	m.change(&r)
+	return m.History.RoomStarted(ctx, r)
+}
+
+func (m misremembering) RoomEnded(ctx context.Context, r server.RoomHistory) error {
+	m.change(&r)
+	return m.History.RoomEnded(ctx, r)
+}
+
+// forgetful does not write that rooms end.
+type forgetful struct{ server.History }
+
+func (forgetful) RoomEnded(context.Context, server.RoomHistory) error { return nil }
+
+// lonely writes the first member of a room only.
+type lonely struct{ server.History }
+
+func (l lonely) MemberJoined(ctx context.Context, m server.MemberHistory) error {
+	if m.UserID != "alice" {
+		return nil
+	}
+	return l.History.MemberJoined(ctx, m)
+}
+
+// withoutWorld is a scenario without what it expects of the world.
+func withoutWorld(s *scenarios.Scenario) *scenarios.Scenario {
+	one := *s
+	one.Steps = slices.DeleteFunc(slices.Clone(s.Steps), func(st scenarios.Step) bool {
+		return st.Kind == scenarios.Expect && len(st.Actors) == 0
+	})
+	return &one
 }
 
 // A leg whose DTLS never finishes is noticed, named and made anew.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -14,38 +15,86 @@ import (
 	"github.com/callbench/callbench/scenarios"
 )
 
-// Runner plays scenarios one after the other and keeps their traces.
+// Runner plays scenarios, some at a time, and keeps their traces.
 type Runner struct {
 	World   string // "virtual" or "local"
 	KMS     string // URL of a real Kurento for the local world
 	Seed    int64
 	Dir     string        // where traces go; it exists
 	Timeout time.Duration // wall time for one scenario
-	Begin   func(name string)
-	End     func(reports.Scenario)
+	Jobs    int           // how many are played at a time; 0 is as many as there are processors
+	// Begin and End are called for one scenario after the other, in their order:
+	// when its outcome is the next to be known, and when it is.
+	Begin func(name string)
+	End   func(reports.Scenario)
 }
 
 // Run plays the list. When ctx ends, what is left of it is reported as not
 // played. An error means that the rest could not be played or kept.
 func (r Runner) Run(ctx context.Context, list []*scenarios.Scenario) (reports.Run, error) {
 	run := reports.Run{Tool: Tool(), World: r.World, Started: time.Now(), Parts: r.stage().Parts}
-	names := map[string]int{}
-	for _, s := range list {
-		if ctx.Err() != nil {
-			run.Scenarios = append(run.Scenarios, reports.Scenario{Name: s.Name, File: s.File, World: r.World, Seed: r.Seed,
-				Verdict: reports.Broken, Reason: "not played: " + context.Cause(ctx).Error()})
-			continue
-		}
+	stop, cancel := context.WithCancel(ctx) // of what has not begun, when something could not be kept
+	played := r.start(stop, list)
+	var failed error
+	for i, s := range list {
 		r.Begin(s.Name)
-		names[s.Name]++
-		result, err := r.one(ctx, s, traceName(s.Name, names[s.Name]))
-		r.End(result)
-		run.Scenarios, run.Wall = append(run.Scenarios, result), time.Since(run.Started)
-		if err != nil {
-			return run, err
+		p := <-played[i]
+		if p.err != nil && failed == nil {
+			failed = p.err
+			cancel()
 		}
+		r.End(p.result)
+		run.Scenarios, run.Wall = append(run.Scenarios, p.result), time.Since(run.Started)
 	}
-	return run, nil
+	cancel()
+	return run, failed
+}
+
+// outcome is what became of one scenario.
+type outcome struct {
+	result reports.Scenario
+	err    error // the trace could not be kept
+}
+
+// start plays the list beside the caller, and gives a channel for the outcome
+// of each.
+func (r Runner) start(ctx context.Context, list []*scenarios.Scenario) []chan outcome {
+	played := make([]chan outcome, len(list))
+	next := make(chan int, len(list))
+	traces := make([]string, len(list))
+	names := map[string]int{}
+	for i, s := range list {
+		names[s.Name]++
+		traces[i] = traceName(s.Name, names[s.Name])
+		played[i] = make(chan outcome, 1)
+		next <- i
+	}
+	close(next)
+	for range r.jobs() {
+		go func() {
+			for i := range next {
+				played[i] <- r.play(ctx, list[i], traces[i])
+			}
+		}()
+	}
+	return played
+}
+
+func (r Runner) jobs() int {
+	if r.Jobs > 0 {
+		return r.Jobs
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// play plays one scenario, unless it is too late for that.
+func (r Runner) play(ctx context.Context, s *scenarios.Scenario, trace string) outcome {
+	if ctx.Err() != nil {
+		return outcome{result: reports.Scenario{Name: s.Name, File: s.File, World: r.World, Seed: r.Seed,
+			Verdict: reports.Broken, Reason: "not played: " + context.Cause(ctx).Error()}}
+	}
+	result, err := r.one(ctx, s, trace)
+	return outcome{result, err}
 }
 
 func (r Runner) stage() scenarios.Stage {

@@ -109,6 +109,24 @@ func TestSim(t *testing.T) {
 	}
 }
 
+// Every scenario of the suite ends with the proof that nothing is left, and says
+// in a sentence what it is about.
+func TestSuiteIsTidy(t *testing.T) {
+	all, err := scenarios.Suite()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		last := s.Steps[len(s.Steps)-1]
+		if last.Kind != scenarios.Expect || last.Clauses[0].Verb != "clean" {
+			t.Errorf("%s ends with %q", s.File, last.Text)
+		}
+		if !strings.HasSuffix(s.Doc, ".") {
+			t.Errorf("%s is about %q, which is no sentence", s.File, s.Doc)
+		}
+	}
+}
+
 func TestLoop(t *testing.T) {
 	if testing.Short() {
 		t.Skip("plays in real time; run without -short")
