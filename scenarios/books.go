@@ -35,8 +35,11 @@ type seenEnd struct {
 	guess          bool // it left first or lost its session: nobody told it the reason
 }
 
-// observe takes an event of a client.
+// observe takes an event; those of clients count.
 func (b *books) observe(s *Scenario, e trace.Event) {
+	if s.client(e.Actor) == nil {
+		return
+	}
 	switch e.Kind {
 	case "call.outgoing":
 		b.begin(e, s.user(e.Actor), e.Get("to"))
@@ -109,8 +112,7 @@ func (c *seenCall) end(s *Scenario, e trace.Event) {
 // toldReasons reports whether a client speaks a level at which the server says
 // why a call ended.
 func (s *Scenario) toldReasons(client string) bool {
-	i := slices.IndexFunc(s.Clients, func(c Client) bool { return c.Name == client })
-	return s.Level() > 0 && i >= 0 && !s.Clients[i].Has("level0")
+	return s.Level() > 0 && !s.client(client).Has("level0")
 }
 
 // look takes what a look at the world found.

@@ -151,7 +151,7 @@ func (c *checker) action(st Step, cl Clause) {
 	}
 	c.args(v.Name, v.Usage, v.Min, v.Max, cl)
 	fields := v.Fields
-	if st.Refused {
+	if st.Refused || st.Perhaps {
 		fields = append(slices.Clone(fields), refusal)
 	}
 	for _, f := range cl.Fields {
@@ -167,8 +167,8 @@ func (c *checker) action(st Step, cl Clause) {
 			c.fail("%v", err)
 		}
 	}
-	if st.Refused && world {
-		c.fail(`"!" is for what a client asks of the server`)
+	if (st.Refused || st.Perhaps) && world {
+		c.fail(`"!" and "?" are for what a client asks of the server`)
 	}
 }
 

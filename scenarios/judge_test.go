@@ -194,6 +194,20 @@ func TestMatchingRule(t *testing.T) {
 	}
 }
 
+// Actions with times of their own are decided in the order in which they end,
+// and those of one instant count as one.
+func TestActionsSideBySide(t *testing.T) {
+	text := pair + "at 1s alice hangup\nat 1s bob accept\nat 3s net bob cut\nexpect bob ended\n"
+	r := judge(t, record(t, text, "virtual", "1 begin 0", "1 begin 1", "2 end 1", "3 begin 2", "3 end 2", "4 end 0", "4 begin 3", "5 bob call.ended call=c1"))
+	if r.Verdict != reports.Pass || r.Steps[0].Took != 3*time.Second || r.Steps[1].Took != time.Second {
+		t.Errorf("%s %+v", r.Reason, r.Steps)
+	}
+	text = pair + "at 1s alice hangup\nat 1s bob accept\nexpect bob ended\n"
+	if r := judge(t, record(t, text, "virtual", "1 begin 0", "1 bob call.ended call=c1", "1 begin 1", "2 end 1", "2 end 0", "2 begin 2")); r.Verdict != reports.Pass {
+		t.Errorf("what happened between two actions of one instant was missed: %s", r.Reason)
+	}
+}
+
 func TestSameCall(t *testing.T) {
 	text := pair + "alice call bob\nnet bob cut\nexpect alice media audio same=call\n"
 	for call, want := range map[string]reports.Verdict{"c1": reports.Pass, "c2": reports.Fail} {
@@ -264,6 +278,11 @@ func TestActions(t *testing.T) {
 		{"! alice call bob code=busy", "error=e code=bad_state", reports.Fail},
 		{"! alice call bob", "error=timeout", reports.Fail},
 		{"! alice call bob", "", reports.Fail},
+		{"? alice call bob code=busy", "", reports.Pass},
+		{"? alice call bob code=busy", "error=e code=busy", reports.Pass},
+		{"? alice call bob", "error=e code=bad_state", reports.Pass},
+		{"? alice call bob code=busy", "error=e code=bad_state", reports.Fail},
+		{"? alice call bob", "error=timeout", reports.Fail},
 	} {
 		if r := judge(t, record(t, pair+c.step+"\n", "virtual", "1 begin 0", "1 end 0 "+c.end)); r.Verdict != c.want {
 			t.Errorf("%s, %q: %s %+v", c.step, c.end, r.Verdict, r.Failures)

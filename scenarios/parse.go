@@ -247,7 +247,7 @@ var reserved = map[string]bool{"at": true, "expect": true, "never": true, "net":
 	"kms": true, "turn": true, "redis": true, "mysql": true, "history": true, "clean": true, "span": true, "steps": true, "kill": true,
 	"start": true, "token": true, "block": true, "unblock": true, "need": true, "set": true, "clients": true, "case": true, "mix": true, "require": true, "or": true, "as": true}
 
-// parseStep reads [at T] [!] [expect|never] actors verb args… [or …] [as span].
+// parseStep reads [at T] [!|?] [expect|never] actors verb args… [or …] [as span].
 func (p *parser) parseStep(text string, words []string) {
 	st := Step{Line: p.line, Text: text, At: -1}
 	words = p.parsePrefix(&st, words)
@@ -282,14 +282,14 @@ func (p *parser) parsePrefix(st *Step, words []string) []string {
 		st.At = p.duration("at", words[1])
 		words = words[2:]
 	}
-	if words[0] == "!" {
-		st.Refused = true
+	if words[0] == "!" || words[0] == "?" {
+		st.Refused, st.Perhaps = words[0] == "!", words[0] == "?"
 		words = words[1:]
 	}
 	if len(words) > 0 && (words[0] == "expect" || words[0] == "never") {
 		st.Kind = map[string]StepKind{"expect": Expect, "never": Never}[words[0]]
-		if st.Refused {
-			p.fail(`"!" is for actions; the opposite of expect is never`)
+		if st.Refused || st.Perhaps {
+			p.fail(`"!" and "?" are for actions; the opposite of expect is never`)
 		}
 		words = words[1:]
 	}

@@ -158,22 +158,49 @@ func (p *play) run(ctx context.Context) error {
 	if err := p.connect(ctx); err != nil {
 		return err
 	}
-	for i, st := range p.s.Steps {
-		if err := p.wait(ctx, st.At); err != nil {
+	for i := 0; i < len(p.s.Steps); {
+		n, err := p.steps(ctx, i)
+		if err != nil {
 			return err
 		}
-		p.log.Add("script", trace.KindStepBegin, trace.Int("step", i), trace.Int("line", st.Line), trace.String("text", st.Text))
-		if st.Kind == Action {
-			p.act(ctx, i, st)
-		} else if err := p.await(ctx, i, st); err != nil {
-			return err
+		for range n {
+			<-p.decided
 		}
-		if <-p.decided; p.judge.Failed() {
+		if p.judge.Failed() {
 			return nil // what follows a failure says nothing about the system
 		}
+		i += n
 	}
 	return p.audit(ctx)
 }
+
+// steps plays the step i, and the actions behind it that do not wait for it. It
+// returns how many these were.
+func (p *play) steps(ctx context.Context, i int) (n int, err error) {
+	var acting sync.WaitGroup
+	defer acting.Wait()
+	for timed := true; timed && i+n < len(p.s.Steps) && (n == 0 || p.s.Steps[i+n].timed()); n++ {
+		k, st := i+n, p.s.Steps[i+n]
+		timed = st.timed()
+		if err := p.wait(ctx, st.At); err != nil {
+			return n, err
+		}
+		p.log.Add("script", trace.KindStepBegin, trace.Int("step", k), trace.Int("line", st.Line), trace.String("text", st.Text))
+		if st.Kind != Action {
+			return n + 1, p.await(ctx, k, st)
+		}
+		acting.Add(1)
+		go func() {
+			defer acting.Done()
+			p.act(ctx, k, st)
+		}()
+	}
+	return n, nil
+}
+
+// timed reports whether the step is an action with a time of its own: it then
+// waits for no action before it that has one too.
+func (st Step) timed() bool { return st.Kind == Action && st.At >= 0 }
 
 func (p *play) connect(ctx context.Context) error {
 	for _, c := range p.s.Clients {

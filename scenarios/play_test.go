@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -68,22 +69,29 @@ func (s *scribe) note(format string, args ...any) error {
 	return s.book.note("%s %s", s.name, fmt.Sprintf(format, args...))
 }
 
-func (s *scribe) Connect(context.Context) error                  { return s.note("connect %d", s.n) }
-func (s *scribe) Call(_ context.Context, user string) error      { return s.note("call %s", user) }
-func (s *scribe) Accept(context.Context) error                   { return s.note("accept") }
-func (s *scribe) Hangup(context.Context) error                   { return s.note("hangup") }
-func (s *scribe) Reject(context.Context) error                   { return s.note("reject") }
-func (s *scribe) Busy(context.Context) error                     { return s.note("busy") }
-func (s *scribe) Cancel(context.Context) error                   { return s.note("cancel") }
-func (s *scribe) Join(_ context.Context, room string) error      { return s.note("join %q", room) }
-func (s *scribe) RefreshToken(context.Context) error             { return s.note("refresh") }
-func (s *scribe) Background(context.Context) error               { return s.note("background") }
-func (s *scribe) Foreground(context.Context) error               { return s.note("foreground") }
-func (s *scribe) Sleep(_ context.Context, d time.Duration) error { return s.note("sleep %v", d) }
-func (s *scribe) Drop()                                          { _ = s.note("drop") }
-func (s *scribe) Send(b []byte) error                            { return s.note("send %d %.20s", len(b), b) }
-func (s *scribe) SendBinary(b []byte) error                      { return s.note("send binary %d", len(b)) }
-func (s *scribe) Close() error                                   { return s.note("close %d", s.n) }
+func (s *scribe) Connect(context.Context) error             { return s.note("connect %d", s.n) }
+func (s *scribe) Call(_ context.Context, user string) error { return s.note("call %s", user) }
+func (s *scribe) Accept(context.Context) error              { return s.note("accept") }
+func (s *scribe) Hangup(context.Context) error              { return s.note("hangup") }
+func (s *scribe) Reject(context.Context) error              { return s.note("reject") }
+func (s *scribe) Busy(context.Context) error                { return s.note("busy") }
+func (s *scribe) Cancel(context.Context) error              { return s.note("cancel") }
+func (s *scribe) Join(_ context.Context, room string) error { return s.note("join %q", room) }
+func (s *scribe) RefreshToken(context.Context) error        { return s.note("refresh") }
+func (s *scribe) Background(context.Context) error          { return s.note("background") }
+func (s *scribe) Foreground(context.Context) error          { return s.note("foreground") }
+
+func (s *scribe) Drop()                     { _ = s.note("drop") }
+func (s *scribe) Send(b []byte) error       { return s.note("send %d %.20s", len(b), b) }
+func (s *scribe) SendBinary(b []byte) error { return s.note("send binary %d", len(b)) }
+func (s *scribe) Close() error              { return s.note("close %d", s.n) }
+func (s *scribe) Sleep(_ context.Context, d time.Duration) error {
+	if err := s.note("sleep %v", d); err != nil {
+		return err
+	}
+	time.Sleep(d)
+	return s.note("wakes")
+}
 func (s *scribe) Message(_ context.Context, user, text string) error {
 	return s.note("message %s %q", user, text)
 }
@@ -127,7 +135,7 @@ func TestVerbsAct(t *testing.T) {
 		"alice refresh":                       "alice refresh",
 		"alice background":                    "alice background",
 		"alice foreground":                    "alice foreground",
-		"alice sleep 90s":                     "alice sleep 1m30s",
+		"alice sleep 90ms":                    "alice sleep 90ms",
 		"alice drop":                          "alice drop",
 		`alice send "not json"`:               "alice send 8 not json",
 		"alice send size=70000":               `alice send 70000 {"type":"message","d`,
@@ -170,6 +178,22 @@ func TestClientsComeAndGo(t *testing.T) {
 	if diff := cmp.Diff(want, n.lines); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// An action with a time of its own waits for that, and not for the action
+// before it.
+func TestTimedActionsRace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &notebook{}
+		r := playIn(t, n, "clients alice=electron bob=electron\nat 1s alice sleep 5s\nat 2s bob sleep 1s\nbob drop\n")
+		if r.Verdict != reports.Pass {
+			t.Fatal(r.Reason)
+		}
+		want := []string{"alice connect 1", "bob connect 2", "alice sleep 5s", "bob sleep 1s", "bob wakes", "alice wakes", "bob drop", "alice close 1", "bob close 2"}
+		if diff := cmp.Diff(want, n.lines); diff != "" {
+			t.Error(diff)
+		}
+	})
 }
 
 // plain is a caller without anything that a caller need not have.

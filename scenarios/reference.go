@@ -27,7 +27,8 @@ the scenario is about.
     expect  bob media or ended reason=dropped       # one or the other
     never   bob ended for=5s                        # must not happen, since the last action and for 5 s from now
 
-To let time pass, give the next step an at, or rule something out with never. A script may end in the middle of a call.
+Actions that follow each other and have an at wait for their times only, not for each other: so two can race. "?" in the place of
+"!" marks an action that may be done or refused. To let time pass, give the next step an at, or rule something out with never. A script may end in the middle of a call.
 An expectation looks at events from the beginning of the last action on, whoever acted, and consumes what it matched: an
 early event is not missed and an old one not believed. Without within= it may take as long as ` + "`set timeout`" + ` says.
 Fields compare with = >= <= > and <. When an expectation fails, the message says who lacks what, and what was seen

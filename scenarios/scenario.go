@@ -70,6 +70,7 @@ type Step struct {
 	Kind    StepKind
 	At      time.Duration // from the start of the run; negative if the line has no "at"
 	Refused bool          // "!": the action must be refused
+	Perhaps bool          // "?": the action may be done or refused
 	Actors  []string      // clients or groups as written; empty for the world's own verbs
 	Clauses []Clause      // an action has one; an expectation one for each "or"
 	Within  time.Duration // how long an expectation may take; 0 means the scenario's timeout
@@ -250,6 +251,16 @@ func (s *Scenario) PerCall(n int) *Scenario {
 		return st.Kind == Expect && len(st.Actors) == 0 && findExpectation(st.Clauses[0].Verb, true).round != nil
 	})
 	return &one
+}
+
+// client is the client with that name, or nil.
+func (s *Scenario) client(name string) *Client {
+	for i := range s.Clients {
+		if s.Clients[i].Name == name {
+			return &s.Clients[i]
+		}
+	}
+	return nil
 }
 
 // user is the user that a word of the script means: a client's, or the word

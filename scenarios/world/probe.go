@@ -2,7 +2,6 @@ package world
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -43,8 +42,8 @@ func left(where, id string) scenarios.Finding {
 	return scenarios.Finding{What: "left", Attrs: []trace.Attr{trace.String("where", where), trace.String("id", id)}}
 }
 
-// longest is how much of a field's value a finding tells; an SDP is told by its
-// length alone.
+// longest is how much of a field's value a finding tells. Of an SDP it tells
+// that it is there.
 const longest = 200
 
 // key describes a key: how long it has left in seconds, 0 for ever, and if it
@@ -62,7 +61,7 @@ func (y *system) key(name string) scenarios.Finding {
 	for _, f := range fields {
 		v := y.redis.HGet(name, f)
 		if strings.HasPrefix(f, "sdp") || len(v) > longest {
-			v = fmt.Sprintf("(%d bytes)", len(v))
+			v = "…"
 		}
 		attrs = append(attrs, trace.String("field."+f, v))
 	}
