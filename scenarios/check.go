@@ -24,6 +24,7 @@ var Capabilities = map[string]string{
 	"ack":         "the server answers each request, so that a refusal can be told from silence (protocol level 1)",
 	"callid":      "the server names calls, says when the callee rings and why a call ended (protocol level 1)",
 	"im":          "the server stores and delivers messages",
+	"kmsevents":   "the media server shows in the trace what it is asked for, as kmsmock does",
 	"media":       "RTP really flows",
 	"presence":    "the server tells who is online",
 	"resume":      "the server speaks resume (protocol level 1)",

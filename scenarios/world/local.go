@@ -38,18 +38,24 @@ func LocalStage(kms string, seed int64, plant Plant) scenarios.Stage {
 	if kms != "" {
 		parts["kurento"] = "at " + kms
 	}
-	return scenarios.Stage{Name: "local", Parts: parts, Lacks: lacksTime,
+	return scenarios.Stage{Name: "local", Parts: parts, Lacks: localLacks(kms),
 		Open: func(ctx context.Context, _ *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
 			return newLocal(ctx, kms, seed, log, plant)
 		}}
 }
 
-// lacksTime is what a world lacks in which minutes take minutes.
-func lacksTime(capability string) string {
-	if capability == "virtualtime" {
-		return "the minutes would pass in real time"
+// localLacks says what a world lacks in which minutes take minutes, and whose
+// media server may be a real one.
+func localLacks(kms string) func(capability string) string {
+	return func(capability string) string {
+		switch {
+		case capability == "virtualtime":
+			return "the minutes would pass in real time"
+		case capability == "kmsevents" && kms != "":
+			return "a real Kurento tells nobody what it is asked for"
+		}
+		return ""
 	}
-	return ""
 }
 
 func newLocal(ctx context.Context, kms string, seed int64, log *trace.Log, plant Plant) (*Local, error) {
