@@ -32,7 +32,7 @@ type seenCall struct {
 // seenEnd is how a client saw a call end.
 type seenEnd struct {
 	client, reason string
-	guess          bool // it left first or lost its session: nobody told it the reason
+	guess          bool // it left first, lost its session or speaks level 0: nobody told it the reason
 }
 
 // observe takes an event; those of clients count.
@@ -103,16 +103,10 @@ func (b *books) of(e trace.Event) *seenCall {
 
 func (c *seenCall) end(s *Scenario, e trace.Event) {
 	end := seenEnd{client: e.Actor, reason: e.Get("reason"), guess: e.Get("by") == s.user(e.Actor)}
-	if e.Get("by") == "" && end.reason == string(signaling.ReasonDropped) || !s.toldReasons(e.Actor) {
+	if e.Get("by") == "" && end.reason == string(signaling.ReasonDropped) || s.plain(s.user(e.Actor)) {
 		end.guess = true
 	}
 	c.ends = append(c.ends, end)
-}
-
-// toldReasons reports whether a client speaks a level at which the server says
-// why a call ended.
-func (s *Scenario) toldReasons(client string) bool {
-	return s.Level() > 0 && !s.client(client).Has("level0")
 }
 
 // look takes what a look at the world found.
@@ -136,6 +130,7 @@ func (b *books) differences() []string {
 		}
 		switch {
 		case len(c.ends) == 0:
+		case len(mine) == 0 && c.id == "" && c.room == "": // refused, which level 0 tells a caller late or never
 		case len(mine) != 1:
 			out = append(out, fmt.Sprintf("the call from %s to %s (%s) has %d rooms in the history, not one", c.caller, c.callee, c.name(), len(mine)))
 		default:

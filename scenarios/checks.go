@@ -43,7 +43,7 @@ func newChecks() checks {
 		legs: map[string]*gathering{}, pushed: map[string]int{}}
 }
 
-func (c *checks) observe(e trace.Event) {
+func (c *checks) observe(s *Scenario, e trace.Event) {
 	switch e.Kind {
 	case kindWindow:
 		if n := int(e.Number("wrong")); n > 0 {
@@ -53,7 +53,10 @@ func (c *checks) observe(e trace.Event) {
 		c.legs[e.Get("endpoint")] = &gathering{client: e.Get("user")}
 	case "kms.ice.gathered":
 		if l := c.legs[e.Get("object")]; l != nil {
-			l.owed, l.at = int(e.Number("candidates"))+1, e.T
+			l.owed, l.at = int(e.Number("candidates")), e.T
+			if !s.plain(l.client) { // level 0 does not say that there are no more
+				l.owed++
+			}
 		}
 	case "leg.rebuild", "leg.released":
 		for _, l := range c.legs {
@@ -66,7 +69,7 @@ func (c *checks) observe(e trace.Event) {
 			c.pushed[e.Get("user")]++
 		}
 	case "call.ended":
-		if e.Actor != "server" { // whose record is one for each member that it tells
+		if e.Actor != "server" && e.Get("call") != "" { // whose record is one for each member that it tells
 			c.ended[[2]string{e.Actor, e.Get("call")}]++
 		}
 	case "protocol.violation":

@@ -298,12 +298,12 @@ func (j *Judge) happened(e trace.Event) {
 
 func (j *Judge) track(e trace.Event) {
 	switch e.Kind {
-	case "call.incoming", "call.outgoing":
+	case "call.incoming", "call.outgoing", "call.accepted": // a caller of level 0 learns it from the last one
 		j.callNow[e.Actor] = e.Get("call")
 	}
 	j.media.observe(e)
 	j.phases.observe(e)
-	j.checks.observe(e)
+	j.checks.observe(j.s, e)
 	j.books.observe(j.s, e)
 	j.steps.observe(j.s, e)
 	if e.Kind == "session.end" && e.Actor == "server" {

@@ -263,6 +263,11 @@ func (s *Scenario) client(name string) *Client {
 	return nil
 }
 
+// plain reports whether a user's clients speak level 0.
+func (s *Scenario) plain(user string) bool {
+	return s.Level() == 0 || slices.ContainsFunc(s.Clients, func(c Client) bool { return c.User == user && c.Has("level0") })
+}
+
 // user is the user that a word of the script means: a client's, or the word
 // itself for somebody who is not a client.
 func (s *Scenario) user(word string) string {
