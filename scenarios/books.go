@@ -46,9 +46,13 @@ func (b *books) observe(s *Scenario, e trace.Event) {
 	case "call.incoming":
 		b.begin(e, e.Get("from"), s.user(e.Actor))
 	case "call.accepted":
-		if c := b.of(e); c != nil {
-			c.accepted[s.user(e.Actor)] = true
-			c.accepted[e.Get("user")] = true
+		c, user := b.of(e), e.Get("user")
+		switch {
+		case c == nil:
+		case s.plain(user) && user == s.user(e.Actor): // nobody told it that it was in time
+			c.tried = true
+		default:
+			c.accepted[user] = true
 		}
 	case "signal.sent":
 		if c := b.of(e); c != nil && (e.Get("action") == string(signaling.ActionAnswer) || e.Get("action") == string(signaling.ActionJoin)) {

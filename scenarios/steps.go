@@ -43,7 +43,7 @@ var designSteps = []designStep{
 	{19, "A sends a candidate", []int{15}, "server", "frame.in", map[string]string{"user": "A", "frame": "rtc/candidate"}},
 	{20, "KMS gets it", []int{16, 19}, "kms", "kms.request", map[string]string{"method": "invoke", "operation": "addIceCandidate"}},
 	{21, "B offers", []int{10}, "server", "frame.in", map[string]string{"user": "B", "frame": "rtc/offer"}},
-	{22, "KMS processes the offer of B", []int{14, 21}, "kms", "kms.request", map[string]string{"method": "invoke", "operation": "processOffer"}},
+	{22, "KMS processes the offer of B", []int{12, 21}, "kms", "kms.request", map[string]string{"method": "invoke", "operation": "processOffer"}},
 	{23, "B gets the answer", nil, "server", "frame.out", map[string]string{"user": "B", "frame": "rtc/answer"}},
 	{24, "B sends a candidate", []int{21}, "server", "frame.in", map[string]string{"user": "B", "frame": "rtc/candidate"}},
 	{25, "KMS gets it", []int{22, 24}, "kms", "kms.request", map[string]string{"method": "invoke", "operation": "addIceCandidate"}},
