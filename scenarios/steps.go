@@ -16,7 +16,7 @@ type designStep struct {
 	after []int // the steps that must have come before; nil: the one before
 	actor string
 	kind  trace.Kind
-	where map[string]string // attributes; A and B stand for caller and callee, * for anything
+	where map[string]string // attributes; A and B stand for caller and callee, * for anything; owner is whose endpoint it is
 }
 
 // designSteps is the document's list. The two legs are negotiated at the same
@@ -37,43 +37,47 @@ var designSteps = []designStep{
 	{13, "KMS connects the two", nil, "kms", "kms.request", map[string]string{"method": "invoke", "operation": "connect"}},
 	{14, "Redis: the members", nil, "redis", "redis.command", map[string]string{"command": "HSET", "class": "rtc:room:*:members"}},
 	{15, "A offers", nil, "server", "frame.in", map[string]string{"user": "A", "frame": "rtc/offer"}},
-	{16, "KMS processes the offer of A", nil, "kms", "kms.request", map[string]string{"method": "invoke", "operation": "processOffer"}},
+	{16, "KMS processes the offer of A", nil, "kms", "kms.request", map[string]string{"method": "invoke", "owner": "A", "operation": "processOffer"}},
 	{17, "A gets the answer", nil, "server", "frame.out", map[string]string{"user": "A", "frame": "rtc/answer"}},
 	{18, "A sets it", nil, "A", "ice.state", map[string]string{"state": "checking"}},
 	{19, "A sends a candidate", []int{15}, "server", "frame.in", map[string]string{"user": "A", "frame": "rtc/candidate"}},
-	{20, "KMS gets it", []int{16, 19}, "kms", "kms.request", map[string]string{"method": "invoke", "operation": "addIceCandidate"}},
+	{20, "KMS gets it", []int{16, 19}, "kms", "kms.request", map[string]string{"method": "invoke", "owner": "A", "operation": "addIceCandidate"}},
 	{21, "B offers", []int{10}, "server", "frame.in", map[string]string{"user": "B", "frame": "rtc/offer"}},
-	{22, "KMS processes the offer of B", []int{12, 21}, "kms", "kms.request", map[string]string{"method": "invoke", "operation": "processOffer"}},
+	{22, "KMS processes the offer of B", []int{12, 21}, "kms", "kms.request", map[string]string{"method": "invoke", "owner": "B", "operation": "processOffer"}},
 	{23, "B gets the answer", nil, "server", "frame.out", map[string]string{"user": "B", "frame": "rtc/answer"}},
 	{24, "B sends a candidate", []int{21}, "server", "frame.in", map[string]string{"user": "B", "frame": "rtc/candidate"}},
-	{25, "KMS gets it", []int{22, 24}, "kms", "kms.request", map[string]string{"method": "invoke", "operation": "addIceCandidate"}},
+	{25, "KMS gets it", []int{22, 24}, "kms", "kms.request", map[string]string{"method": "invoke", "owner": "B", "operation": "addIceCandidate"}},
 	{26, "media flows", []int{18, 20, 23, 25}, "A", kindFlow, map[string]string{"state": "flowing"}},
 	{27, "A hangs up", nil, "server", "frame.in", map[string]string{"user": "A", "frame": "rtc/leave"}},
-	{28, "KMS releases the endpoint of A", nil, "kms", "kms.object.released", map[string]string{"class": "WebRtcEndpoint"}},
+	{28, "KMS releases the endpoint of A", nil, "kms", "kms.object.released", map[string]string{"owner": "A", "class": "WebRtcEndpoint"}},
 	{29, "Redis: the room without A", nil, "redis", "redis.command", map[string]string{"command": "HDEL", "class": "rtc:room:*:members"}},
 	{30, "B is told the end", nil, "server", "frame.out", map[string]string{"user": "B", "frame": "rtc/ended|rtc/leave"}},
 	{31, "B confirms", nil, "server", "frame.in", map[string]string{"user": "B", "frame": "rtc/leave"}},
-	{32, "KMS releases the endpoint of B", nil, "kms", "kms.object.released", map[string]string{"class": "WebRtcEndpoint"}},
+	{32, "KMS releases the endpoint of B", nil, "kms", "kms.object.released", map[string]string{"owner": "B", "class": "WebRtcEndpoint"}},
 	{33, "KMS destroys the pipeline", nil, "kms", "kms.object.released", map[string]string{"class": "MediaPipeline"}},
 	{34, "MySQL: the call is recorded", nil, "history", "history.room.ended", nil},
 }
 
 // steps follows the first call of a run through the design's steps.
 type steps struct {
-	a, b string // users
-	done map[int]bool
+	a, b  string            // users
+	owner map[string]string // endpoint to user
+	done  map[int]bool
 }
 
 // observe takes an event; it shows the first step that it fits and whose
 // predecessors were seen.
 func (t *steps) observe(s *Scenario, e trace.Event) {
 	if t.done == nil {
-		t.done = map[int]bool{}
+		t.done, t.owner = map[int]bool{}, map[string]string{}
 		for _, st := range s.Steps {
 			if t.a == "" && st.Kind == Action && st.Clauses[0].Verb == "call" {
 				t.a, t.b = s.user(st.Actors[0]), s.user(st.Clauses[0].Args[0])
 			}
 		}
+	}
+	if e.Kind == "leg.created" {
+		t.owner[e.Get("endpoint")] = e.Get("user")
 	}
 	for i := range designSteps {
 		if d := &designSteps[i]; !t.done[d.n] && t.ready(d) && t.shows(s, d, e) {
@@ -99,7 +103,11 @@ func (t *steps) shows(s *Scenario, d *designStep, e trace.Event) bool {
 		return false
 	}
 	for k, want := range d.where {
-		if have := e.Get(k); want == "*" && have == "" || want != "*" && !slices.Contains(strings.Split(t.party(want), "|"), have) {
+		have := e.Get(k)
+		if k == "owner" {
+			have = t.owner[e.Get("object")]
+		}
+		if want == "*" && have == "" || want != "*" && !slices.Contains(strings.Split(t.party(want), "|"), have) {
 			return false
 		}
 	}
