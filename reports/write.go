@@ -10,8 +10,12 @@ import (
 	"strings"
 )
 
-// Write puts report.json and junit.xml into the folder, which exists.
+// Write puts report.html, report.json and junit.xml into the folder, which
+// exists. The page tells of events from the traces, which Scenario.Trace names.
 func Write(dir string, r Run) error {
+	if err := create(filepath.Join(dir, "report.html"), func(w io.Writer) error { return HTML(w, dir, r) }); err != nil {
+		return err
+	}
 	if err := create(filepath.Join(dir, "report.json"), func(w io.Writer) error { return JSON(w, r) }); err != nil {
 		return err
 	}

@@ -1,0 +1,268 @@
+package reports
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/callbench/callbench/reports/trace"
+)
+
+// observe takes the next event of the trace.
+func (c *score) observe(e trace.Event) {
+	if hidden[e.Kind] {
+		c.follow(e)
+		return
+	}
+	switch e.Actor {
+	case "script":
+		c.script(e)
+	case "net":
+		c.network(e)
+	case "server":
+		c.server(e)
+	case "kms":
+		// What it does shows in the server's requests and events.
+	default:
+		c.follow(e)
+		c.client(e)
+	}
+}
+
+// hidden are kinds that say what another row says already, or only count.
+var hidden = map[trace.Kind]bool{
+	"call.outgoing": true, "call.incoming": true, "call.ringing": true, "call.accepted": true, "session.welcome": true,
+	"candidate.sent": true, "candidate.received": true, "ice.gathered": true, "media.keyframe": true, "media.sent": true, "media.total": true,
+	"error": true, "conn.open": true, "call.start": true, "call.offer": true, "call.answer": true, "room.created": true, "leg.candidate": true,
+	"kms.connection": true, trace.KindProbe: true,
+}
+
+// parts are the actors that are no clients and whose lanes have a fixed place.
+var parts = []string{"script", "net", "server", "kms", "turn"}
+
+// follow keeps track of who is who and in which call.
+func (c *score) follow(e trace.Event) {
+	switch e.Kind {
+	case "call.outgoing", "call.incoming":
+		c.current[e.Actor] = e.Get("call")
+	case "session.welcome":
+		c.actors[e.Get("session")] = e.Actor
+	}
+	if slices.Contains(parts, e.Actor) {
+		return
+	}
+	kind, _, _ := strings.Cut(string(e.Kind), ".")
+	if kind == "ws" || kind == "signal" || kind == "session" || kind == "call" {
+		if !slices.Contains(c.clients, e.Actor) {
+			c.clients = append(c.clients, e.Actor)
+			c.others = slices.DeleteFunc(c.others, func(s string) bool { return s == e.Actor })
+		}
+		return
+	}
+	if !slices.Contains(c.clients, e.Actor) && !slices.Contains(c.others, e.Actor) && len(c.others) < mostActors {
+		c.others = append(c.others, e.Actor)
+	}
+}
+
+// script draws actions; expectations show in what happens.
+func (c *score) script(e trace.Event) {
+	switch e.Kind {
+	case trace.KindStepBegin:
+		text := strings.Join(strings.Fields(e.Get("text")), " ")
+		if at, rest, ok := strings.Cut(text, " "); ok && at == "at" {
+			_, text, _ = strings.Cut(rest, " ")
+		}
+		if !strings.HasPrefix(text, "expect ") && !strings.HasPrefix(text, "never ") {
+			c.add(row{shape: step, at: e.T, label: "line " + e.Get("line") + ": " + text})
+		}
+	case trace.KindRunEnd:
+		if msg := e.Get("error"); msg != "" {
+			c.add(row{shape: failure, at: e.T, label: "the run broke: " + msg, tone: "bad"})
+		}
+	}
+}
+
+// network draws what is done to a client's network on the client's lane.
+func (c *score) network(e trace.Event) {
+	host := e.Get("host")
+	if !slices.Contains(c.clients, host) {
+		return // as it is put up
+	}
+	what := strings.TrimPrefix(string(e.Kind), "net.")
+	r := row{shape: note, at: e.T, from: host, label: "network " + strings.TrimSpace(what+" "+strings.TrimPrefix(own(e), "host="+host)), tone: "net"}
+	c.add(r)
+}
+
+// actorOf is the client that a server's event is about.
+func (c *score) actorOf(e trace.Event) string {
+	if a := c.actors[e.Get("session")]; a != "" {
+		return a
+	}
+	user := e.Get("user")
+	for _, cl := range c.clients {
+		if cl == user || cl == user+"."+e.Get("device") {
+			c.actors[e.Get("session")] = cl
+			return cl
+		}
+	}
+	return user
+}
+
+func (c *score) callFor(e trace.Event, actor string) string {
+	if id := e.Get("call"); id != "" {
+		return id
+	}
+	return c.current[actor]
+}
+
+// say draws a note.
+func (c *score) say(e trace.Event, lane, label, tone, fold string, states ...string) *row {
+	return c.add(row{shape: note, at: e.T, from: lane, call: c.callFor(e, lane), label: label, tone: tone, fold: fold, states: states, detail: attributes(e)})
+}
+
+// client draws what a client does.
+func (c *score) client(e trace.Event) {
+	who := e.Actor
+	switch e.Kind {
+	case "signal.sent":
+		c.sent(e)
+	case "signal.received":
+		c.received(e)
+	case "media.window":
+		c.window(e)
+	case "media.flow":
+		c.flow(e)
+	case "ice.state":
+		c.say(e, who, "ICE", badState(e.Get("state")), "ice|"+who, e.Get("state"))
+	case "dtls.state":
+		c.say(e, who, "DTLS", badState(e.Get("state")), "dtls|"+who, e.Get("state"))
+	case "pc.state":
+		if badState(e.Get("state")) != "" {
+			c.say(e, who, "PeerConnection", "bad", "pc|"+who, e.Get("state"))
+		}
+	case "ice.pair":
+		c.say(e, who, "pair "+e.Get("local_type")+" – "+e.Get("remote_type")+" over "+e.Get("protocol"), "", "pair|"+who+own(e))
+	case "media.source":
+		c.say(e, who, e.Get("state")+" sending", "", "source|"+who+e.Get("state"), e.Get("media"))
+	case "call.connected":
+		c.say(e, who, "call connected", "good", "")
+	case "call.ended":
+		c.say(e, who, "call ended: "+e.Get("reason"), "", "")
+	case "ws.open":
+		c.say(e, who, "WebSocket open", "", "")
+	case "client.failure", "protocol.violation", "media.wrong_origin", "media.unmarked":
+		c.say(e, who, string(e.Kind)+" "+own(e), "bad", "")
+	default:
+		c.say(e, who, strings.TrimSpace(string(e.Kind)+" "+own(e)), tone(e), "any|"+who+string(e.Kind)+own(e))
+	}
+}
+
+func badState(s string) string {
+	switch strings.ToLower(s) {
+	case "failed", "disconnected":
+		return "bad"
+	}
+	return ""
+}
+
+// tone finds bad news by the name of its kind.
+func tone(e trace.Event) string {
+	for _, w := range []string{"fail", "refus", "error", "violation", "reconnecting", "retry", "lost"} {
+		if strings.Contains(string(e.Kind), w) {
+			return "bad"
+		}
+	}
+	if e.Kind == "ws.closed" && e.Get("code") != "1000" {
+		return "bad"
+	}
+	return ""
+}
+
+// sent draws a client's frame on its way to the server.
+func (c *score) sent(e trace.Event) {
+	label := frameLabel(e.Get("type") + "/" + e.Get("action"))
+	if label == "call" {
+		delete(c.current, e.Actor) // another call than the last one
+	}
+	r := row{at: e.T, from: e.Actor, to: "server", call: c.callFor(e, e.Actor), label: label, detail: attributes(e)}
+	if label == "candidate" {
+		r.fold = "candidate|" + e.Actor
+	}
+	key := "in|" + e.Actor + "|" + label + "|" + e.Get("request")
+	if label == "hello" {
+		key = "hello|" + e.Actor // its arrival is told without its number
+	}
+	at := c.came("early " + key) // the server's record may come first in real time
+	if at == nil {
+		at = c.add(r)
+		c.await(key, at)
+		c.await("sent|"+key, &row{at: e.T})
+	}
+	c.await("ack|"+e.Actor+"|"+e.Get("request"), at)
+}
+
+// frameLabel is the name of a frame: the action where it is a call's.
+func frameLabel(frame string) string {
+	frame = strings.TrimSuffix(frame, "/")
+	return strings.TrimPrefix(frame, "rtc/")
+}
+
+// received draws, or lets arrive, a frame from the server.
+func (c *score) received(e trace.Event) {
+	label, n := frameLabel(e.Get("type")+"/"+e.Get("action")), e.Get("seq")
+	if label == "ack" {
+		if r := c.came("ack|" + e.Actor + "|" + e.Get("request")); r != nil {
+			r.suffix = "ack " + short(e.T-r.at)
+		}
+		return
+	}
+	if n == "" {
+		n = e.Get("request")
+	}
+	c.heard[e.Actor] = true
+	if c.arrives("out|"+e.Actor+"|"+n, e.T) {
+		return
+	}
+	r := row{at: e.T, from: "server", to: e.Actor, call: c.callFor(e, e.Actor), label: label, arrived: 1, detail: attributes(e)}
+	if code := e.Get("code"); code != "" {
+		r.label, r.tone = label+" "+code, "bad"
+	}
+	c.add(r)
+}
+
+// arrives ends the way of a message, if it is known to be under way.
+func (c *score) arrives(key string, at time.Duration) bool {
+	r, begin := c.came(key), c.came("sent|"+key)
+	if r == nil {
+		return false
+	}
+	r.arrived++
+	if begin != nil {
+		r.transit = max(r.transit, at-begin.at)
+	}
+	return true
+}
+
+// window counts media that arrived.
+func (c *score) window(e trace.Event) {
+	k := e.Actor + "|" + e.Get("media")
+	if c.windows[k] == nil {
+		c.windows[k] = &counts{client: e.Actor, media: e.Get("media")}
+	}
+	c.windows[k].units += int64(e.Number("units"))
+	c.windows[k].lost += int64(e.Number("lost"))
+}
+
+// flow draws media that begins or ceases to arrive.
+func (c *score) flow(e trace.Event) {
+	state := e.Get("state")
+	r := row{at: e.T, from: "kms", to: e.Actor, call: c.callFor(e, e.Actor), label: "media of " + e.Get("from"), states: []string{e.Get("media")}, count: 1, arrived: 1,
+		tone: "media", fold: "flow|" + e.Actor + state, detail: attributes(e)}
+	if state == "silent" {
+		r.label, r.tone = "no media of "+e.Get("from"), "mute"
+	}
+	if gap := time.Duration(e.Number("gap_ms") * float64(time.Millisecond)); gap > 0 && state != "silent" {
+		r.label += " after " + short(gap)
+	}
+	c.add(r)
+}
