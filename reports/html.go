@@ -30,7 +30,7 @@ func HTML(w io.Writer, dir string, r Run) error {
 		return err
 	}
 	t, err := template.New("report.html").Funcs(template.FuncMap{
-		"short": short, "instant": instant, "add": func(a, b int) int { return a + b }, "sub": func(a, b int) int { return a - b },
+		"short": short, "instant": instant, "sub": func(a, b int) int { return a - b },
 		"chapter": func(c contents) *chapter { return newChapter(dir, r, c) },
 		"percent": func(x float64) string { return strconv.FormatFloat(x, 'f', 2, 64) + "%" },
 	}).ParseFS(pageFiles, "page/report.html")

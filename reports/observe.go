@@ -75,6 +75,8 @@ func (c *score) script(e trace.Event) {
 		if !strings.HasPrefix(text, "expect ") && !strings.HasPrefix(text, "never ") {
 			c.add(row{shape: step, at: e.T, label: "line " + e.Get("line") + ": " + text})
 		}
+	case trace.KindStepEnd, trace.KindDeadline:
+		c.fail(e.T) // what the script does from now on is after the failure
 	case trace.KindRunEnd:
 		if msg := e.Get("error"); msg != "" {
 			c.add(row{shape: failure, at: e.T, label: "the run broke: " + msg, tone: "bad"})
@@ -143,7 +145,8 @@ func (c *score) client(e trace.Event) {
 	case "ice.pair":
 		c.say(e, who, "pair "+e.Get("local_type")+" – "+e.Get("remote_type")+" over "+e.Get("protocol"), "", "pair|"+who+own(e))
 	case "media.source":
-		c.say(e, who, e.Get("state")+" sending", "", "source|"+who+e.Get("state"), e.Get("media"))
+		c.add(row{shape: note, at: e.T, from: who, call: c.callFor(e, who), label: e.Get("state") + " sending", things: []string{e.Get("media")},
+			fold: "source|" + who + e.Get("state"), detail: attributes(e)})
 	case "call.connected":
 		c.say(e, who, "call connected", "good", "")
 	case "call.ended":
@@ -256,13 +259,14 @@ func (c *score) window(e trace.Event) {
 // flow draws media that begins or ceases to arrive.
 func (c *score) flow(e trace.Event) {
 	state := e.Get("state")
-	r := row{at: e.T, from: "kms", to: e.Actor, call: c.callFor(e, e.Actor), label: "media of " + e.Get("from"), states: []string{e.Get("media")}, count: 1, arrived: 1,
+	r := row{at: e.T, from: "kms", to: e.Actor, call: c.callFor(e, e.Actor), label: "media of " + e.Get("from"), things: []string{e.Get("media")}, arrived: 1,
 		tone: "media", fold: "flow|" + e.Actor + state, detail: attributes(e)}
 	if state == "silent" {
 		r.label, r.tone = "no media of "+e.Get("from"), "mute"
 	}
+	r.label += ":"
 	if gap := time.Duration(e.Number("gap_ms") * float64(time.Millisecond)); gap > 0 && state != "silent" {
-		r.label += " after " + short(gap)
+		r.suffix = "after " + short(gap)
 	}
 	c.add(r)
 }

@@ -143,7 +143,7 @@ func (c *score) legEvent(e trace.Event) {
 	case "flow_in", "flow_out":
 		way := map[string]string{"flow_in": " from ", "flow_out": " to "}[what]
 		r.label, r.fold = strings.ReplaceAll(state, "_", " ")+way+user+":", r.fold+state
-		r.states = []string{strings.ToLower(e.Get("medium"))}
+		r.things = []string{strings.ToLower(e.Get("medium"))}
 	default:
 		r.label = map[string]string{"ice": "ICE", "dtls": "DTLS", "connection": "connection"}[what] + " of " + user
 		r.states = []string{state}

@@ -3,6 +3,7 @@ package reports
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -54,6 +55,7 @@ type row struct {
 	call     string
 	label    string
 	states   []string // of the same thing, one after the other
+	things   []string // that have the label in common
 	suffix   string   // what became of it: an answer, how long it took
 	tone     string   // "bad", "media", "" …
 	count    int
@@ -98,6 +100,11 @@ func (c *score) add(r row) *row {
 				same.states = append(same.states, s)
 			}
 		}
+		for _, s := range r.things {
+			if !slices.Contains(same.things, s) {
+				same.things = append(same.things, s)
+			}
+		}
 		return same
 	}
 	c.rows = append(c.rows, &r)
@@ -138,9 +145,8 @@ func (c *score) thin() {
 // pause tells of the failure, if that is due, and of the silence before at,
 // with the media that came in it.
 func (c *score) pause(at time.Duration) {
-	for c.told < len(c.scenario.Failures) && at > c.scenario.Failures[c.told].At && c.scenario.Failures[c.told].At > 0 {
-		c.told++
-		c.add(failureRow(c.scenario.Failures[c.told-1]))
+	if at > 0 {
+		c.fail(at - 1)
 	}
 	if len(c.rows) == 0 {
 		return
@@ -157,34 +163,24 @@ func (c *score) pause(at time.Duration) {
 
 // media renders and forgets what arrived since the last silence.
 func (c *score) media() string {
-	byClient := map[string][]string{}
-	var clients []string
-	keys := make([]string, 0, len(c.windows))
-	for k := range c.windows {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
+	got := map[string][]string{}
+	for _, k := range slices.Sorted(maps.Keys(c.windows)) {
 		w := c.windows[k]
 		text := fmt.Sprintf("%d %s", w.units, w.media)
 		if w.lost > 0 {
 			text += fmt.Sprintf(" (%d lost)", w.lost)
 		}
-		if byClient[w.client] == nil {
-			clients = append(clients, w.client)
+		if w.units+w.lost == 0 {
+			text = "no " + w.media
 		}
-		byClient[w.client] = append(byClient[w.client], text)
+		got[w.client] = append(got[w.client], text)
 	}
 	clear(c.windows)
 	var all []string
-	for _, cl := range clients {
-		all = append(all, cl+" got "+strings.Join(byClient[cl], ", "))
+	for _, cl := range slices.Sorted(maps.Keys(got)) {
+		all = append(all, cl+" got "+strings.Join(got[cl], ", "))
 	}
 	return strings.Join(all, "; ")
-}
-
-func failureRow(f Failure) row {
-	return row{shape: failure, at: f.At, label: f.Place() + ": " + f.Message, tone: "bad"}
 }
 
 // await remembers a row until what ends it comes.
@@ -202,11 +198,16 @@ func (c *score) came(key string) *row {
 	return r
 }
 
-// finish tells of what is left.
-func (c *score) finish() {
-	for _, f := range c.scenario.Failures[c.told:] {
-		if f.At > 0 {
-			c.add(failureRow(f))
+// fail tells of the failures that were found until an instant.
+func (c *score) fail(until time.Duration) {
+	for c.told < len(c.scenario.Failures) {
+		f := c.scenario.Failures[c.told]
+		if f.At > until {
+			return
+		}
+		c.told++
+		if f.At > 0 { // else nobody knows when
+			c.add(row{shape: failure, at: f.At, label: f.Place() + ": " + f.Message, tone: "bad"})
 		}
 	}
 }
@@ -293,30 +294,54 @@ func (c *score) lanes(rows []*row, caller string) []string {
 	return slices.Concat(first, between, others)
 }
 
-// text is a row's label with the states and the count that were folded into it.
-func (r *row) text() string {
+// text is a row's label with what was folded into it, in at most so many
+// characters: of many states, the last is what counts.
+func (r *row) text(most int) string {
 	s := r.label
-	if len(r.states) > 0 {
+	switch {
+	case len(r.things) > 0:
+		s += " " + strings.Join(r.things, ", ")
+	case len(r.states) > 0:
 		s += " " + strings.Join(r.states, " → ")
-	}
-	if r.count > 1 && len(r.states) == 0 {
+		if len([]rune(s)) > most {
+			s = r.label + " … " + r.states[len(r.states)-1]
+		}
+	case r.count > 1:
 		s += fmt.Sprintf(" ×%d", r.count)
 	}
-	return s
+	return cut(s, most)
 }
 
 // instant renders a point of the run's time.
 func instant(t time.Duration) string { return fmt.Sprintf("%.3f s", t.Seconds()) }
 
-// own is an event's attributes without those that the diagram shows otherwise.
+// own is an event's attributes without those that say where it belongs, and
+// without counts of nothing; of the media server's objects, their classes.
 func own(e trace.Event) string {
 	var out []string
+	counting := strings.HasPrefix(string(e.Kind), "media.")
 	for _, a := range e.Attrs {
-		if !slices.Contains([]string{"call", "room", "session", "endpoint", "object", "request", "leg", "track", "pipeline"}, a.Key) && a.Text() != e.Actor && a.Text() != "" {
-			out = append(out, a.Key+"="+shorten(a.Text(), 32))
+		text := shorten(a.Text(), 40)
+		switch a.Key {
+		case "call", "room", "session", "kms_session", "endpoint", "pipeline", "request", "kms_request", "leg", "track":
+			continue
+		case "object", "subject", "sink":
+			text = class(a.Text())
 		}
+		if text == "" || text == e.Actor || counting && text == "0" {
+			continue
+		}
+		out = append(out, a.Key+"="+text)
 	}
 	return strings.Join(out, " ")
+}
+
+// rank orders actors as somebody reads of them: clients, then the servers.
+func (c *score) rank(actor string) int {
+	if i := slices.Index(c.clients, actor); i >= 0 {
+		return i
+	}
+	return len(c.clients) + 1 + slices.Index([]string{"server", "kms", "turn", "net"}, actor)
 }
 
 // class is the last part of a media server object's id: "WebRtcEndpoint".

@@ -43,12 +43,16 @@ type Mark struct {
 // The measures of a diagram, in pixels; characters are as wide as they are on
 // average in the page's face.
 const (
-	gutter    = 64 // for times, on the left
-	margin    = 92 // from the gutter or the right edge to the outer lanes
-	laneWidth = 196
+	gutter    = 64  // for times, on the left
+	margin    = 92  // from the gutter or the right edge to the outer lanes
+	widest    = 208 // between two lanes
+	narrowest = 150
+	roomy     = 1040 // of the page, where it is wide
 	headline  = 40
-	perChar   = 6.1
-	repeated  = 26 // rows after which the lanes are named again
+	perChar   = 6.3
+	wideChar  = 6.9 // where a box is drawn around the text
+	monoChar  = 7.0 // of what is set like code
+	repeated  = 26  // rows after which the lanes are named again
 )
 
 // draw lays a call's rows out.
@@ -57,9 +61,9 @@ func (c *score) draw(rows []*row, caller, title string) *Sequence {
 	if len(lanes) == 0 {
 		return nil
 	}
-	gap := laneWidth
+	gap := min(widest, max(narrowest, (roomy-gutter-2*margin)/max(len(lanes)-1, 1)))
 	if len(lanes) == 2 {
-		gap = 2 * laneWidth
+		gap = 2 * widest
 	}
 	s := &Sequence{Title: title, Top: headline, Width: gutter + 2*margin + gap*(len(lanes)-1)}
 	at := map[string]int{}
@@ -98,14 +102,14 @@ func (c *score) laneClass(name string, lanes []string) string {
 
 // mark draws one row; its place from top to bottom is the caller's business.
 func (c *score) mark(r *row, lane map[string]int, width int) Mark {
-	m := Mark{Tone: r.tone, Label: r.text(), Suffix: r.suffix, Detail: c.tell(r)}
+	m := Mark{Tone: r.tone, Suffix: r.suffix, Detail: c.tell(r)}
 	switch r.shape {
 	case message:
 		c.arrow(&m, r, lane)
 	case note:
 		m.Shape, m.H = "note", 28
-		m.Label = cut(m.Label, 48)
-		w := int(float64(len([]rune(m.Label)))*perChar) + 20
+		m.Label = r.text(48)
+		w := int(float64(len([]rune(m.Label)))*wideChar) + 18
 		m.X1, m.X2 = min(max(lane[r.from]-w/2, gutter), width-w-2), w
 		m.TextX = m.X1 + w/2
 	case step, failure:
@@ -115,11 +119,11 @@ func (c *score) mark(r *row, lane map[string]int, width int) Mark {
 		}
 		m.X1, m.X2 = gutter, width-gutter-2
 		m.TextX = m.X1 + 10
-		m.Label = cut(m.Label, int(float64(m.X2-20)/perChar))
+		m.Label = r.text(int(float64(m.X2-20) / monoChar))
 	case silence, omitted:
 		m.Shape, m.H = "silence", 34
 		m.X1, m.X2 = gutter, width-gutter-2
-		m.TextX = m.X1 + m.X2/2
+		m.TextX, m.Label = m.X1+m.X2/2, r.text(100)
 		m.Suffix = cut(m.Suffix, int(float64(m.X2)/perChar)-len(m.Label)-6)
 	}
 	return m
@@ -145,13 +149,11 @@ func (c *score) arrow(m *Mark, r *row, lane map[string]int) {
 		m.X2 -= (to - from) / 5
 	}
 	room := int(float64(max(to-from, from-to))/perChar) - 1
-	if used := len([]rune(m.Label)) + len([]rune(m.Suffix)) + 3; m.Suffix != "" && used > room && !m.Lost {
-		m.Suffix = ""
+	after := len([]rune(m.Suffix)) + 3
+	if m.Suffix == "" || !m.Lost && len([]rune(r.text(room)))+after > room {
+		m.Suffix, after = "", 0
 	}
-	if m.Suffix != "" {
-		room -= len([]rune(m.Suffix)) + 3
-	}
-	m.Label = cut(m.Label, max(room, 12))
+	m.Label = r.text(max(room-after, 12))
 }
 
 // tell is a row in full, for whoever points at it.
@@ -160,7 +162,7 @@ func (c *score) tell(r *row) string {
 	if r.to != "" {
 		text += " → " + r.to
 	}
-	text += "  " + r.text()
+	text += "  " + r.text(1000)
 	if r.suffix != "" {
 		text += ", " + r.suffix
 	}

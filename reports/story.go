@@ -1,7 +1,9 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,19 +62,23 @@ func readStory(dir string, s Scenario) (*story, error) {
 	defer f.Close()
 	st := &story{score: newScore(s)}
 	limit, failed := s.failedAt()
+	over := false // the failure has been found
 	err = trace.Read(f, func(e trace.Event) {
 		if e.Kind == trace.KindRunBegin {
 			st.head(e)
 		}
-		if !failed || e.T <= limit {
+		over = over || failed && e.T > limit
+		if !over {
 			st.remember(e)
 		}
+		over = over || failed && e.T == limit && (e.Kind == trace.KindDeadline || e.Kind == trace.KindStepEnd)
 		st.score.observe(e)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", s.Trace, err)
 	}
-	st.score.finish()
+	st.score.fail(math.MaxInt64)
+	slices.SortStableFunc(st.Ends, func(a, b ending) int { return cmp.Compare(st.score.rank(a.Actor), st.score.rank(b.Actor)) })
 	return st, nil
 }
 
@@ -120,7 +126,7 @@ func (st *story) remember(e trace.Event) {
 		st.Ends = append(st.Ends, ending{Actor: e.Actor})
 	}
 	last := &st.Ends[i].Last
-	now := said{At: e.T, Kind: string(e.Kind), Text: attributes(e), Times: 1}
+	now := said{At: e.T, Kind: string(e.Kind), Text: own(e), Times: 1}
 	if n := len(*last); n > 0 && repetitive[e.Kind] && (*last)[n-1].Kind == now.Kind {
 		now.Times += (*last)[n-1].Times
 		(*last)[n-1] = now

@@ -51,7 +51,9 @@ type Bar struct {
 }
 
 const (
-	laneHeight = 11
+	laneHeight = 11 // pixels that a party's bars take
+	lineHeight = 21 // pixels of a line of the page's text
+	mostTimes  = 6  // of a party that are written out
 	// mostBars bounds the bars of one row; a phase may come again and again.
 	mostBars = 200
 )
@@ -70,7 +72,8 @@ func newWaterfall(phases []Phase, begin, end time.Duration, parties []Party) *Wa
 }
 
 func bars(name string, phases []Phase, parties []Party, axis axis) Bars {
-	b := Bars{Name: name, H: 4}
+	b := Bars{Name: name}
+	lines := 1
 	for _, p := range parties {
 		var took []string
 		for _, ph := range phases {
@@ -88,9 +91,19 @@ func bars(name string, phases []Phase, parties []Party, axis axis) Bars {
 		if took != nil {
 			b.H += laneHeight
 		}
+		lines = max(lines, min(len(took), mostTimes+1))
 	}
-	b.H += 4
+	b.center(lines*lineHeight + 5)
 	return b
+}
+
+// center makes the row as high as its text, and puts the bars into its middle.
+func (b *Bars) center(height int) {
+	top := max(2, (height-b.H+3)/2)
+	for i := range b.Phases {
+		b.Phases[i].Y += top
+	}
+	b.H = max(height, b.H+4)
 }
 
 // axis maps time to percent. Long stretches in which nothing begins or ends are
@@ -172,15 +185,16 @@ func (a axis) breaks() []Break {
 // ticks names the ends of the axis and of its breaks, and round instants in the
 // stretches between, as far as there is room.
 func (a axis) ticks() []Tick {
-	const room = 9.5 // percent that a text needs
+	const room = 9.0 // percent that a text needs
 	var all []Tick
 	add := func(x float64, text string) {
+		tick := Tick{X: x, Text: text, End: x > 100-room}
 		for _, t := range all {
-			if d := t.X - x; d < room && d > -room {
+			if d := t.left(room) - tick.left(room); d < room && d > -room {
 				return
 			}
 		}
-		all = append(all, Tick{X: x, Text: text, End: x > 100-room})
+		all = append(all, tick)
 	}
 	last := len(a.at) - 1
 	add(0, tickText(a.at[0]))
@@ -203,6 +217,14 @@ func (a axis) ticks() []Tick {
 	}
 	slices.SortFunc(all, func(x, y Tick) int { return cmp.Compare(x.X, y.X) })
 	return all
+}
+
+// left is where a tick's text begins, if it is so wide.
+func (t Tick) left(wide float64) float64 {
+	if t.End {
+		return t.X - wide
+	}
+	return t.X
 }
 
 // round lists round instants between two that are drawn in proportion, about
