@@ -125,6 +125,7 @@ func (c *score) say(e trace.Event, lane, label, tone, fold string, states ...str
 // client draws what a client does.
 func (c *score) client(e trace.Event) {
 	who := e.Actor
+	c.heard[who] = c.heard[who] || strings.HasPrefix(string(e.Kind), "signal.")
 	switch e.Kind {
 	case "signal.sent":
 		c.sent(e)
@@ -222,7 +223,6 @@ func (c *score) received(e trace.Event) {
 	if n == "" {
 		n = e.Get("request")
 	}
-	c.heard[e.Actor] = true
 	if c.arrives("out|"+e.Actor+"|"+n, e.T) {
 		return
 	}

@@ -453,12 +453,17 @@ func TestRejudgeFromTheFile(t *testing.T) {
 	for _, e := range events {
 		file.Write(e.Append(nil))
 	}
-	var back []trace.Event
-	if err := trace.Read(&file, func(e trace.Event) { back = append(back, e) }); err != nil {
+	back, err := RejudgeFile(&file)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(judge(t, events), judge(t, back)); diff != "" {
+	if diff := cmp.Diff(judge(t, events), back); diff != "" {
 		t.Error(diff)
+	}
+	for _, bad := range []string{"", "nonsense\n"} {
+		if _, err := RejudgeFile(strings.NewReader(bad)); err == nil {
+			t.Errorf("%q was judged", bad)
+		}
 	}
 }
 
