@@ -95,7 +95,7 @@ func TestPageOfAFailedRun(t *testing.T) {
 		"callbench run 'my ring.call' -world virtual -seed 7", "callbench judge ring.trace.jsonl",
 		"Last events before the failure", "alice 0.000 s ws.open attempt=0", "server 0.110 s frame.in", "turn 0.120 s turn.allocated",
 		"Script", "✓ passed 3 alice call bob 0.100 s 20ms", "✗ failed 4 expect bob incoming from=carol", "5 bob accept not reached",
-		"turn.allocated", "rtc_invite · never arrived", `my ring.call:4: "expect bob incoming" not within 2s`, "ws.closed code=1006",
+		"turn.allocated", "rtc_invite · never arrived", `my ring.call:4: "expect bob incoming" not within 2s`, "WebSocket lost code=1006",
 		"a note", "seed 7", "kurento kmsmock of 7.3.0", "system linux/amd64",
 		"✓ passed fine", "alice calls bob 1s, ended: hangup", "invite_to_ring 40ms",
 	} {

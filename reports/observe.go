@@ -154,6 +154,16 @@ func (c *score) client(e trace.Event) {
 		c.say(e, who, "call ended: "+e.Get("reason"), "", "")
 	case "ws.open":
 		c.say(e, who, "WebSocket open", "", "")
+	case "ws.closed":
+		if e.Get("code") == "1000" {
+			c.say(e, who, "WebSocket closed", "", "")
+			return
+		}
+		c.say(e, who, "WebSocket lost "+own(e), "bad", "")
+	case "session.ended":
+		if e.Get("reason") != "closed" { // by itself, which its WebSocket shows
+			c.say(e, who, "session ended: "+e.Get("reason"), "bad", "")
+		}
 	case "client.failure", "protocol.violation", "media.wrong_origin", "media.unmarked":
 		c.say(e, who, string(e.Kind)+" "+own(e), "bad", "")
 	default:
@@ -175,9 +185,6 @@ func tone(e trace.Event) string {
 		if strings.Contains(string(e.Kind), w) {
 			return "bad"
 		}
-	}
-	if e.Kind == "ws.closed" && e.Get("code") != "1000" {
-		return "bad"
 	}
 	return ""
 }
@@ -220,30 +227,38 @@ func (c *score) received(e trace.Event) {
 		}
 		return
 	}
-	if n == "" {
-		n = e.Get("request")
-	}
-	if c.arrives("out|"+e.Actor+"|"+n, e.T) {
+	code := e.Get("code")
+	if r := c.arrives(pushKey(e.Actor, n, e.Get("request")), e.T); r != nil {
+		r.label = strings.TrimSpace(r.label + " " + code) // which the server does not log with the frame
 		return
 	}
 	r := row{at: e.T, from: "server", to: e.Actor, call: c.callFor(e, e.Actor), label: label, arrived: 1, detail: attributes(e)}
-	if code := e.Get("code"); code != "" {
+	if code != "" {
 		r.label, r.tone = label+" "+code, "bad"
 	}
 	c.add(r)
 }
 
-// arrives ends the way of a message, if it is known to be under way.
-func (c *score) arrives(key string, at time.Duration) bool {
+// pushKey names a frame on its way to a client: by its number, or by the request
+// that it answers.
+func pushKey(client, seq, request string) string {
+	if seq == "" || seq == "0" {
+		return "out|" + client + "|re " + request
+	}
+	return "out|" + client + "|" + seq
+}
+
+// arrives ends the way of a message; nil if it is not known to be under way.
+func (c *score) arrives(key string, at time.Duration) *row {
 	r, begin := c.came(key), c.came("sent|"+key)
 	if r == nil {
-		return false
+		return nil
 	}
 	r.arrived++
 	if begin != nil {
 		r.transit = max(r.transit, at-begin.at)
 	}
-	return true
+	return r
 }
 
 // window counts media that arrived.

@@ -29,6 +29,14 @@ func (c *score) server(e trace.Event) {
 		c.say(e, "server", "leg of "+e.Get("user")+" made", "", "")
 	case "leg.ice", "leg.dtls", "leg.connection", "leg.flow_in", "leg.flow_out", "leg.transcoding":
 		c.legEvent(e)
+	case "request.refused":
+		c.say(e, "server", "refuses "+frameLabel(e.Get("frame"))+" of "+e.Get("user")+": "+e.Get("code"), "bad", "")
+	case "session.end":
+		c.add(row{shape: note, at: e.T, from: "server", label: "session over (" + e.Get("cause") + "):", things: []string{e.Get("user")}, fold: "end " + e.Get("cause"), detail: attributes(e)})
+	case "conn.closed":
+		if e.Get("cause") != "" { // else the client closed it, which shows there
+			c.say(e, "server", "closes the connection of "+e.Get("user")+": "+e.Get("cause"), "bad", "")
+		}
 	case "call.ended":
 		// The frames that tell of it follow.
 	case "call.state":
@@ -42,7 +50,7 @@ func (c *score) server(e trace.Event) {
 func (c *score) frameIn(e trace.Event) {
 	label := frameLabel(e.Get("frame"))
 	key := "in|" + c.actorOf(e) + "|" + label + "|" + e.Get("request")
-	if c.arrives(key, e.T) {
+	if c.arrives(key, e.T) != nil {
 		return
 	}
 	r := c.add(row{at: e.T, from: c.actorOf(e), to: "server", call: c.callFor(e, c.actorOf(e)), label: label, arrived: 1, detail: attributes(e)})
@@ -59,12 +67,9 @@ func (c *score) greeted(e trace.Event) {
 
 // frameOut draws a frame on its way to a client.
 func (c *score) frameOut(e trace.Event) {
-	label, who, n := frameLabel(e.Get("frame")), c.actorOf(e), e.Get("seq")
+	label, who := frameLabel(e.Get("frame")), c.actorOf(e)
 	if label == "ack" {
 		return // it shows with the request
-	}
-	if n == "0" {
-		n = e.Get("request")
 	}
 	r := row{at: e.T, from: "server", to: who, call: c.callFor(e, who), label: label, detail: attributes(e)}
 	if label == "candidate" {
@@ -73,8 +78,9 @@ func (c *score) frameOut(e trace.Event) {
 	if label == "error" {
 		r.tone = "bad"
 	}
-	c.await("out|"+who+"|"+n, c.add(r))
-	c.await("sent|out|"+who+"|"+n, &row{at: e.T})
+	key := pushKey(who, e.Get("seq"), e.Get("request"))
+	c.await(key, c.add(r))
+	c.await("sent|"+key, &row{at: e.T})
 }
 
 // asks draws a request to the media server.

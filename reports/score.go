@@ -319,7 +319,7 @@ func instant(t time.Duration) string { return fmt.Sprintf("%.3f s", t.Seconds())
 // without counts of nothing; of the media server's objects, their classes.
 func own(e trace.Event) string {
 	var out []string
-	counting := strings.HasPrefix(string(e.Kind), "media.")
+	counting := strings.HasPrefix(string(e.Kind), "media.") || strings.HasPrefix(string(e.Kind), "frame.")
 	for _, a := range e.Attrs {
 		text := shorten(a.Text(), 40)
 		switch a.Key {

@@ -69,7 +69,12 @@ func TestScore(t *testing.T) {
 		{"the server's record first", []string{"0 bob ws.open", "0.1 server frame.in user=bob frame=rtc/leave request=3", "0.1 bob signal.sent type=rtc action=leave request=3", "0.2 bob signal.received type=ack request=3"},
 			[]string{"0.000 bob WebSocket open", "0.100 bob→server leave [ack 100ms]"}},
 		{"no server in the trace", []string{"0 bob ws.open", "0.1 bob signal.sent type=rtc action=leave request=3"}, []string{"0.000 bob WebSocket open", "0.100 bob→server leave"}},
-		{"a refusal", []string{"0 bob ws.open", "0.1 bob signal.received type=error code=busy request=3"}, []string{"0.000 bob WebSocket open", "0.100 server→bob error busy"}},
+		{"a refusal", []string{"0 bob ws.open", "0.1 server request.refused user=bob frame=rtc/offer code=bad_state", "0.1 server frame.out user=bob frame=error request=3 seq=0", "0.15 server frame.out user=bob frame=rtc/ended seq=3",
+			"0.2 bob signal.received type=error code=bad_state request=3", "0.25 bob signal.received type=rtc action=ended seq=3", "0.3 bob signal.received type=error code=busy request=4"},
+			[]string{"0.000 bob WebSocket open", "0.100 server refuses offer of bob: bad_state", "0.100 server→bob error bad_state +100ms", "0.150 server→bob ended +100ms", "0.300 server→bob error busy"}},
+		{"closing", []string{"0 bob ws.open", "0.1 bob session.ended reason=closed", "0.1 server conn.closed user=bob error=close~1000", "0.1 server session.end user=bob cause=goodbye", "0.2 bob ws.closed code=1000", "0.3 server session.end user=alice cause=goodbye",
+			"0.4 server conn.closed user=carol cause=superseded", "0.5 bob ws.closed code=1006 cause=pong_timeout", "0.6 bob session.ended reason=session_timeout"},
+			[]string{"0.000 bob WebSocket open", "0.100 server session over (goodbye): bob, alice", "0.200 bob WebSocket closed", "0.400 server closes the connection of carol: superseded", "0.500 bob WebSocket lost code=1006 cause=pong_timeout", "0.600 bob session ended: session_timeout"}},
 		{"folded", []string{"0 bob ws.open", "0.1 server frame.out user=bob frame=rtc/candidate seq=1", "0.1 server kms.event wanted=true type=IceCandidateFound object=e1", "0.1 server frame.out user=bob frame=rtc/candidate seq=2",
 			"0.15 server kms.event wanted=true type=IceCandidateFound object=e1", "0.2 bob signal.received type=rtc action=candidate seq=1", "0.3 bob ice.state state=checking", "0.4 bob ice.state state=connected", "0.9 bob ice.state state=disconnected"},
 			[]string{"0.000 bob WebSocket open", "0.100 server→bob candidate ×2 +100ms LOST 1", "0.100 kms→server IceCandidateFound ×2", "0.300 bob ICE checking → connected", "0.900 bob ICE disconnected"}},
@@ -95,8 +100,8 @@ func TestScore(t *testing.T) {
 // The failure stands between what came before it and what after.
 func TestScoreOfAFailure(t *testing.T) {
 	c := compose(t, Scenario{Failures: []Failure{{File: "x.call", Line: 4, At: 200 * time.Millisecond, Message: "late"}, {File: "x.call", At: 300 * time.Millisecond, Message: "twice"}}},
-		"0.1 bob ws.open", "0.2 bob call.ended reason=hangup", "0.2 script step.deadline step=1", "0.2 bob session.ended reason=closed")
-	want := []string{"0.100 bob WebSocket open", "0.200 bob call ended: hangup", "0.200 FAIL x.call:4: late", "0.200 bob session.ended reason=closed", "0.300 FAIL x.call: twice"}
+		"0.1 bob ws.open", "0.2 bob call.ended reason=hangup", "0.2 script step.deadline step=1", "0.2 bob ws.closed code=1000")
+	want := []string{"0.100 bob WebSocket open", "0.200 bob call ended: hangup", "0.200 FAIL x.call:4: late", "0.200 bob WebSocket closed", "0.300 FAIL x.call: twice"}
 	if diff := cmp.Diff(want, c.listen(c.rows)); diff != "" {
 		t.Error(diff)
 	}

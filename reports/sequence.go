@@ -149,11 +149,13 @@ func (c *score) arrow(m *Mark, r *row, lane map[string]int) {
 		m.X2 -= (to - from) / 5
 	}
 	room := int(float64(max(to-from, from-to))/perChar) - 1
-	after := len([]rune(m.Suffix)) + 3
-	if m.Suffix == "" || !m.Lost && len([]rune(r.text(room)))+after > room {
-		m.Suffix, after = "", 0
+	if !m.Lost { // what was lost must be read, whatever else fits
+		m.Suffix = cut(m.Suffix, room*2/3)
 	}
-	m.Label = r.text(max(room-after, 12))
+	if m.Suffix != "" {
+		room -= len([]rune(m.Suffix)) + 3
+	}
+	m.Label = r.text(max(room, 12))
 }
 
 // tell is a row in full, for whoever points at it.

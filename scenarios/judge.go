@@ -186,7 +186,7 @@ func (j *Judge) stepEnd(e trace.Event) {
 	}
 	st := j.s.Steps[i]
 	if problem := outcome(st, e); problem != "" {
-		f := &reports.Failure{Check: "action", Line: st.Line, Message: problem, Expected: "it is done", Seen: e.Get("error")}
+		f := &reports.Failure{Check: "action", Line: st.Line, Message: problem, Expected: "the action is done", Seen: e.Get("error")}
 		if st.Refused {
 			f.Expected, f.Seen = strings.TrimSpace("the server refuses it "+st.Clauses[0].Get("code")), cmp.Or(f.Seen, "it was done")
 		}

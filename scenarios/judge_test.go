@@ -333,7 +333,7 @@ func TestFailuresTellExpectedAndSeen(t *testing.T) {
 			2 * time.Second, "clean, within 1s", "the last look found left where=kms id=1"},
 		{"alice call bob\nnever bob ended for=5s\n", []string{"1 begin 0", "1 end 0", "1 begin 1", "2 bob call.ended reason=hangup"},
 			2 * time.Second, "it does not happen to bob for 5s", "at 2.000s: call.ended reason=hangup"},
-		{"alice call bob\n", []string{"1 begin 0", "1.5 end 0 code=busy error=busy"}, 1500 * time.Millisecond, "it is done", "busy"},
+		{"alice call bob\n", []string{"1 begin 0", "1.5 end 0 code=busy error=busy"}, 1500 * time.Millisecond, "the action is done", "busy"},
 		{"! alice call bob code=busy\n", []string{"1 begin 0", "1.5 end 0"}, 1500 * time.Millisecond, "the server refuses it busy", "it was done"},
 		{"alice call bob\nat 1s bob accept\n", []string{"1 begin 0", "1.5 end 0", "1.5 begin 1"}, 1500 * time.Millisecond, "the step begins at 1.000s", "the steps above it took until 1.500s"},
 		{"alice call bob as a\nbob accept as b\nexpect span a..b took<1s\n", []string{"1 begin 0", "1 end 0", "4 begin 1", "4 end 1", "4 begin 2"},
