@@ -115,7 +115,7 @@ type axis struct {
 }
 
 // longest is what a stretch may last and be drawn in proportion whatever the rest is.
-const longest = 2 * time.Second
+const longest = 800 * time.Millisecond
 
 func newAxis(phases []Phase, begin, end time.Duration) axis {
 	a := axis{at: []time.Duration{begin, end}}

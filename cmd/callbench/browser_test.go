@@ -38,9 +38,12 @@ expect  clean
 // browser starts a Chromium, with a tab that notes what it should not do.
 func browser(t *testing.T) (context.Context, *complaints) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("a browser takes seconds")
+	}
 	path, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Skip("no chromium in the path: ", err)
+		t.Skip("no chromium: ", err)
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
