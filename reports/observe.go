@@ -2,6 +2,7 @@ package reports
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -153,6 +154,7 @@ func (c *score) client(e trace.Event) {
 	case "call.ended":
 		c.say(e, who, "call ended: "+e.Get("reason"), "", "")
 	case "ws.open":
+		c.reconnected(who)
 		c.say(e, who, "WebSocket open", "", "")
 	case "ws.closed":
 		if e.Get("code") == "1000" {
@@ -199,7 +201,7 @@ func (c *score) sent(e trace.Event) {
 	if label == "candidate" {
 		r.fold = "candidate|" + e.Actor
 	}
-	key := "in|" + e.Actor + "|" + label + "|" + e.Get("request")
+	key := c.frameKey("in", "sent", e.Actor, label, "", e.Get("request"))
 	if label == "hello" {
 		key = "hello|" + e.Actor // its arrival is told without its number
 	}
@@ -209,7 +211,9 @@ func (c *score) sent(e trace.Event) {
 		c.await(key, at)
 		c.await("sent|"+key, &row{at: e.T})
 	}
-	c.await("ack|"+e.Actor+"|"+e.Get("request"), at)
+	if id := e.Get("request"); id != "" {
+		c.await("ack|"+e.Actor+"|"+id, at)
+	}
 }
 
 // frameLabel is the name of a frame: the action where it is a call's.
@@ -228,7 +232,7 @@ func (c *score) received(e trace.Event) {
 		return
 	}
 	code := e.Get("code")
-	if r := c.arrives(pushKey(e.Actor, n, e.Get("request")), e.T); r != nil {
+	if r := c.arrives(c.frameKey("out", "received", e.Actor, label, n, e.Get("request")), e.T); r != nil {
 		r.label = strings.TrimSpace(r.label + " " + code) // which the server does not log with the frame
 		return
 	}
@@ -239,13 +243,34 @@ func (c *score) received(e trace.Event) {
 	c.add(r)
 }
 
-// pushKey names a frame on its way to a client: by its number, or by the request
-// that it answers.
-func pushKey(client, seq, request string) string {
-	if seq == "" || seq == "0" {
-		return "out|" + client + "|re " + request
+// frameKey names a frame on its way in or out: by its number in the session, by
+// its request, or, at protocol level 0 where frames have neither, by how many of
+// its sort there were at this end of the way.
+func (c *score) frameKey(way, end, client, label, seq, request string) string {
+	switch {
+	case seq != "" && seq != "0":
+		return way + "|" + client + "|" + seq
+	case request != "":
+		return way + "|" + client + "|" + label + "|re " + request
 	}
-	return "out|" + client + "|" + seq
+	key := client + "|" + way + "|" + label
+	c.nth[key+"|"+end]++
+	return key + "|" + strconv.Itoa(c.nth[key+"|"+end])
+}
+
+// reconnected forgets what was under way on a client's last connection, where
+// only its order names it.
+func (c *score) reconnected(client string) {
+	for key := range c.nth {
+		if strings.HasPrefix(key, client+"|") {
+			delete(c.nth, key)
+		}
+	}
+	for key := range c.waiting {
+		if strings.HasPrefix(strings.TrimPrefix(key, "sent|"), client+"|") {
+			delete(c.waiting, key)
+		}
+	}
 }
 
 // arrives ends the way of a message; nil if it is not known to be under way.

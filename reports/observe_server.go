@@ -49,7 +49,7 @@ func (c *score) server(e trace.Event) {
 // frameIn lets a client's frame arrive.
 func (c *score) frameIn(e trace.Event) {
 	label := frameLabel(e.Get("frame"))
-	key := "in|" + c.actorOf(e) + "|" + label + "|" + e.Get("request")
+	key := c.frameKey("in", "received", c.actorOf(e), label, "", e.Get("request"))
 	if c.arrives(key, e.T) != nil {
 		return
 	}
@@ -78,7 +78,7 @@ func (c *score) frameOut(e trace.Event) {
 	if label == "error" {
 		r.tone = "bad"
 	}
-	key := pushKey(who, e.Get("seq"), e.Get("request"))
+	key := c.frameKey("out", "sent", who, label, e.Get("seq"), e.Get("request"))
 	c.await(key, c.add(r))
 	c.await("sent|"+key, &row{at: e.T})
 }

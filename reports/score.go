@@ -23,6 +23,7 @@ type score struct {
 	actors   map[string]string // session to its client
 	legs     map[string]string // endpoint of the media server to its user
 	waiting  map[string]*row   // messages and requests under way, by what ends them
+	nth      map[string]int    // frames without a name of their own, by sort
 	windows  map[string]*counts
 	heard    map[string]bool // actors whose receptions are recorded
 	told     int             // failures that have a row
@@ -80,7 +81,7 @@ const (
 
 func newScore(s Scenario) *score {
 	return &score{scenario: s, current: map[string]string{}, actors: map[string]string{}, legs: map[string]string{},
-		waiting: map[string]*row{}, windows: map[string]*counts{}, heard: map[string]bool{}}
+		waiting: map[string]*row{}, nth: map[string]int{}, windows: map[string]*counts{}, heard: map[string]bool{}}
 }
 
 // add puts a row at the end, or folds it into one like it, and returns the one
