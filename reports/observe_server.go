@@ -27,6 +27,8 @@ func (c *score) server(e trace.Event) {
 	case "leg.created":
 		c.legs[e.Get("endpoint")] = e.Get("user")
 		c.say(e, "server", "leg of "+e.Get("user")+" made", "", "")
+	case "leg.released", "leg.connected":
+		c.say(e, "server", "leg of "+e.Get("user")+strings.Replace(string(e.Kind), "leg.", " ", 1), "", "")
 	case "leg.ice", "leg.dtls", "leg.connection", "leg.flow_in", "leg.flow_out", "leg.transcoding":
 		c.legEvent(e)
 	case "request.refused":
@@ -94,7 +96,9 @@ func (c *score) asks(e trace.Event) {
 		label = e.Get("operation")
 		fold = label + object
 	case "release":
-		label += " " + class(object)
+		if c.legs[object] == "" {
+			label += " " + class(object)
+		}
 	case "subscribe":
 		fold = method + object
 	}

@@ -130,14 +130,15 @@ func TestBrowserReport(t *testing.T) {
 	page := failedAndPassed(t)
 	artifacts := t.ArtifactDir()
 	for _, scheme := range []string{"light", "dark"} {
-		for name, width := range map[string]int64{"wide": 1280, "narrow": 390} {
-			t.Run(scheme+"/"+name, func(t *testing.T) {
+		for _, width := range []int64{1280, 800, 390} {
+			name := fmt.Sprintf("%s-%d", scheme, width)
+			t.Run(name, func(t *testing.T) {
 				call(t, ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: 800, DeviceScaleFactor: 1, Mobile: width < 600})
 				call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 				run(t, ctx, chromedp.Navigate(page))
 				look := run(t, ctx, chromedp.Evaluate[report](lookAround))
 				shot := run(t, ctx, chromedp.FullScreenshot(100))
-				if err := os.WriteFile(filepath.Join(artifacts, fmt.Sprintf("report-%s-%s.png", scheme, name)), shot, 0o644); err != nil {
+				if err := os.WriteFile(filepath.Join(artifacts, "report-"+name+".png"), shot, 0o644); err != nil {
 					t.Error(err)
 				}
 				look.check(t, scheme)
@@ -213,6 +214,30 @@ const lookAround = `(() => {
   }
   return r;
 })()`
+
+// On paper nothing can be unfolded or scrolled.
+func TestBrowserReportOnPaper(t *testing.T) {
+	ctx, _ := browser(t)
+	page := failedAndPassed(t)
+	call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print", Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}})
+	call(t, ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 720, Height: 1000, DeviceScaleFactor: 1})
+	run(t, ctx, chromedp.Navigate(page))
+	if white := run(t, ctx, chromedp.Evaluate[string](`getComputedStyle(document.body).backgroundColor`)); white != "rgb(255, 255, 255)" {
+		t.Errorf("the paper is %s", white)
+	}
+	drawings := run(t, ctx, chromedp.Evaluate[[]float64](`[...document.querySelectorAll("svg.sequence")].map(s => s.getBoundingClientRect()).map(b => b.height && b.right)`))
+	if len(drawings) != 2 {
+		t.Fatalf("%d drawings", len(drawings))
+	}
+	for _, right := range drawings {
+		if right <= 0 || right > 720 {
+			t.Errorf("the right edge of a drawing is at %v of 720", right)
+		}
+	}
+	if buttons := run(t, ctx, chromedp.Evaluate[int](`[...document.querySelectorAll("button")].filter(b => b.getClientRects().length).length`)); buttons > 0 {
+		t.Errorf("%d buttons are printed", buttons)
+	}
+}
 
 // Everything can be reached and unfolded with the keyboard, and the commands
 // can be copied.
