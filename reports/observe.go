@@ -136,38 +136,51 @@ func (c *score) client(e trace.Event) {
 		c.window(e)
 	case "media.flow":
 		c.flow(e)
-	case "ice.state":
-		c.say(e, who, "ICE", badState(e.Get("state")), "ice|"+who, e.Get("state"))
-	case "dtls.state":
-		c.say(e, who, "DTLS", badState(e.Get("state")), "dtls|"+who, e.Get("state"))
-	case "pc.state":
-		if badState(e.Get("state")) != "" {
-			c.say(e, who, "PeerConnection", "bad", "pc|"+who, e.Get("state"))
-		}
-	case "ice.pair":
-		c.say(e, who, "pair "+e.Get("local_type")+" – "+e.Get("remote_type")+" over "+e.Get("protocol"), "", "pair|"+who+own(e))
 	case "media.source":
 		c.add(row{shape: note, at: e.T, from: who, call: c.callFor(e, who), label: e.Get("state") + " sending", things: []string{e.Get("media")},
 			fold: "source|" + who + e.Get("state"), detail: attributes(e)})
+	case "ws.open", "ws.closed", "session.ended":
+		c.connection(e)
+	default:
+		c.remark(e)
+	}
+}
+
+// connection draws the beginning and the end of a client's connection.
+func (c *score) connection(e trace.Event) {
+	switch {
+	case e.Kind == "ws.open":
+		c.reconnected(e.Actor)
+		c.say(e, e.Actor, "WebSocket open", "", "")
+	case e.Kind == "session.ended":
+		if e.Get("reason") != "closed" { // by itself, which its WebSocket shows
+			c.say(e, e.Actor, "session ended: "+e.Get("reason"), "bad", "")
+		}
+	case e.Get("code") == "1000":
+		c.say(e, e.Actor, "WebSocket closed", "", "")
+	default:
+		c.say(e, e.Actor, "WebSocket lost "+own(e), "bad", "")
+	}
+}
+
+// remark draws what a client says of itself.
+func (c *score) remark(e trace.Event) {
+	who, state := e.Actor, e.Get("state")
+	switch e.Kind {
+	case "ice.state":
+		c.say(e, who, "ICE", badState(state), "ice|"+who, state)
+	case "dtls.state":
+		c.say(e, who, "DTLS", badState(state), "dtls|"+who, state)
+	case "pc.state":
+		if badState(state) != "" { // else ICE and DTLS say it
+			c.say(e, who, "PeerConnection", "bad", "pc|"+who, state)
+		}
+	case "ice.pair":
+		c.say(e, who, "pair "+e.Get("local_type")+" – "+e.Get("remote_type")+" over "+e.Get("protocol"), "", "pair|"+who+own(e))
 	case "call.connected":
 		c.say(e, who, "call connected", "good", "")
 	case "call.ended":
 		c.say(e, who, "call ended: "+e.Get("reason"), "", "")
-	case "ws.open":
-		c.reconnected(who)
-		c.say(e, who, "WebSocket open", "", "")
-	case "ws.closed":
-		if e.Get("code") == "1000" {
-			c.say(e, who, "WebSocket closed", "", "")
-			return
-		}
-		c.say(e, who, "WebSocket lost "+own(e), "bad", "")
-	case "session.ended":
-		if e.Get("reason") != "closed" { // by itself, which its WebSocket shows
-			c.say(e, who, "session ended: "+e.Get("reason"), "bad", "")
-		}
-	case "client.failure", "protocol.violation", "media.wrong_origin", "media.unmarked":
-		c.say(e, who, string(e.Kind)+" "+own(e), "bad", "")
 	default:
 		c.say(e, who, strings.TrimSpace(string(e.Kind)+" "+own(e)), tone(e), "any|"+who+string(e.Kind)+own(e))
 	}
@@ -183,7 +196,7 @@ func badState(s string) string {
 
 // tone finds bad news by the name of its kind.
 func tone(e trace.Event) string {
-	for _, w := range []string{"fail", "refus", "error", "violation", "reconnecting", "retry", "lost"} {
+	for _, w := range []string{"fail", "refus", "error", "violation", "reconnecting", "retry", "lost", "wrong", "unmarked"} {
 		if strings.Contains(string(e.Kind), w) {
 			return "bad"
 		}

@@ -111,9 +111,13 @@ func read(t *testing.T, path string, decode func([]byte, any) error, into any) {
 func TestLoad(t *testing.T) {
 	l := NewLoad("call", "local")
 	for i := range 100 {
-		l.Add(Scenario{Verdict: Pass, Spans: []Span{{Name: "setup", Took: time.Duration(i+1) * time.Millisecond}}, Media: []Media{{Units: 10, Lost: 1}}}, time.Millisecond)
+		l.Add(Scenario{Verdict: Pass, Spans: []Span{{Name: "setup", Took: time.Duration(i+1) * time.Millisecond}}, Media: []Media{{Units: 10, Lost: 1}},
+			Phases: []Phase{{Name: "register", Took: time.Millisecond}}, Calls: []Call{{Phases: []Phase{{Name: "teardown", Party: "server", Took: time.Second}}}}}, time.Millisecond)
 	}
 	l.Summarize()
+	if r, d := l.Times["register"], l.Times["teardown"]; r == nil || r.Count != 100 || d == nil || d.Count != 100 {
+		t.Errorf("phases: %+v", l.Times)
+	}
 	if !l.OK() {
 		t.Error("100 good calls are not OK")
 	}
