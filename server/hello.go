@@ -147,8 +147,8 @@ func (u *session) attach(c *conn, id string, resumed bool, missed [][]byte) {
 		ResumeToken: u.id + "." + u.secret, Resumed: resumed,
 		Heartbeat: seconds(cfg.Heartbeat), Timeout: seconds(cfg.Timeout), ResumeWindow: seconds(cfg.ResumeWindow),
 	}
-	if call := u.call.Load(); call != nil && resumed {
-		w.Call = call.refFor(u)
+	if calls := u.srv.users.callsOf(u); len(calls) > 0 && resumed {
+		w.Call = calls[0].refFor(u)
 	}
 	u.conn = c
 	c.begin(u)

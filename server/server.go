@@ -41,6 +41,9 @@ type Config struct {
 	NewID func(kind, user string) string
 	// VideoCodec is the one video codec of every room, "VP8" by default.
 	VideoCodec string
+	// AllowLoopback lets clients have ICE candidates of loopback addresses, as
+	// those have that run on the media server's own machine.
+	AllowLoopback bool
 
 	HelloTimeout   time.Duration // from connecting to hello; 10 s
 	Heartbeat      time.Duration // between WebSocket pings; 30 s
