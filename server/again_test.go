@@ -140,7 +140,7 @@ func TestDeclineAndCall(t *testing.T) {
 }
 
 // TestConfirmWithoutIDs has no ids, as at level 0: the call that the session is
-// in is meant, and then the oldest that ends.
+// in is meant, and then the oldest that ends and that it has not confirmed.
 func TestConfirmWithoutIDs(t *testing.T) {
 	bubble(t, func(c *server.Config) { c.ConfirmTimeout = time.Minute }, func(t *testing.T, w *world) {
 		alice, bob, first := dialed(w)
@@ -148,16 +148,63 @@ func TestConfirmWithoutIDs(t *testing.T) {
 		second := alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
 		alice.rtc(signaling.ActionCancel, second)
 		third := alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
-		for _, want := range []string{third.CallID, first.CallID, second.CallID} {
-			bob.rtc(signaling.ActionLeave, signaling.RTC{})
-			if ended := w.eventLines("call.state"); !contains(ended, "call="+want, "to=ended") && want != third.CallID {
-				t.Errorf("%s was not confirmed: %q", want, ended)
+		w.media.set(func(m *fakeMedia) { m.delay["release pipeline"] = 3 * time.Second })
+		var ids []string
+		for range 4 {
+			ids = append(ids, bob.send(signaling.TypeRTC, signaling.ActionLeave, signaling.RTC{}))
+		}
+		time.Sleep(10 * time.Second)
+		for i, id := range ids {
+			if f, _ := bob.answer(id); (f.Type == signaling.TypeAck) != (i < 3) {
+				t.Errorf("leave %d was answered %s %s", i, f.Kind(), f.Data)
 			}
 		}
 		if d := alice.one("rtc/ended"); d.CallID != third.CallID || d.Reason != signaling.ReasonDeclined {
 			t.Errorf("alice was told %+v", d)
 		}
-		bob.refused(signaling.CodeNoSuchCall, signaling.ActionLeave, signaling.RTC{})
+		for _, of := range []string{first.CallID, second.CallID} {
+			if !contains(w.eventLines("call.state"), "call="+of+" ", "to=ended") {
+				t.Errorf("%s was not confirmed", of)
+			}
+		}
+	})
+}
+
+// TestCallAgainOvertakes makes the second call quicker than the first, which was
+// cancelled while dialing: the record of the leg is the second one's.
+func TestCallAgainOvertakes(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice := w.join("alice")
+		w.join("bob")
+		w.media.set(func(m *fakeMedia) { m.delay["create pipeline"] = 3 * time.Second })
+		alice.send(signaling.TypeRTC, signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
+		alice.send(signaling.TypeRTC, signaling.ActionCancel, signaling.RTC{})
+		synctest.Wait()
+		w.media.set(func(m *fakeMedia) { clear(m.delay) })
+		alice.send(signaling.TypeRTC, signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
+		time.Sleep(5 * time.Second)
+		if leg, _ := w.state.Hash("rtc:session:session-alice-1"); leg["roomId"] != "room-alice-2" {
+			t.Errorf("alice's leg in State is %q", leg)
+		}
+	})
+}
+
+// TestShutdownWhileACallEnds waits until the conversation was told.
+func TestShutdownWhileACallEnds(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, bob, ref := connected(w)
+		w.media.set(func(m *fakeMedia) { m.delay["release endpoint"] = 3 * time.Second })
+		leave := alice.send(signaling.TypeRTC, signaling.ActionLeave, ref)
+		synctest.Wait()
+		w.stop()
+		time.Sleep(20 * time.Second)
+		if f, _ := alice.answer(leave); f.Type != signaling.TypeAck {
+			t.Errorf("leave was answered %s %s", f.Kind(), f.Data)
+		}
+		bob.one("rtc/ended")
+		if got := callLogs(t, bob); len(got) != 1 {
+			t.Errorf("bob was told of %q", got)
+		}
 	})
 }
 

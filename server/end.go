@@ -106,7 +106,7 @@ func (c *call) shutdown() {
 	c.queue.Do(func() {
 		c.hurry = true
 		if c.at() == stateEnding {
-			c.giveUp()
+			c.tell()
 			return
 		}
 		c.end(signaling.ReasonDropped, nil)

@@ -170,7 +170,13 @@ func TestDeclineAndBusy(t *testing.T) {
 		bubble(t, nil, func(t *testing.T, w *world) {
 			alice, bob, ref := dialed(w)
 			alice.refused(signaling.CodeBadState, action, ref)
-			bob.rtc(action, ref)
+			no := bob.send(signaling.TypeRTC, action, ref)
+			if f, _ := bob.answer(no); f.Type != signaling.TypeAck {
+				t.Errorf("%s was answered %s %s", action, f.Kind(), f.Data)
+			}
+			if said := bob.frames[len(bob.frames)-2:]; said[0].ID != no || said[1].Kind() != "message" {
+				t.Errorf("the message came before the ack: %v", said)
+			}
 			if d := alice.one("rtc/ended"); d.Reason != reason || d.UserID != "bob" {
 				t.Errorf("alice was told %+v", d)
 			}
