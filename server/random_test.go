@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,10 +85,15 @@ func (p *player) step() {
 	case n < 70:
 		ref.Candidate = hostCandidate
 		p.send(u, signaling.ActionCandidate, ref)
-	case n < 80:
+	case n < 77:
 		p.send(u, signaling.ActionLeave, ref)
-	case n < 85:
-		p.send(u, signaling.ActionRinging, ref)
+	case n < 83:
+		words := []signaling.Action{signaling.ActionRinging, signaling.ActionJoin, signaling.ActionReject, signaling.ActionBusy, signaling.ActionCancel}
+		p.send(u, words[p.rand.IntN(len(words))], ref)
+	case n < 86: // in one breath, without ids
+		for _, a := range []signaling.Action{signaling.ActionCancel, signaling.ActionCall, signaling.ActionCancel, signaling.ActionCall} {
+			p.send(u, a, signaling.RTC{TargetUser: p.pick().name})
+		}
 	case n < 92:
 		u.client.drop()
 		u.client = nil
@@ -213,6 +219,23 @@ func (p *player) calmDown(t *testing.T) {
 				ends[fmt.Sprint(d.CallID)]++
 			}
 		}
+		logs := make(map[string]int)
+		for _, c := range u.all {
+			for _, f := range c.got("message") {
+				var m signaling.Message
+				if err := f.Into(&m); err != nil {
+					t.Error(err)
+				}
+				if m.Call != nil {
+					logs[m.Call.CallID]++
+				}
+			}
+		}
+		for id, n := range logs {
+			if n > 1 {
+				t.Errorf("%s read %d times what became of %s", u.name, n, id)
+			}
+		}
 		for id, n := range ends {
 			if n > 1 {
 				t.Errorf("%s was told %d times that %s is over", u.name, n, id)
@@ -224,6 +247,10 @@ func (p *player) calmDown(t *testing.T) {
 	}
 	if left := p.w.media.left(); len(left) != 0 {
 		t.Errorf("left on the media server: %q", left)
+	}
+	begun := len(p.w.eventLines("call.start"))
+	if over := strings.Count(p.w.logs.String(), " to=ended"); over != begun {
+		t.Errorf("%d of %d calls have ended", over, begun)
 	}
 	alice, bob := p.users["alice"].client, p.users["bob"].client
 	ref := alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})

@@ -41,6 +41,9 @@ type Config struct {
 	NewID func(kind, user string) string
 	// VideoCodec is the one video codec of every room, "VP8" by default.
 	VideoCodec string
+	// AllowLoopback lets clients have ICE candidates of loopback addresses, as
+	// those have that run on the media server's own machine.
+	AllowLoopback bool
 
 	// Level0 has the server speak level 0 only, as one that knows nothing but
 	// the design document: a hello is of an unknown type.
