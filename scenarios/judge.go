@@ -1,8 +1,10 @@
 package scenarios
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -75,7 +77,7 @@ type part struct {
 // NewJudge makes a judge of one scenario (one case of it, if it has cases).
 func NewJudge(s *Scenario) *Judge {
 	return &Judge{s: s, callNow: map[string]string{}, callBefore: map[string]string{}, instants: map[string]time.Duration{},
-		over: map[string]bool{}, media: ledger{}, phases: newPhases(), checks: newChecks(),
+		over: map[string]bool{}, media: ledger{}, phases: newPhases(s.Clients), checks: newChecks(),
 		result: reports.Scenario{Name: s.Name, File: s.File, Verdict: reports.Pass}}
 }
 
@@ -120,6 +122,7 @@ func (j *Judge) finish(e trace.Event) {
 		j.result.Notes = append(j.result.Notes, "the run broke: "+msg)
 	}
 	for _, f := range append(j.checks.failures(), j.books.failures()...) {
+		f.At = e.T
 		j.fail(f)
 	}
 	if n := j.decided(); j.result.Verdict == reports.Pass && n < len(j.s.Steps) {
@@ -146,7 +149,7 @@ func (j *Judge) stepBegin(e trace.Event) {
 	st := j.s.Steps[i]
 	j.result.Steps = append(j.result.Steps, reports.Step{Line: st.Line, Text: st.Text, At: e.T, Verdict: reports.Broken})
 	if late := e.T - st.At; st.At >= 0 && late > 0 {
-		j.late(st, late)
+		j.late(st, e.T, late)
 	}
 	if st.Kind != Action {
 		j.expect(i, st, e.T)
@@ -169,13 +172,14 @@ const timerGrain = 20 * time.Millisecond
 
 // late is an error in virtual time, where nothing but the script can delay a
 // step, and a note in real time.
-func (j *Judge) late(st Step, by time.Duration) {
+func (j *Judge) late(st Step, now, by time.Duration) {
 	if !j.strict && by < timerGrain {
 		return
 	}
 	text := fmt.Sprintf("line %d began %v late: the steps above it took until then", st.Line, by.Round(time.Microsecond))
 	if j.strict {
-		j.fail(reports.Failure{Check: "late", Line: st.Line, Message: text})
+		j.fail(reports.Failure{Check: "late", Line: st.Line, At: now, Message: text, Expected: fmt.Sprintf("the step begins at %s", clock(st.At)),
+			Seen: fmt.Sprintf("the steps above it took until %s", clock(now))})
 		return
 	}
 	j.result.Notes = append(j.result.Notes, text)
@@ -189,7 +193,11 @@ func (j *Judge) stepEnd(e trace.Event) {
 	}
 	st := j.s.Steps[i]
 	if problem := outcome(st, e); problem != "" {
-		j.decide(i, e.T, &reports.Failure{Check: "action", Line: st.Line, Message: problem})
+		f := &reports.Failure{Check: "action", Line: st.Line, Message: problem, Expected: "the action is done", Seen: e.Get("error")}
+		if st.Refused {
+			f.Expected, f.Seen = strings.TrimSpace("the server refuses it "+st.Clauses[0].Get("code")), cmp.Or(f.Seen, "it was done")
+		}
+		j.decide(i, e.T, f)
 		return
 	}
 	if st.As != "" {
@@ -284,7 +292,17 @@ func (j *Judge) nowStep(p *pending, now time.Duration) {
 		return
 	}
 	j.decide(p.index, now, &reports.Failure{Check: "expect", Line: p.step.Line,
-		Message: fmt.Sprintf("%q does not hold: %s", p.step.Text, p.world.instead(j, c))})
+		Message:  fmt.Sprintf("%q does not hold: %s", p.step.Text, p.world.instead(j, c)),
+		Expected: expectedNow(c), Seen: p.world.instead(j, c)})
+}
+
+// expectedNow says what was expected of what the judge knows already.
+func expectedNow(c Clause) string {
+	if len(c.Args) == 0 {
+		return "the design's steps in their order"
+	}
+	from, to, _ := strings.Cut(c.Args[0], "..")
+	return "from " + from + " to " + to + " " + limits(c)
 }
 
 // happened takes an event of a part under test.
@@ -320,7 +338,8 @@ func (j *Judge) offer(e *seen) {
 		}
 		if p.step.Kind == Never {
 			j.decide(p.index, e.T, &reports.Failure{Check: "never", Line: p.step.Line, Message: fmt.Sprintf("%q, but it happened at %s: %s",
-				p.step.Text, clock(e.T), describe(e.Event))})
+				p.step.Text, clock(e.T), describe(e.Event)), Expected: fmt.Sprintf("it does not happen to %s for %v", w.actor, p.step.For),
+				Seen: fmt.Sprintf("at %s: %s", clock(e.T), describe(e.Event))})
 			return
 		}
 	}
@@ -378,7 +397,7 @@ func (j *Judge) deadline(e trace.Event) {
 		j.decide(p.index, e.T, nil)
 		return
 	}
-	j.decide(p.index, e.T, &reports.Failure{Check: "expect", Line: p.step.Line, Detail: j.seenInstead(p),
+	j.decide(p.index, e.T, &reports.Failure{Check: "expect", Line: p.step.Line, Detail: j.seenInstead(p), Expected: p.expected(e.T - p.begin), Seen: j.cameInstead(p),
 		Message: fmt.Sprintf("%q: not within %v%s", p.step.Text, (e.T - p.begin).Round(timerGrain), j.lacking(p))})
 }
 
@@ -387,6 +406,7 @@ func (j *Judge) decide(i int, at time.Duration, f *reports.Failure) {
 	step.Verdict, step.Took = reports.Pass, at-step.At
 	if f != nil {
 		step.Verdict = reports.Fail
+		f.At = at
 		j.fail(*f)
 	}
 	j.open = nil
@@ -418,7 +438,7 @@ func (j *Judge) Result() reports.Scenario {
 	if !j.end && r.Verdict != reports.Broken {
 		r.Verdict, r.Reason = reports.Broken, "the trace ends before the run does"
 	}
-	r.Calls = j.phases.calls()
+	r.Calls, r.Phases = j.phases.calls(), j.phases.outside
 	r.Media = j.media.rows()
 	return r
 }

@@ -22,10 +22,16 @@ import (
 
 var secret = []byte("a secret of at least 32 bytes ...")
 
-// token is a JWT that proves a user for an hour.
+// token is a JWT that proves a user for a day, which no call lasts.
 func token(t testing.TB, user string) string {
 	t.Helper()
-	claims := jwt.RegisteredClaims{Subject: user, ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour))}
+	return tokenFor(t, user, 24*time.Hour)
+}
+
+// tokenFor is a JWT that proves a user for so long.
+func tokenFor(t testing.TB, user string, d time.Duration) string {
+	t.Helper()
+	claims := jwt.RegisteredClaims{Subject: user, ExpiresAt: jwt.NewNumericDate(time.Now().Add(d))}
 	s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
 	if err != nil {
 		t.Fatal(err)
@@ -229,4 +235,11 @@ type journaledHistory struct {
 func (h journaledHistory) RoomEnded(ctx context.Context, r server.RoomHistory) error {
 	h.j.add("history room ended %s", r.Reason)
 	return h.History.RoomEnded(ctx, r)
+}
+
+// contains reports whether one of the lines has all of these.
+func contains(lines []string, parts ...string) bool {
+	return slices.ContainsFunc(lines, func(l string) bool {
+		return !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(l, p) })
+	})
 }

@@ -30,3 +30,17 @@ func handleMessage(r request) error {
 	r.ack(nil)
 	return nil
 }
+
+// post delivers a message of the server's own making, such as what became of a
+// call, to both users.
+func (s *Server) post(m signaling.Message) { s.postTo(m, m.To, m.From) }
+
+// postTo is post with the message going to these users only.
+func (s *Server) postTo(m signaling.Message, owners ...string) {
+	m.MessageID, m.Timestamp = s.cfg.NewID("message", m.From), time.Now().UnixMilli()
+	for _, owner := range owners {
+		for _, u := range s.users.sessions(owner) {
+			u.push(signaling.TypeMessage, "", m)
+		}
+	}
+}

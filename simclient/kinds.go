@@ -4,7 +4,7 @@ package simclient
 // a call has call, its id, as well; durations are in milliseconds. Kinds marked
 // with * are logged at debug level, all others at info level.
 const (
-	eventWSOpen   = "ws.open"   // attempt
+	eventWSOpen   = "ws.open"   // attempt, took_ms: from dialing to the upgrade
 	eventWSClosed = "ws.closed" // code, cause; 1006: there was no close frame
 
 	eventWelcome      = "session.welcome"      // session, resumed

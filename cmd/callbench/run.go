@@ -112,7 +112,7 @@ func finish(out *console, dir string, run reports.Run) error {
 	if err := reports.Write(dir, run); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "report: %s\n", filepath.Join(dir, "report.json"))
+	fmt.Fprintf(out, "report: %s\n", filepath.Join(dir, "report.html"))
 	if !run.Passed() {
 		return errFailed
 	}

@@ -39,8 +39,8 @@ func LocalStage(kms string, seed int64, plant Plant) scenarios.Stage {
 		parts["kurento"] = "at " + kms
 	}
 	return scenarios.Stage{Name: "local", Parts: parts, Lacks: localLacks(kms),
-		Open: func(ctx context.Context, _ *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
-			return newLocal(ctx, kms, seed, log, plant)
+		Open: func(ctx context.Context, s *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
+			return newLocal(ctx, kms, s.Level() == 0, seed, log, plant)
 		}}
 }
 
@@ -58,21 +58,21 @@ func localLacks(kms string) func(capability string) string {
 	}
 }
 
-func newLocal(ctx context.Context, kms string, seed int64, log *trace.Log, plant Plant) (*Local, error) {
+func newLocal(ctx context.Context, kms string, level0 bool, seed int64, log *trace.Log, plant Plant) (*Local, error) {
 	l := &Local{system: system{log: log}, seed: seed, links: map[string]*netsim.Link{}}
-	if err := l.boot(ctx, kms, plant); err != nil {
+	if err := l.boot(ctx, kms, level0, plant); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-func (l *Local) boot(ctx context.Context, kms string, plant Plant) error {
+func (l *Local) boot(ctx context.Context, kms string, level0 bool, plant Plant) error {
 	web, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for clients: %w", err)
 	}
 	l.url = "ws://" + web.Addr().String() + "/ws"
-	p := parts{kmsURL: kms, webListener: web, workers: runtime.GOMAXPROCS(0), plant: plant}
+	p := parts{kmsURL: kms, webListener: web, workers: runtime.GOMAXPROCS(0), plant: plant, level0: level0}
 	if kms == "" {
 		p.kmsListener, err = net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

@@ -64,7 +64,8 @@ type parts struct {
 	mock        kmsmock.Config
 	webListener net.Listener
 	newID       func(kind, user string) string
-	workers     int // of the pacer
+	workers     int  // of the pacer
+	level0      bool // the server speaks level 0 of the protocol only
 	plant       Plant
 }
 
@@ -84,7 +85,7 @@ func (y *system) start(ctx context.Context, p parts) error {
 		history = p.plant.History(history)
 	}
 	srv, err := server.New(server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: history,
-		Log: y.logger("server"), NewID: p.newID})
+		Log: y.logger("server"), NewID: p.newID, AllowLoopback: true, Level0: p.level0})
 	if err != nil {
 		return err
 	}

@@ -53,13 +53,13 @@ func newVirtual(ctx context.Context, s *scenarios.Scenario, seed int64, log *tra
 		return nil, err
 	}
 	v.net = net
-	if err := v.boot(ctx, seed, plant); err != nil {
+	if err := v.boot(ctx, s.Level() == 0, seed, plant); err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
 	return v, nil
 }
 
-func (v *Virtual) boot(ctx context.Context, seed int64, plant Plant) error {
+func (v *Virtual) boot(ctx context.Context, level0 bool, seed int64, plant Plant) error {
 	serverHost, err := v.net.Host("server")
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (v *Virtual) boot(ctx context.Context, seed int64, plant Plant) error {
 	}
 	return v.start(ctx, parts{
 		kmsURL: "ws://" + virtualKMS + "/kurento", kmsDial: serverHost.Dial, kmsListener: kms,
-		mock: kmsmock.Config{Net: kmsHost.Net, Seed: uint64(seed)}, webListener: web, newID: numberedIDs(), workers: 1, plant: plant,
+		mock: kmsmock.Config{Net: kmsHost.Net, Seed: uint64(seed)}, webListener: web, newID: numberedIDs(), workers: 1, plant: plant, level0: level0,
 	})
 }
 

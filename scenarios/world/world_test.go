@@ -305,7 +305,11 @@ func TestCallProvesItsMedia(t *testing.T) {
 	for _, p := range r.Calls[0].Phases {
 		names[p.Name] = true
 	}
-	for _, want := range []string{"invite_to_ring", "ring_duration", "sdp_offer_answer", "ice_connect", "dtls_handshake", "first_marked_media.audio", "first_marked_media.video"} {
+	for _, p := range r.Phases {
+		names[p.Name] = true
+	}
+	for _, want := range []string{"ws_connect", "register", "invite_to_ring", "ring_delivery", "ring_duration", "answer_propagation", "sdp_offer_answer", "kms_create", "kms_process_offer", "kms_gather",
+		"ice_gathering", "ice_connect", "dtls_handshake", "first_marked_media.audio", "first_marked_media.video", "call_setup_total", "end_propagation", "teardown"} {
 		if !names[want] {
 			t.Errorf("no phase %s among %v", want, slices.Sorted(maps.Keys(names)))
 		}
