@@ -39,6 +39,7 @@ var handlers = map[route]handler{
 	{signaling.TypeMessage, ""}:                    handleMessage,
 	{signaling.TypeAck, ""}:                        handleReceipt,
 	{signaling.TypeToken, ""}:                      handleToken,
+	{signaling.TypeTURN, ""}:                       handleTURN,
 }
 
 // Why a session ended, as the log says.

@@ -205,18 +205,20 @@ func (p *port) allocated(client, _ net.Addr, _, user, _ string, relayed net.Addr
 	s.event("turn.allocated", user, slog.String("client", a.Client), slog.String("relay", a.Relay), slog.String("protocol", p.protocol))
 }
 
-// released is told that an allocation has ended.
+// released is told that an allocation has ended. It is logged before the server
+// forgets it, so that Close returns behind the last event.
 func (p *port) released(client, _ net.Addr, _, user, _ string) {
 	s := p.srv
+	a := s.at(p.place(client))
+	if a == nil {
+		return
+	}
+	s.event("turn.released", user, slog.String("client", a.Client), slog.String("relay", a.Relay),
+		slog.Duration("lived_ms", time.Since(a.Since)))
 	s.mu.Lock()
-	a := s.live[p.place(client)]
+	defer s.mu.Unlock()
 	delete(s.live, p.place(client))
 	s.change.Broadcast()
-	s.mu.Unlock()
-	if a != nil {
-		s.event("turn.released", user, slog.String("client", a.Client), slog.String("relay", a.Relay),
-			slog.Duration("lived_ms", time.Since(a.Since)))
-	}
 }
 
 // refused logs what a client was not given. user is who it says it is.

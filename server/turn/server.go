@@ -217,7 +217,9 @@ func (s *Server) Close() error {
 		errs = append(errs, s.cfg.Listener.Close())
 	}
 	for p := range s.ports {
-		errs = append(errs, p.PacketConn.Close())
+		if err := p.PacketConn.Close(); !errors.Is(err, net.ErrClosed) { // it may have ended by itself
+			errs = append(errs, err)
+		}
 	}
 	for s.accept || len(s.ports) > 0 || len(s.live) > 0 {
 		s.change.Wait()

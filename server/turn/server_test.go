@@ -59,7 +59,7 @@ func loopback(t *testing.T, cfg turn.Config) (*turn.Server, relay, relay) {
 	}
 	s, err := turn.New(cfg)
 	check(t, err)
-	return s, relay{"udp", udp.LocalAddr().String()}, relay{"tcp", tcp.Addr().String()}
+	return s, relay{network: "udp", addr: udp.LocalAddr().String()}, relay{network: "tcp", addr: tcp.Addr().String()}
 }
 
 // The embedded server behaves as Coturn does, over UDP and over TCP.
