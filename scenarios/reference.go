@@ -53,7 +53,7 @@ func Reference() string {
 	for _, k := range sortedKeys(Capabilities) {
 		fmt.Fprintf(&b, "- `need %s`: %s\n", k, Capabilities[k])
 	}
-	fmt.Fprintf(&b, "\n## Profiles\n\n%s\n", strings.Join(profiles, ", "))
+	fmt.Fprintf(&b, "\n## Profiles\n\n%s\n\n`alice=electron:relay` lets the client use relayed candidates only (RTCIceTransportPolicy relay).\n", strings.Join(profiles, ", "))
 	b.WriteString("\n## Actions\n\n")
 	for _, v := range Verbs {
 		entry(&b, subject(v.World, "<client> "), v.Name, v.Usage, v.Help, v.Fields)
