@@ -1,7 +1,6 @@
 package world
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"time"
@@ -17,9 +16,10 @@ import (
 type TURN struct {
 	URL    string // turn:127.0.0.1:3478?transport=udp
 	Secret string // that it verifies TURN REST credentials with
-	// Allocations lists what it holds. Nil if nobody can tell; scenarios that need
-	// allocations are skipped then.
-	Allocations func() ([]turn.Allocation, error)
+	// Log is the path of Coturn's verbose log, from which its allocations are read.
+	// If it is empty nobody can tell them, and scenarios that need allocations are
+	// skipped.
+	Log string
 }
 
 // lacks says which capabilities of TURN a world with this server has not got.
@@ -27,8 +27,8 @@ func (t *TURN) lacks(capability string) string {
 	switch {
 	case capability == "rotation":
 		return "the secrets of a TURN server outside are not this world's to change"
-	case capability == "allocations" && t.Allocations == nil:
-		return "the TURN server outside does not list its allocations"
+	case capability == "allocations" && t.Log == "":
+		return "the TURN server outside does not list its allocations, and its log was not named"
 	}
 	return ""
 }
@@ -36,7 +36,7 @@ func (t *TURN) lacks(capability string) string {
 // relays is the TURN server of a world: its own, or one outside.
 type relays struct {
 	own     *turn.Server // nil if it is outside
-	outside *TURN
+	log     *coturnLog   // of the one outside; nil if nobody can tell what it holds
 	secrets *turn.Secrets
 	issuer  *turn.Issuer
 }
@@ -66,9 +66,12 @@ func (y *system) startTURN(p turnParts) error {
 	if err != nil {
 		return err
 	}
-	y.turn = &relays{outside: p.outside, secrets: secrets, issuer: &turn.Issuer{URLs: []string{url}, Secrets: secrets, TTL: p.ttl}}
+	y.turn = &relays{secrets: secrets, issuer: &turn.Issuer{URLs: []string{url}, Secrets: secrets, TTL: p.ttl}}
 	if p.outside != nil {
-		return nil
+		if p.outside.Log != "" {
+			y.turn.log, err = openCoturnLog(p.outside.Log)
+		}
+		return err
 	}
 	y.turn.own, err = turn.New(turn.Config{PacketConn: p.conn, Relay: p.relay, Secrets: secrets, Peers: p.peers, Lifetime: turnLifetime, Log: y.logger("turn")})
 	return err
@@ -78,18 +81,12 @@ func (y *system) startTURN(p turnParts) error {
 // server or nobody can tell.
 func (y *system) allocations() ([]turn.Allocation, error) {
 	switch {
-	case y.turn == nil:
-		return nil, nil
-	case y.turn.own != nil:
+	case y.turn != nil && y.turn.own != nil:
 		return y.turn.own.Allocations(), nil
-	case y.turn.outside.Allocations == nil:
-		return nil, nil
+	case y.turn != nil && y.turn.log != nil:
+		return y.turn.log.allocations()
 	}
-	list, err := y.turn.outside.Allocations()
-	if err != nil {
-		return nil, fmt.Errorf("list the TURN server's allocations: %w", err)
-	}
-	return list, nil
+	return nil, nil
 }
 
 // relayed is what a probe finds of allocations.

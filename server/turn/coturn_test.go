@@ -1,37 +1,36 @@
 package turn_test
 
 import (
-	"bytes"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/callbench/callbench/reports"
+	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/scenarios"
+	"github.com/callbench/callbench/scenarios/world"
 )
 
 // coturn is a Coturn that a test has started.
 type coturn struct {
 	relay
-	mu  sync.Mutex
-	log bytes.Buffer
-}
-
-func (c *coturn) Write(b []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.log.Write(b)
+	log string // path of its log
 }
 
 // said is what Coturn has logged.
 func (c *coturn) said() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.log.String()
+	log, err := os.ReadFile(c.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(log)
 }
 
 // newCoturn starts Debian's turnserver on loopback with the configuration for
@@ -52,9 +51,12 @@ func newCoturn(t *testing.T) *coturn {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "turnserver.conf")
 	check(t, os.WriteFile(config, []byte(testConfig(t, port)), 0o600))
-	c := &coturn{relay: relay{network: "udp", addr: net.JoinHostPort("127.0.0.1", port)}}
+	c := &coturn{log: filepath.Join(dir, "turnserver.log"), relay: relay{network: "udp", addr: net.JoinHostPort("127.0.0.1", port)}}
 	cmd := exec.Command(path, "-c", config, "--pidfile", filepath.Join(dir, "turnserver.pid"), "--db", filepath.Join(dir, "turndb"))
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, c, c
+	log, err := os.Create(c.log)
+	check(t, err)
+	defer log.Close()
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	check(t, cmd.Start())
 	t.Cleanup(func() {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err == nil {
@@ -126,4 +128,67 @@ func TestServiceCoturn(t *testing.T) {
 	for _, warning := range regexp.MustCompile(`(?i).*(bad configuration|unknown|unrecognized|CONFIG ERROR).*`).FindAllString(c.said(), -1) {
 		t.Errorf("coturn warns: %s", warning)
 	}
+}
+
+var sessionMade = regexp.MustCompile(`session \d+: new, realm=<[^>]*>, username=<\d+:[^>]*>`)
+
+// TestServiceCoturnRelaysCalls plays the relayed call of the suite through
+// Coturn: both selected pairs and the allocations are asserted by the scenario,
+// and that Coturn relayed media by its own books.
+func TestServiceCoturnRelaysCalls(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays in real time; run without -short")
+	}
+	for transport, secret := range map[string]string{"udp": "newest", "tcp": "before"} {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			c := newCoturn(t)
+			s, err := scenarios.Load("relay-only")
+			check(t, err)
+			stage := world.LocalStageWithTURN("", &world.TURN{URL: "turn:" + c.addr + "?transport=" + transport, Secret: secret,
+				Log: c.log}, 1, world.Plant{})
+			if r := scenarios.Play(t.Context(), stage, s, 1, trace.New(nil)); r.Verdict != reports.Pass {
+				t.Errorf("%s: %s\n%+v", r.Verdict, r.Reason, r.Failures)
+			}
+			if made := sessionMade.FindAllString(c.said(), -1); len(made) != 2 {
+				t.Errorf("allocations: %q", made)
+			}
+			for _, user := range []string{"alice", "bob"} {
+				peer := regexp.MustCompile(`peer usage: realm=<callbench>, username=<\d+:` + user + `>, rp=(\d+), rb=(\d+), sp=(\d+), sb=(\d+)`)
+				for deadline := time.Now().Add(20 * time.Second); !relayedMuch(peer, c.said()); time.Sleep(50 * time.Millisecond) {
+					if time.Now().After(deadline) {
+						t.Fatalf("Coturn did not relay %s's media", user)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A call whose credentials Coturn refuses does not pass for a relayed one.
+func TestServiceCoturnRefusesCalls(t *testing.T) {
+	c := newCoturn(t)
+	s, err := scenarios.Load("relay-only")
+	check(t, err)
+	stage := world.LocalStageWithTURN("", &world.TURN{URL: "turn:" + c.addr, Secret: "another", Log: c.log}, 1, world.Plant{})
+	r := scenarios.Play(t.Context(), stage, s, 1, trace.New(nil))
+	if r.Verdict != reports.Fail || !strings.Contains(r.Reason, "pair local=relay") {
+		t.Errorf("%s: %s", r.Verdict, r.Reason)
+	}
+}
+
+// relayedMuch tells whether one line of usage has more than 1,000 packets and
+// 100 kB each way.
+func relayedMuch(usage *regexp.Regexp, log string) bool {
+	for _, m := range usage.FindAllStringSubmatch(log, -1) {
+		enough := true
+		for i, least := range []int{1000, 100_000, 1000, 100_000} {
+			n, err := strconv.Atoi(m[i+1])
+			enough = enough && err == nil && n >= least
+		}
+		if enough {
+			return true
+		}
+	}
+	return false
 }
