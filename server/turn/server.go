@@ -90,6 +90,7 @@ type Server struct {
 	mu     sync.Mutex
 	closed bool
 	ports  map[*port]struct{}     // sockets that clients come in by: the UDP one and each TCP connection
+	conns  int                    // of ports, the TCP connections
 	live   map[string]*allocation // by protocol and client
 	held   map[*port]string       // users whose allocations are being made
 	change sync.Cond              // ports or live became fewer, or accepting ended
@@ -139,8 +140,14 @@ func (s *Server) serve(p *port) error {
 func (s *Server) add(p *port) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.ports) > s.cfg.MaxConns {
+	if s.closed {
 		return false
+	}
+	if p.protocol == "tcp" {
+		if s.conns >= s.cfg.MaxConns {
+			return false
+		}
+		s.conns++
 	}
 	s.ports[p] = struct{}{}
 	return true
@@ -149,6 +156,9 @@ func (s *Server) add(p *port) bool {
 func (s *Server) forget(p *port) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, ok := s.ports[p]; ok && p.protocol == "tcp" {
+		s.conns--
+	}
 	delete(s.ports, p)
 	s.change.Broadcast()
 }
@@ -173,7 +183,7 @@ func (s *Server) acceptAll() {
 		p.idle = time.AfterFunc(s.cfg.FirstRequest, func() { s.closeUnused(p) })
 		if err := s.serve(p); err != nil {
 			p.idle.Stop()
-			s.refused(p, "", 0, slog.String("cause", "full"))
+			s.event("turn.refused", "", slog.String("client", c.RemoteAddr().String()), slog.Int("code", codeCapacity), slog.String("cause", "too many connections"))
 		}
 	}
 }
