@@ -3,6 +3,7 @@ package server
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/callbench/callbench/signaling"
 )
@@ -23,32 +24,35 @@ func (d *directory) init() {
 	d.inCall = make(map[string]*call)
 }
 
-// add makes a session known. first is true for the user's only one. ok is false
-// when the server closes.
-func (d *directory) add(s *session) (first, ok bool) {
+// add makes a session known. It returns false when the server closes. A user's
+// first session is its coming, and its last one's end its going.
+func (d *directory) add(s *session) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return false, false
+		return false
 	}
 	s.srv.work.Add(1)
 	d.byID[s.id] = s
 	d.byUser[s.user] = append(d.byUser[s.user], s)
-	return len(d.byUser[s.user]) == 1, true
+	if len(d.byUser[s.user]) == 1 {
+		s.srv.came(s.user, s.since)
+	}
+	return true
 }
 
-// remove forgets a session. last is true if the user has no other.
-func (d *directory) remove(s *session) (last bool) {
+// remove forgets a session.
+func (d *directory) remove(s *session) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.byID, s.id)
 	rest := slices.DeleteFunc(d.byUser[s.user], func(o *session) bool { return o == s })
 	if len(rest) == 0 {
 		delete(d.byUser, s.user)
-		return true
+		s.srv.went(s.user, time.Now())
+		return
 	}
 	d.byUser[s.user] = rest
-	return false
 }
 
 // session finds a session by its id.
@@ -89,7 +93,7 @@ func (d *directory) engage(c *call) error {
 	}
 	for _, m := range c.members {
 		if d.byID[m.session.id] != m.session { // it ended a moment ago
-			return signaling.Errorf(signaling.CodeUserUnavailable, "the user cannot be reached")
+			return unavailable()
 		}
 		if d.inCall[m.user] != nil {
 			return signaling.Errorf(signaling.CodeBusy, "one of the two is in a call")

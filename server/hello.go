@@ -76,11 +76,10 @@ func (s *Server) enter(c *conn, id string, h signaling.Hello) *signaling.Error {
 		}
 	}
 	u := newSession(s, user, h.Device)
-	first, ok := s.users.add(u)
-	if !ok {
+	if !s.users.add(u) {
 		return signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
 	}
-	u.start(c, id, first)
+	u.start(c, id)
 	return nil
 }
 
@@ -90,16 +89,13 @@ func newSession(s *Server, user, device string) *session {
 }
 
 // start gives a new session its first connection.
-func (u *session) start(c *conn, id string, first bool) {
+func (u *session) start(c *conn, id string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.log("session.start", slog.String("device", u.device))
-	var presence *signaling.State
-	if first {
-		presence = &signaling.State{UserID: u.user, Status: "online", LastSeen: u.since.UnixMilli()}
-	}
-	u.put(u.since, presence)
+	u.put(u.since)
 	u.attach(c, id, false, nil)
+	u.begin()
 }
 
 // resume gives a session a new connection and closes the old one, if it still
@@ -114,13 +110,14 @@ func (u *session) resume(c *conn, id, secret string, lastSeq uint64) bool {
 	if !ok {
 		return false
 	}
+	u.receive(lastSeq)
 	old := u.conn
 	u.log("session.resume", slog.Int("replayed", len(missed)), slog.Bool("moved", old != nil))
 	if old != nil {
 		old.fail("", signaling.Errorf(signaling.CodeSuperseded, "the session was resumed on another connection"))
 	} else {
 		u.expiry.Stop()
-		u.put(time.Now(), nil)
+		u.put(time.Now())
 		if call := u.call.Load(); call != nil {
 			call.queue.Do(func() { call.connection(u, true) })
 		}

@@ -1,32 +1,218 @@
 package server
 
 import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/callbench/callbench/internal/serial"
 	"github.com/callbench/callbench/signaling"
 )
 
-// handleMessage relays an IM message to every session of the recipient. Who it
-// is from and when it was sent is the server's to say.
+// Limits of a message, in bytes, from docs/protocol.md.
+const (
+	maxMessageID = 64
+	maxContent   = 16 << 10
+)
+
+// spread is how many queues the work for users is spread over: enough that two
+// users seldom wait for each other's stores, and no more than cost nothing while
+// they are idle.
+const spread = 64
+
+// place is the queue, of spread, that belongs to a user, the same in every run.
+func place(user string) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(user))
+	return int(h.Sum32() % spread)
+}
+
+// postbox takes the messages of the users that belong to it. All that is done
+// with a user's messages is done on its queue: storing one, delivering it, and
+// giving a new session what is stored. So the order in which messages come out
+// is the order in which they went in, for stored and live ones alike, and none
+// is given to a session twice.
+type postbox struct {
+	srv   *Server
+	queue serial.Queue
+
+	mu       sync.Mutex
+	received []receivedLetter // not yet told to the Inbox
+}
+
+type receivedLetter struct {
+	owner  string
+	number uint64
+}
+
+func (s *Server) postbox(user string) *postbox { return &s.mail[place(user)] }
+
+// handleMessage takes a message for another user. Who it is from and when it
+// was sent is the server's to say.
 func handleMessage(r request) error {
 	var m signaling.Message
 	if err := r.frame.Into(&m); err != nil {
 		return err
 	}
-	if m.To == "" {
-		return signaling.Errorf(signaling.CodeBadData, "to is missing")
+	if err := r.admit(&m); err != nil {
+		return err
 	}
-	if len(m.To) > maxUser {
-		return signaling.Errorf(signaling.CodeBadData, "to is longer than %d bytes", maxUser)
+	if m.MessageID == "" {
+		m.MessageID = r.srv.cfg.NewID("message", r.user)
 	}
-	to := r.srv.users.sessions(m.To)
-	if len(to) == 0 {
-		return signaling.Errorf(signaling.CodeUserUnavailable, "the user cannot be reached")
+	m.From, m.Call = r.user, nil
+	b := r.srv.postbox(m.To)
+	if !b.queue.Do(func() { b.take(r, m) }) {
+		return signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
 	}
-	m.From, m.Timestamp = r.user, time.Now().UnixMilli()
-	for _, u := range to {
-		u.push(signaling.TypeMessage, "", m)
-	}
-	r.ack(nil)
 	return nil
+}
+
+// admit refuses a message that may not be sent.
+func (r request) admit(m *signaling.Message) error {
+	switch {
+	case m.From != "" && m.From != r.user:
+		return signaling.Errorf(signaling.CodeForbidden, "from is not the user of this connection")
+	case m.To == "":
+		return signaling.Errorf(signaling.CodeBadData, "to is missing")
+	case len(m.To) > maxUser:
+		return signaling.Errorf(signaling.CodeBadData, "to is longer than %d bytes", maxUser)
+	case len(m.MessageID) > maxMessageID:
+		return signaling.Errorf(signaling.CodeBadData, "messageId is longer than %d bytes", maxMessageID)
+	case len(m.Content) > maxContent:
+		return signaling.Errorf(signaling.CodeBadData, "content is longer than %d bytes", maxContent)
+	}
+	return r.reach(m.To)
+}
+
+// take stores a message, says so to the sender, and delivers it to both users'
+// sessions. It runs on the queue of the recipient's postbox.
+func (b *postbox) take(r request, m signaling.Message) {
+	m.Timestamp = time.Now().UnixMilli()
+	l, fresh, err := b.keep(m.To, m)
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	if r.frame.ID != "" {
+		r.ack(signaling.Message{MessageID: l.Message.MessageID, From: l.Message.From, To: l.Message.To, Timestamp: l.Message.Timestamp})
+	}
+	if !fresh {
+		return
+	}
+	b.deliver(m.To, l)
+	if m.To == m.From {
+		return
+	}
+	for _, u := range b.srv.users.sessions(m.From) {
+		if u != r.session {
+			u.push(signaling.TypeMessage, "", m)
+		}
+	}
+}
+
+// keep stores a message. Without an Inbox it is as good as stored if somebody
+// is there to get it.
+func (b *postbox) keep(owner string, m signaling.Message) (Letter, bool, error) {
+	inbox := b.srv.cfg.Inbox
+	if inbox == nil {
+		if len(b.srv.users.sessions(owner)) == 0 {
+			return Letter{}, false, unavailable()
+		}
+		return Letter{Message: m}, true, nil
+	}
+	ctx, cancel := b.srv.storing()
+	defer cancel()
+	l, fresh, err := inbox.Put(ctx, owner, m)
+	switch {
+	case errors.Is(err, ErrInboxFull):
+		return l, false, signaling.Errorf(signaling.CodeLimitExceeded, "%d messages wait for the user", MaxUndelivered)
+	case err != nil:
+		b.failed("put", owner, err)
+		return l, false, signaling.Errorf(signaling.CodeInternal, "the message could not be stored")
+	}
+	return l, fresh, nil
+}
+
+// deliver pushes a letter to the owner's sessions. One that is not through with
+// what is stored finds the letter there.
+func (b *postbox) deliver(owner string, l Letter) {
+	for _, u := range b.srv.users.sessions(owner) {
+		switch {
+		case b.srv.cfg.Inbox == nil:
+			u.push(signaling.TypeMessage, "", l.Message)
+		case u.backlog.through:
+			u.pushThen(signaling.TypeMessage, "", l.Message, func() { b.got(owner, l.Number) })
+		}
+	}
+}
+
+// got notes that a session has a letter. It may be called by anybody.
+func (b *postbox) got(owner string, number uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.received = append(b.received, receivedLetter{owner, number})
+	if len(b.received) == 1 {
+		b.queue.Do(b.settle)
+	}
+}
+
+// settle tells the Inbox of all the letters that were received by now.
+func (b *postbox) settle() {
+	b.mu.Lock()
+	all := b.received
+	b.received = nil
+	b.mu.Unlock()
+	for len(all) > 0 {
+		owner := all[0].owner
+		var numbers []uint64
+		for len(all) > 0 && all[0].owner == owner {
+			numbers, all = append(numbers, all[0].number), all[1:]
+		}
+		ctx, cancel := b.srv.storing()
+		err := b.srv.cfg.Inbox.Delivered(ctx, owner, numbers...)
+		cancel()
+		if err != nil { // they come once more
+			b.failed("delivered", owner, err)
+		}
+	}
+}
+
+func (b *postbox) failed(operation, owner string, err error) {
+	b.srv.log.LogAttrs(context.Background(), slog.LevelError, "inbox.failed", slog.String("operation", operation),
+		slog.String("user", owner), slog.String("error", err.Error()))
+}
+
+// post sends a message of the server's own making, such as what became of a
+// call, from m.From to m.To. It is stored for and delivered to both, in order
+// with all others, and nobody waits for it.
+func (s *Server) post(m signaling.Message) { s.postTo(m, m.To, m.From) }
+
+// postTo is post with the message going to these users only.
+func (s *Server) postTo(m signaling.Message, owners ...string) {
+	if m.MessageID == "" {
+		m.MessageID = s.cfg.NewID("message", m.From)
+	}
+	if m.Timestamp == 0 {
+		m.Timestamp = time.Now().UnixMilli()
+	}
+	for _, owner := range owners {
+		b := s.postbox(owner)
+		b.queue.Do(func() {
+			l, fresh, err := b.keep(owner, m)
+			if err != nil {
+				s.log.Warn("message.lost", "message", m.MessageID, "user", owner, "error", err.Error())
+			} else if fresh {
+				b.deliver(owner, l)
+			}
+		})
+	}
+}
+
+// storing is the time that one operation of a store may take.
+func (s *Server) storing() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.life, s.cfg.StoreTimeout)
 }

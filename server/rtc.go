@@ -14,9 +14,12 @@ func handleCall(r request) error {
 	if in.TargetUser == "" || in.TargetUser == r.user {
 		return signaling.Errorf(signaling.CodeBadData, "targetUser is missing or oneself")
 	}
+	if err := r.reach(in.TargetUser); err != nil {
+		return err
+	}
 	to := r.srv.users.reach(in.TargetUser)
 	if to == nil {
-		return signaling.Errorf(signaling.CodeUserUnavailable, "the user cannot be reached")
+		return unavailable()
 	}
 	c := newCall(r.session, to)
 	if err := r.srv.users.engage(c); err != nil {

@@ -32,11 +32,18 @@ type Config struct {
 	History History
 	Log     *slog.Logger // nil: no log
 
+	// Inbox keeps messages for who is not there. Nil keeps none: a message to a
+	// user without a session is refused with user_unavailable.
+	Inbox Inbox
+	// Relations say who may reach whom. Nil: every user is known and reached by
+	// everybody, and has no contacts.
+	Relations Relations
+
 	// CheckOrigin decides which web pages may connect. Nil lets pages of the
 	// server's own host connect, and clients that send no Origin at all, such
 	// as apps.
 	CheckOrigin func(*http.Request) bool
-	// NewID names a new session, call or room of a user. Nil makes random ids.
+	// NewID names a new session, call, room or message of a user. Nil makes random ids.
 	// A test that compares runs makes repeatable ones.
 	NewID func(kind, user string) string
 	// VideoCodec is the one video codec of every room, "VP8" by default.
@@ -70,6 +77,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.NewID == nil {
 		c.NewID = randomID
+	}
+	if c.Relations == nil {
+		c.Relations = open{}
 	}
 	if c.VideoCodec == "" {
 		c.VideoCodec = "VP8"
@@ -122,6 +132,10 @@ type Server struct {
 	upgrader websocket.Upgrader
 	buffers  sync.Pool // *bytes.Buffer that frames are read into
 	users    directory
+	mail     [spread]postbox
+	rolls    [spread]roll
+	life     context.Context // of what is done for users: ends when Close has waited long enough
+	giveUp   context.CancelFunc
 
 	mu     sync.Mutex
 	closed bool
@@ -138,6 +152,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{})}
 	s.users.init()
+	s.life, s.giveUp = context.WithCancel(context.Background())
+	for i := range spread {
+		s.mail[i].srv, s.rolls[i].srv = s, s
+		s.rolls[i].there = make(map[string]*standing)
+	}
 	s.upgrader = websocket.Upgrader{
 		HandshakeTimeout: cfg.HelloTimeout,
 		ReadBufferSize:   512, // an idle connection keeps its read buffer and no write buffer
@@ -239,4 +258,17 @@ func (s *Server) Close() {
 	}
 	s.closeConns()
 	s.work.Wait()
+	s.closeQueues()
+}
+
+// closeQueues returns when the last messages and presences are stored, or those
+// that a store was too slow for are given up.
+func (s *Server) closeQueues() {
+	patience := time.AfterFunc(2*s.cfg.StoreTimeout, s.giveUp)
+	defer patience.Stop()
+	for i := range spread {
+		s.mail[i].queue.Close()
+		s.rolls[i].queue.Close()
+	}
+	s.giveUp()
 }

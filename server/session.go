@@ -33,6 +33,8 @@ var handlers = map[route]handler{
 	{signaling.TypeRTC, signaling.ActionCandidate}: handleCandidate,
 	{signaling.TypeRTC, signaling.ActionLeave}:     handleLeave,
 	{signaling.TypeMessage, ""}:                    handleMessage,
+	{signaling.TypeState, ""}:                      handleState,
+	{signaling.TypeAck, ""}:                        handleReceipt,
 }
 
 // Why a session ended, as the log says.
@@ -60,6 +62,8 @@ type session struct {
 	state  serial.Queue         // writes to State, in order
 	gone   bool                 // its record was removed; on the queue state only
 
+	backlog backlog // on the queue of the user's postbox only
+
 	mu      sync.Mutex
 	conn    *conn  // nil while detached
 	secret  string // of the resume token
@@ -70,6 +74,11 @@ type session struct {
 	drops   int // how often a connection dropped
 	expiry  *time.Timer
 	ended   bool
+
+	released bool // what is stored for the user was pushed; until then the rest is held
+	held     []pushed
+	receipts []receipt         // in the order of their seq
+	told     map[string]uint64 // the version of the presence that it was told last, by user
 }
 
 // log writes an event of the session.
@@ -178,7 +187,11 @@ func (u *session) reply(id string, t signaling.Type, data any) {
 
 // push sends a frame of the server's own. It is numbered and kept for a client
 // that is away.
-func (u *session) push(t signaling.Type, a signaling.Action, data any) {
+func (u *session) push(t signaling.Type, a signaling.Action, data any) { u.pushThen(t, a, data, nil) }
+
+// pushThen is push, and acked, which must not wait, runs once when the client
+// has shown that it has the frame. It never runs if the session ends before.
+func (u *session) pushThen(t signaling.Type, a signaling.Action, data any, acked func()) {
 	f, err := signaling.New(t, a, data)
 	if err != nil {
 		u.logAt(slog.LevelError, "session.failed", slog.String("error", err.Error()))
@@ -186,6 +199,15 @@ func (u *session) push(t signaling.Type, a signaling.Action, data any) {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if !u.released {
+		u.held = append(u.held, pushed{f, acked})
+		return
+	}
+	u.emit(f, acked)
+}
+
+// emit numbers a push and sends it. u.mu is held.
+func (u *session) emit(f signaling.Frame, acked func()) {
 	if u.ended {
 		return
 	}
@@ -197,6 +219,9 @@ func (u *session) push(t signaling.Type, a signaling.Action, data any) {
 	}
 	u.frameLog("frame.out", &f)
 	u.sent.add(b)
+	if acked != nil {
+		u.receipts = append(u.receipts, receipt{f.Seq, acked})
+	}
 	if u.conn != nil {
 		u.conn.send(b)
 	}
@@ -278,11 +303,11 @@ func (u *session) close(cause string) {
 
 // leave tells everybody that the session has ended.
 func (u *session) leave() {
-	last := u.srv.users.remove(u)
+	u.srv.users.remove(u)
 	if call := u.call.Load(); call != nil {
 		call.queue.Do(func() { call.gone(u) })
 	}
-	u.drop(last)
+	u.drop()
 }
 
 // endError is what the connection of a session that ends is told.
@@ -301,31 +326,27 @@ func (u *session) attached() bool {
 }
 
 // beat writes down when the client was last heard.
-func (u *session) beat(seen time.Time) { u.put(seen, nil) }
+func (u *session) beat(seen time.Time) { u.put(seen) }
 
 // put writes the session's record. The record outlives the time that a client
 // may be silent and then away.
-func (u *session) put(seen time.Time, presence *signaling.State) {
+func (u *session) put(seen time.Time) {
 	cfg := &u.srv.cfg
 	r := SessionRecord{SessionID: u.id, UserID: u.user, ConnectedAt: u.since, HeartbeatAt: seen, TTL: cfg.Timeout + cfg.ResumeWindow}
 	u.save("put session", func(ctx context.Context) error {
 		if u.gone { // a heartbeat at the last moment must not bring the record back
 			return nil
 		}
-		return cfg.State.PutSession(ctx, r, presence)
+		return cfg.State.PutSession(ctx, r)
 	})
 }
 
 // drop removes the session's record. It is the last that the session does.
-func (u *session) drop(last bool) {
-	var presence *signaling.State
-	if last {
-		presence = &signaling.State{UserID: u.user, Status: "offline", LastSeen: time.Now().UnixMilli()}
-	}
+func (u *session) drop() {
 	u.save("drop session", func(ctx context.Context) error {
 		defer u.srv.work.Done()
 		u.gone = true
-		return u.srv.cfg.State.DropSession(ctx, u.id, presence)
+		return u.srv.cfg.State.DropSession(ctx, u.id)
 	})
 	u.state.Stop()
 }
