@@ -69,6 +69,18 @@ func (d *directory) sessions(user string) []*session {
 	return slices.Clone(d.byUser[user])
 }
 
+// others lists the other sessions of a session's user.
+func (d *directory) others(s *session) (others []*session) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, o := range d.byUser[s.user] {
+		if o != s {
+			others = append(others, o)
+		}
+	}
+	return others
+}
+
 // reach is the session that a call to the user goes to: the newest that is
 // connected, or else the newest that may still be resumed.
 func (d *directory) reach(user string) *session {

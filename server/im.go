@@ -2,8 +2,8 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"hash/fnv"
 	"log/slog"
 	"sync"
 	"time"
@@ -24,10 +24,13 @@ const (
 const spread = 64
 
 // place is the queue, of spread, that belongs to a user, the same in every run.
+// It is FNV-1a, which hash/fnv cannot do without allocating.
 func place(user string) int {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(user))
-	return int(h.Sum32() % spread)
+	h := uint32(2166136261)
+	for i := range len(user) {
+		h = (h ^ uint32(user[i])) * 16777619
+	}
+	return int(h % spread)
 }
 
 // postbox takes the messages of the users that belong to it. All that is done
@@ -63,12 +66,43 @@ func handleMessage(r request) error {
 	if m.MessageID == "" {
 		m.MessageID = r.srv.cfg.NewID("message", r.user)
 	}
-	m.From, m.Call = r.user, nil
+	m.From, m.Call, m.Timestamp = r.user, nil, time.Now().UnixMilli()
+	p, err := wrap(m)
+	if err == nil && r.frame.ID != "" {
+		p.ack, err = encodeData(answerTo(m))
+	}
+	if err != nil {
+		return err
+	}
 	b := r.srv.postbox(m.To)
-	if !b.queue.Do(func() { b.take(r, m) }) {
+	if !b.queue.Do(func() { b.take(r, p) }) {
 		return signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
 	}
 	return nil
+}
+
+// parcel is a message on its way to sessions, encoded once for all of them and
+// by whoever brings it: the queue's goroutine lives for a moment, and would have
+// to grow its stack for it.
+type parcel struct {
+	signaling.Message
+	data json.RawMessage
+	ack  json.RawMessage // what the sender is told; nil if it does not ask
+}
+
+func wrap(m signaling.Message) (parcel, error) {
+	data, err := encodeData(m)
+	return parcel{Message: m, data: data}, err
+}
+
+// answerTo is what the sender of a message is told.
+func answerTo(m signaling.Message) signaling.Message {
+	return signaling.Message{MessageID: m.MessageID, From: m.From, To: m.To, Timestamp: m.Timestamp}
+}
+
+func encodeData(m signaling.Message) (json.RawMessage, error) {
+	f, err := signaling.New(signaling.TypeMessage, "", m)
+	return f.Data, err
 }
 
 // admit refuses a message that may not be sent.
@@ -90,27 +124,23 @@ func (r request) admit(m *signaling.Message) error {
 
 // take stores a message, says so to the sender, and delivers it to both users'
 // sessions. It runs on the queue of the recipient's postbox.
-func (b *postbox) take(r request, m signaling.Message) {
-	m.Timestamp = time.Now().UnixMilli()
-	l, fresh, err := b.keep(m.To, m)
-	if err != nil {
+func (b *postbox) take(r request, p parcel) {
+	l, fresh, err := b.keep(p.To, p.Message)
+	switch {
+	case err != nil:
 		r.fail(err)
 		return
-	}
-	if r.frame.ID != "" {
-		r.ack(signaling.Message{MessageID: l.Message.MessageID, From: l.Message.From, To: l.Message.To, Timestamp: l.Message.Timestamp})
-	}
-	if !fresh {
+	case !fresh:
+		r.ack(answerTo(l.Message))
 		return
 	}
-	b.deliver(m.To, l)
-	if m.To == m.From {
+	r.ack(p.ack)
+	b.deliver(p.To, l.Number, p.data)
+	if p.To == p.From {
 		return
 	}
-	for _, u := range b.srv.users.sessions(m.From) {
-		if u != r.session {
-			u.push(signaling.TypeMessage, "", m)
-		}
+	for _, u := range b.srv.users.others(r.session) {
+		u.push(signaling.TypeMessage, "", p.data)
 	}
 }
 
@@ -137,15 +167,15 @@ func (b *postbox) keep(owner string, m signaling.Message) (Letter, bool, error) 
 	return l, fresh, nil
 }
 
-// deliver pushes a letter to the owner's sessions. One that is not through with
-// what is stored finds the letter there.
-func (b *postbox) deliver(owner string, l Letter) {
+// deliver pushes the letter with this number to the owner's sessions. One that
+// is not through with what is stored finds the letter there.
+func (b *postbox) deliver(owner string, number uint64, data json.RawMessage) {
 	for _, u := range b.srv.users.sessions(owner) {
 		switch {
 		case b.srv.cfg.Inbox == nil:
-			u.push(signaling.TypeMessage, "", l.Message)
+			u.push(signaling.TypeMessage, "", data)
 		case u.backlog.through:
-			u.pushThen(signaling.TypeMessage, "", l.Message, func() { b.got(owner, l.Number) })
+			u.pushThen(signaling.TypeMessage, "", data, func() { b.got(owner, number) })
 		}
 	}
 }
@@ -199,6 +229,11 @@ func (s *Server) postTo(m signaling.Message, owners ...string) {
 	if m.Timestamp == 0 {
 		m.Timestamp = time.Now().UnixMilli()
 	}
+	p, err := wrap(m)
+	if err != nil {
+		s.log.Error("message.lost", "message", m.MessageID, "user", m.To, "error", err.Error())
+		return
+	}
 	for _, owner := range owners {
 		b := s.postbox(owner)
 		b.queue.Do(func() {
@@ -206,7 +241,7 @@ func (s *Server) postTo(m signaling.Message, owners ...string) {
 			if err != nil {
 				s.log.Warn("message.lost", "message", m.MessageID, "user", owner, "error", err.Error())
 			} else if fresh {
-				b.deliver(owner, l)
+				b.deliver(owner, l.Number, p.data)
 			}
 		})
 	}

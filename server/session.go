@@ -212,11 +212,7 @@ func (u *session) emit(f signaling.Frame, acked func()) {
 		return
 	}
 	f.Seq = u.sent.last + 1
-	b, err := signaling.Encode(f)
-	if err != nil {
-		u.logAt(slog.LevelError, "session.failed", slog.String("error", err.Error()))
-		return
-	}
+	b := signaling.Render(f)
 	u.frameLog("frame.out", &f)
 	u.sent.add(b)
 	if acked != nil {
@@ -234,7 +230,7 @@ func encode(f signaling.Frame, data any) ([]byte, error) {
 		return nil, err
 	}
 	filled.ID, filled.Seq = f.ID, f.Seq
-	return signaling.Encode(filled)
+	return signaling.Render(filled), nil
 }
 
 // detach is told that a connection of the session has ended. Without goodbye
