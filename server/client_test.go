@@ -21,8 +21,8 @@ import (
 	"github.com/callbench/callbench/signaling"
 )
 
-// client is a level 1 client. It reads all the time, answers pings, and keeps
-// what it was sent.
+// client is a client of either level. It reads all the time, answers pings, and
+// keeps what it was sent.
 type client struct {
 	w     *world
 	name  string
@@ -34,6 +34,7 @@ type client struct {
 
 	mu      sync.Mutex
 	frames  []signaling.Frame
+	texts   []string // the same, as they came
 	err     error
 	lastSeq uint64
 	nextID  int
@@ -44,6 +45,11 @@ type client struct {
 // dial opens a WebSocket and says nothing.
 func (w *world) dial(name string, header http.Header) *client {
 	w.t.Helper()
+	return w.dialURL(name, "ws://server/ws", header)
+}
+
+func (w *world) dialURL(name, url string, header http.Header) *client {
+	w.t.Helper()
 	c := &client{w: w, name: name, ended: make(chan struct{}), link: netsim.NewLink(netsim.LinkConfig{})}
 	w.clients = append(w.clients, c)
 	n := len(w.clients)
@@ -53,7 +59,7 @@ func (w *world) dial(name string, header http.Header) *client {
 		c.raw = conn
 		return conn, err
 	}}
-	ws, _, err := d.Dial("ws://server/ws", header)
+	ws, _, err := d.Dial(url, header)
 	if err != nil {
 		w.t.Fatalf("%s dials: %v", name, err)
 	}
@@ -90,11 +96,11 @@ func (c *client) read() {
 		if err := json.Unmarshal(b, &f); err != nil {
 			c.w.t.Errorf("%s was sent %q: %v", c.name, b, err)
 		}
-		c.took(f)
+		c.took(f, string(b))
 	}
 }
 
-func (c *client) took(f signaling.Frame) {
+func (c *client) took(f signaling.Frame, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.w.journal.add("%s<- %s", c.name, describe(f))
@@ -111,6 +117,7 @@ func (c *client) took(f signaling.Frame) {
 		c.lastSeq = f.Seq
 	}
 	c.frames = append(c.frames, f)
+	c.texts = append(c.texts, text)
 }
 
 // describe is a frame for the journal: its kind and what distinguishes it.
@@ -155,7 +162,7 @@ func (w *world) join(name string) *client {
 func (w *world) enter(name string) (*client, signaling.Welcome) {
 	w.t.Helper()
 	c := w.dial(name, nil)
-	return c, c.hello(signaling.Hello{Token: token(w.t, name), Device: "phone"})
+	return c, c.hello(signaling.Hello{Token: token(w.t, name), Device: fmt.Sprint("device ", len(w.clients))})
 }
 
 // rejoin resumes a session on a new connection.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,13 +21,16 @@ import (
 // its writer exists while there is something to write. So an idle connection
 // costs a stack and some small structs.
 type conn struct {
-	srv    *Server
-	ws     *websocket.Conn
-	bearer string // token of the Authorization header
-	out    serial.Queue
+	srv *Server
+	ws  *websocket.Conn
+	out serial.Queue
+
+	opening sync.Mutex // held while silence or the first frame decides the level
+	opened  bool       // that was decided
+	who     *Identity  // what the header's token proves, until the session begins
 
 	mu       sync.Mutex
-	session  *session // nil before hello
+	session  *session // nil until the level is decided; does not change then
 	seen     time.Time
 	proof    string // what the ping right behind the welcome says; empty if there is none
 	heard    bool   // the client answered that ping, so its welcome must have arrived
@@ -41,8 +43,8 @@ type conn struct {
 	cause    signaling.Code
 }
 
-func newConn(s *Server, ws *websocket.Conn, bearer string) *conn {
-	c := &conn{srv: s, ws: ws, bearer: bearer}
+func newConn(s *Server, ws *websocket.Conn) *conn {
+	c := &conn{srv: s, ws: ws}
 	ws.SetPingHandler(func(data string) error {
 		c.alive()
 		c.enqueue(websocket.PongMessage, []byte(data))
@@ -53,17 +55,20 @@ func newConn(s *Server, ws *websocket.Conn, bearer string) *conn {
 	return c
 }
 
-// open is the connection's beginning: it reads hello, and hands over to serve on
-// a new goroutine. Verifying a token grows the stack to 8 KB, which would be half
-// of what an idle connection costs.
-func (c *conn) open() {
+// open is the connection's beginning: the header's token is verified. It hands
+// over to greet, and that to serve, on new goroutines: verifying a token grows
+// the stack to 8 KB, which would be half of what an idle connection costs.
+func (c *conn) open(bearer string) {
 	c.srv.log.Info("conn.open", "remote", c.ws.RemoteAddr().String())
-	_ = c.ws.SetReadDeadline(time.Now().Add(c.srv.cfg.HelloTimeout))
-	if err := c.hello(); err != nil {
-		c.finish(err)
-		return
+	if bearer != "" {
+		who, err := c.srv.identify(bearer)
+		if err == nil {
+			c.who = &who
+		} else {
+			c.srv.log.Warn("token.refused", "remote", c.ws.RemoteAddr().String(), "error", err.Error())
+		}
 	}
-	go c.serve()
+	go c.greet(bearer != "")
 }
 
 // serve reads frames until the connection ends.
@@ -71,16 +76,22 @@ func (c *conn) serve() {
 	var err error
 	for err == nil {
 		var f signaling.Frame
-		if f, err = c.read(); err != nil {
-			err = c.excuse(err)
-			continue
-		}
-		c.alive()
-		if !c.isShutting() {
-			c.session.handle(f)
-		}
+		f, err = c.read()
+		err = c.take(f, err)
 	}
 	c.finish(err)
+}
+
+// take does what was read. It returns nil if reading may go on.
+func (c *conn) take(f signaling.Frame, err error) error {
+	if err != nil {
+		return c.excuse(err)
+	}
+	c.alive()
+	if !c.isShutting() {
+		c.session.handle(f)
+	}
+	return nil
 }
 
 // read reads one frame. Its error is a *signaling.Error if the client can be
@@ -106,30 +117,6 @@ func (c *conn) read() (signaling.Frame, error) {
 		return signaling.Frame{}, signaling.Errorf(signaling.CodeBadFrame, "not a text message")
 	}
 	return signaling.Decode(buf.Bytes())
-}
-
-// hello reads the first frame and makes the connection a session's. A client
-// that is refused is told so; its connection is then shutting down, and session
-// stays nil.
-func (c *conn) hello() error {
-	f, err := c.read()
-	var wire *signaling.Error
-	switch {
-	case err == nil:
-		wire = c.srv.welcome(c, f)
-	case errors.As(err, &wire) && wire.Code == signaling.CodeTooLarge:
-	case errors.As(err, &wire):
-		wire = signaling.Errorf(signaling.CodeHelloRequired, "the first frame is not hello")
-	case isTimeout(err):
-		c.fail("", signaling.Errorf(signaling.CodeHelloRequired, "no hello within %v", c.srv.cfg.HelloTimeout))
-		return err
-	default:
-		return err
-	}
-	if wire != nil {
-		c.fail(f.ID, wire)
-	}
-	return nil
 }
 
 // isTimeout reports whether a deadline passed. gorilla hides
@@ -190,8 +177,8 @@ func (c *conn) isShutting() bool {
 	return c.shutting
 }
 
-// begin is called once, when hello has been accepted: from now on the
-// connection pings, and silence is measured.
+// begin is called once, when the session is known: from now on the connection
+// pings, and silence is measured.
 func (c *conn) begin(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -225,6 +212,12 @@ func (c *conn) heartbeat() {
 // disconnected: it can resume and gets the rest then.
 func (c *conn) send(frame []byte) { c.enqueue(websocket.TextMessage, frame) }
 
+// sendThen queues a frame and something to be done when it was written, which
+// may be nil.
+func (c *conn) sendThen(frame []byte, then func()) {
+	c.enqueueThen(websocket.TextMessage, frame, then)
+}
+
 // sendError queues an error frame.
 func (c *conn) sendError(id string, wire *signaling.Error) {
 	if b, err := encode(signaling.Frame{Type: signaling.TypeError, ID: id}, wire); err == nil {
@@ -233,6 +226,12 @@ func (c *conn) sendError(id string, wire *signaling.Error) {
 }
 
 func (c *conn) enqueue(kind int, b []byte) {
+	c.enqueueThen(kind, b, nil)
+}
+
+// enqueueThen queues a frame and something to be done, on the writer, when it
+// was written.
+func (c *conn) enqueueThen(kind int, b []byte, then func()) {
 	c.mu.Lock()
 	if c.shutting {
 		c.mu.Unlock()
@@ -242,7 +241,7 @@ func (c *conn) enqueue(kind int, b []byte) {
 	c.bytes += len(b)
 	full := c.waiting > c.srv.cfg.MaxQueue || c.bytes > c.srv.cfg.MaxQueueBytes
 	if !full {
-		c.out.Do(func() { c.write(kind, b) })
+		c.out.Do(func() { c.write(kind, b, then) })
 	}
 	c.mu.Unlock()
 	if full {
@@ -260,7 +259,6 @@ func (c *conn) welcome(frame []byte, resumed bool, missed [][]byte) {
 	if c.shutting {
 		return
 	}
-	missed = slices.Clone(missed) // the session goes on with its own
 	if resumed {
 		c.proof = rand.Text()
 	}
@@ -277,21 +275,23 @@ func (c *conn) welcome(frame []byte, resumed bool, missed [][]byte) {
 }
 
 // write runs on the writer.
-func (c *conn) write(kind int, b []byte) {
+func (c *conn) write(kind int, b []byte, then func()) {
 	c.mu.Lock()
 	c.waiting--
 	c.bytes -= len(b)
 	c.mu.Unlock()
-	c.put(kind, b)
+	if c.put(kind, b) && then != nil {
+		then()
+	}
 }
 
-// put writes a frame, on the writer.
-func (c *conn) put(kind int, b []byte) {
+// put writes a frame, on the writer, and reports whether that was done.
+func (c *conn) put(kind int, b []byte) bool {
 	c.mu.Lock()
 	discard, deadline := c.discard, c.writeBy
 	c.mu.Unlock()
 	if discard {
-		return
+		return false
 	}
 	if deadline.IsZero() {
 		deadline = time.Now().Add(c.srv.cfg.WriteTimeout)
@@ -299,7 +299,9 @@ func (c *conn) put(kind int, b []byte) {
 	_ = c.ws.SetWriteDeadline(deadline)
 	if err := c.ws.WriteMessage(kind, b); err != nil {
 		_ = c.ws.NetConn().Close() // the reader ends, and with it the connection
+		return false
 	}
+	return true
 }
 
 // overflow disconnects a slow consumer: what waits is given up.
@@ -313,13 +315,17 @@ func (c *conn) overflow() {
 }
 
 // fail tells the client what is wrong and closes the connection with the code
-// that the error table gives.
+// that the error table gives. Whatever is wrong with a hello, there was none.
 func (c *conn) fail(id string, wire *signaling.Error) {
 	b, err := encode(signaling.Frame{Type: signaling.TypeError, ID: id}, wire)
 	if err != nil {
 		b = nil
 	}
-	c.shut(wire.Code.Info().Close, wire.Code, b)
+	code := wire.Code.Info().Close
+	if code == 0 {
+		code = signaling.CodeHelloRequired.Info().Close
+	}
+	c.shut(code, wire.Code, b)
 }
 
 // shut begins the end of the connection: a last frame, if there is one, and the

@@ -55,6 +55,27 @@ func (d *directory) remove(s *session) {
 	d.byUser[s.user] = rest
 }
 
+// renew makes a session that came back the user's newest.
+func (d *directory) renew(s *session) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := d.byUser[s.user]
+	if i := slices.Index(all, s); i >= 0 {
+		d.byUser[s.user] = append(slices.Delete(all, i, i+1), s)
+	}
+}
+
+// replaced are the sessions that a new one ends: those of the same user that
+// its device had before, and the one that it names.
+func (d *directory) replaced(s *session, named string) (old []*session) {
+	for _, o := range d.sessions(s.user) {
+		if o != s && (o.id == named || s.device != "" && o.device == s.device) {
+			old = append(old, o)
+		}
+	}
+	return old
+}
+
 // session finds a session by its id.
 func (d *directory) session(id string) *session {
 	d.mu.Lock()

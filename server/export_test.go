@@ -7,3 +7,25 @@ func (s *Server) Post(m signaling.Message) { s.post(m) }
 
 // PostTo sends it to these users only.
 func (s *Server) PostTo(m signaling.Message, owners ...string) { s.postTo(m, owners...) }
+
+// PushThen pushes a message to the sessions of a user, as code of this package
+// does that has to know when it arrived.
+func (s *Server) PushThen(user, text string, acked func()) {
+	for _, u := range s.users.sessions(user) {
+		u.pushThen(signaling.TypeMessage, "", signaling.Message{From: "alice", To: user, Content: text}, acked)
+	}
+}
+
+// Answer acknowledges a request of a user's, as a handler does.
+func (s *Server) Answer(user string, asked signaling.Frame, data any) {
+	for _, u := range s.users.sessions(user) {
+		request{u, asked}.ack(data)
+	}
+}
+
+// EndSessions ends the sessions of a user.
+func (s *Server) EndSessions(user string) {
+	for _, u := range s.users.sessions(user) {
+		u.end(causeReplaced)
+	}
+}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/subtle"
 	"log/slog"
@@ -16,36 +15,58 @@ func features() []string {
 	return []string{signaling.FeatureResume, signaling.FeatureCallID, signaling.FeatureAck}
 }
 
-// welcome answers the first frame of a connection: it resumes the session that
-// the client names, or begins a new one.
+// maxDevice is the longest device id, in bytes.
+const maxDevice = 128
+
+// welcome answers hello: it resumes the session that the client names, or begins
+// a new one. A token in hello counts before one in the header.
 func (s *Server) welcome(c *conn, f signaling.Frame) *signaling.Error {
 	var h signaling.Hello
-	if f.Type != signaling.TypeHello {
-		return signaling.Errorf(signaling.CodeHelloRequired, "the first frame is %s, not hello", f.Kind())
-	}
 	if err := f.Into(&h); err != nil {
 		return signaling.AsError(err)
 	}
 	if h.Version != signaling.Version {
 		return signaling.Errorf(signaling.CodeVersion, "this server speaks version %d", signaling.Version)
 	}
-	if h.Token == "" {
-		h.Token = c.bearer
+	if len(h.Device) > maxDevice {
+		return signaling.Errorf(signaling.CodeBadData, "device is longer than %d bytes", maxDevice)
 	}
-	c.bearer = "" // not needed any more, and not to be kept
-	if h.Resume != "" && s.resume(c, f.ID, h) {
+	who := c.who
+	c.who = nil // not needed any more, and not to be kept
+	if h.Token != "" {
+		shown, err := s.identify(h.Token)
+		if who = &shown; err != nil {
+			s.log.Warn("token.refused", "remote", c.ws.RemoteAddr().String(), "error", err.Error())
+			who = nil
+		}
+	}
+	if h.Resume != "" && s.resume(c, f.ID, h, who) {
 		return nil
 	}
-	return s.enter(c, f.ID, h)
+	if who == nil {
+		return signaling.Errorf(signaling.CodeUnauthorized, "no valid token, and no session that can be resumed without one")
+	}
+	return s.enter(c, f.ID, h, *who)
 }
 
 // resume gives the session that the client names to this connection. It returns
-// false if the token is spent, or pushes that the client has
-// not seen are lost.
-func (s *Server) resume(c *conn, id string, h signaling.Hello) bool {
+// false if the resume token is spent, pushes that the client has not seen are
+// lost, or the session's own token has run out and the client shows no newer one.
+func (s *Server) resume(c *conn, id string, h signaling.Hello, who *Identity) bool {
 	sessionID, secret, _ := cutLast(h.Resume, ".")
 	u := s.users.session(sessionID)
-	return u != nil && u.resume(c, id, secret, h.LastSeq)
+	if u == nil {
+		return false
+	}
+	acked, ok := u.resume(c, id, secret, h.LastSeq, who)
+	if !ok {
+		return false
+	}
+	s.users.renew(u)
+	for _, f := range acked {
+		f()
+	}
+	return true
 }
 
 // cutLast is strings.Cut at the last sep.
@@ -57,73 +78,91 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// enter begins a new session for the bearer of the token. A session of the same
-// user that it names but cannot resume is over, as welcome's resumed:false says.
-func (s *Server) enter(c *conn, id string, h signaling.Hello) *signaling.Error {
-	if h.Token == "" {
-		return signaling.Errorf(signaling.CodeUnauthorized, "no token, and no session to resume")
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.HelloTimeout)
-	defer cancel()
-	user, err := s.cfg.Auth(ctx, h.Token)
-	if err != nil {
-		s.log.Warn("session.refused", "error", err.Error())
-		return signaling.Errorf(signaling.CodeUnauthorized, "the token is not valid")
-	}
-	if sessionID, _, ok := cutLast(h.Resume, "."); ok {
-		if old := s.users.session(sessionID); old != nil && old.user == user {
-			old.end(causeReplaced)
-		}
-	}
-	u := newSession(s, user, h.Device)
-	if !s.users.add(u) {
+// enter begins a new session of level 1 for the bearer of a token. The sessions
+// that it replaces are over: those that the device had before, and one that the
+// client names but cannot resume, as welcome's resumed:false says. They end
+// when the new one is there, so that the user is online all the time.
+func (s *Server) enter(c *conn, id string, h signaling.Hello, who Identity) *signaling.Error {
+	u := newSession(s, who.User, h.Device)
+	u.expires = who.Expires
+	if !u.start(c, id) {
 		return signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
 	}
-	u.start(c, id)
+	named, _, _ := cutLast(h.Resume, ".")
+	for _, old := range s.users.replaced(u, named) {
+		old.end(causeReplaced)
+	}
 	return nil
 }
 
-// newSession makes a session that nobody knows yet.
-func newSession(s *Server, user, device string) *session {
-	return &session{srv: s, id: s.cfg.NewID("session", user), user: user, device: device, since: time.Now()}
+// enter0 begins a session of level 0 for the bearer of the header's token.
+func (s *Server) enter0(c *conn) *signaling.Error {
+	u := newSession(s, c.who.User, "")
+	u.level = level0
+	c.who = nil
+	if !u.start(c, "") {
+		return signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
+	}
+	return nil
 }
 
-// start gives a new session its first connection.
-func (u *session) start(c *conn, id string) {
+// newSession makes a session of level 1 that nobody knows yet.
+func newSession(s *Server, user, device string) *session {
+	return &session{srv: s, id: s.cfg.NewID("session", user), user: user, device: device, level: level1, since: time.Now()}
+}
+
+// start makes a new session known and gives it its first connection. That is one
+// step: what is pushed to it comes behind its welcome. It returns false when the
+// server closes.
+func (u *session) start(c *conn, id string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.log("session.start", slog.String("device", u.device))
+	if !u.srv.users.add(u) {
+		return false
+	}
+	u.log("session.start", slog.String("device", u.device), slog.Int("level", u.level))
 	u.put(u.since)
-	u.attach(c, id, false, nil)
+	u.attach(c)
+	if u.level > level0 {
+		u.secret = rand.Text()
+		u.sendWelcome(c, id, false)
+	}
 	u.begin()
+	return true
 }
 
 // resume gives a session a new connection and closes the old one, if it still
-// seems alive.
-func (u *session) resume(c *conn, id, secret string, lastSeq uint64) bool {
+// seems alive. What the client has by now counts as acknowledged.
+func (u *session) resume(c *conn, id, secret string, lastSeq uint64, who *Identity) (acked []func(), ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.ended || !u.knows(secret) {
-		return false
+	if u.ended || !u.knows(secret) || !u.sent.covers(lastSeq) || !u.mayResume(who) {
+		return nil, false
 	}
-	missed, ok := u.sent.after(lastSeq)
-	if !ok {
-		return false
-	}
-	u.receive(lastSeq)
+	acked, _ = u.sent.upTo(lastSeq)
 	old := u.conn
-	u.log("session.resume", slog.Int("replayed", len(missed)), slog.Bool("moved", old != nil))
+	u.log("session.resume", slog.Int("replayed", len(u.sent.kept)), slog.Bool("moved", old != nil))
 	if old != nil {
 		old.fail("", signaling.Errorf(signaling.CodeSuperseded, "the session was resumed on another connection"))
 	} else {
-		u.expiry.Stop()
 		u.put(time.Now())
 		if call := u.call.Load(); call != nil {
 			call.queue.Do(func() { call.connection(u, true) })
 		}
 	}
-	u.attach(c, id, true, missed)
-	return true
+	u.before, u.secret = secret, rand.Text()
+	u.attach(c)
+	u.sendWelcome(c, id, true)
+	return acked, true
+}
+
+// mayResume reports whether the session may go on: with the token that it has,
+// or with the newer one that the client shows. u.mu is held.
+func (u *session) mayResume(who *Identity) bool {
+	if who != nil && !u.prolong(*who) {
+		return false
+	}
+	return !expired(u.expires)
 }
 
 // knows reports whether the secret is of the session's latest resume token, or
@@ -134,23 +173,28 @@ func (u *session) knows(secret string) bool {
 	return same(u.secret) || u.before != "" && same(u.before) && !u.last.welcomed()
 }
 
-// attach welcomes a client to the session on this connection, with a new resume
-// token, and sends what it missed. u.mu is held.
-func (u *session) attach(c *conn, id string, resumed bool, missed [][]byte) {
-	u.before, u.secret, u.last = u.secret, rand.Text(), c
+// attach gives the session its connection. u.mu is held.
+func (u *session) attach(c *conn) {
+	u.conn, u.last = c, c
+	u.watchToken()
+	c.begin(u)
+}
+
+// sendWelcome welcomes a client to the session, with a new resume token, and
+// sends what it missed. u.mu is held.
+func (u *session) sendWelcome(c *conn, id string, resumed bool) {
 	cfg := &u.srv.cfg
 	w := signaling.Welcome{
 		Version: signaling.Version, Features: features(), SessionID: u.id, UserID: u.user,
 		ResumeToken: u.id + "." + u.secret, Resumed: resumed,
 		Heartbeat: seconds(cfg.Heartbeat), Timeout: seconds(cfg.Timeout), ResumeWindow: seconds(cfg.ResumeWindow),
+		TokenTTL: ttl(u.expires),
 	}
 	if call := u.call.Load(); call != nil && resumed {
 		w.Call = call.refFor(u)
 	}
-	u.conn = c
-	c.begin(u)
 	if b, err := encode(signaling.Frame{Type: signaling.TypeWelcome, ID: id}, w); err == nil {
-		c.welcome(b, resumed, missed)
+		c.welcome(b, resumed, u.sent.frames())
 	}
 }
 

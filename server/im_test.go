@@ -26,8 +26,8 @@ func (c *client) write(m signaling.Message) signaling.Message {
 	return ack
 }
 
-// say sends text to a user.
-func (c *client) say(to, text string) signaling.Message {
+// writes sends text to a user.
+func (c *client) writes(to, text string) signaling.Message {
 	c.w.t.Helper()
 	return c.write(signaling.Message{To: to, Content: text})
 }
@@ -107,7 +107,7 @@ func TestMessage(t *testing.T) {
 		if ack := alice.write(signaling.Message{From: "alice", To: "bob"}); ack.MessageID == "" || bob.messages()[1].MessageID != ack.MessageID {
 			t.Errorf("the server's id is %q, bob's is %q", ack.MessageID, bob.messages()[1].MessageID)
 		}
-		alice.say("alice", "a note")
+		alice.writes("alice", "a note")
 		alice.hears("a note")
 		other.hears("hi", "", "a note")
 	})
@@ -159,18 +159,18 @@ func TestOfflineDelivery(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		alice := w.join("alice")
 		for _, text := range []string{"1", "2", "3"} {
-			alice.say("bob", text)
+			alice.writes("bob", text)
 		}
 		bob := w.join("bob")
 		bob.hears("1", "2", "3")
 		bob.sendRaw(`{"type":"ack","data":{"seq":1}}`)
-		alice.say("bob", "4")
+		alice.writes("bob", "4")
 		bob.hears("1", "2", "3", "4")
 		bob.leave()
 		again := w.join("bob")
 		again.hears("2", "3", "4")
 		again.receive()
-		alice.say("bob", "5")
+		alice.writes("bob", "5")
 		again.receive()
 		again.drop()
 		time.Sleep(2 * time.Minute)
@@ -184,9 +184,9 @@ func TestResumeIsAReceipt(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		alice := w.join("alice")
 		bob, welcome := w.enter("bob")
-		alice.say("bob", "1")
+		alice.writes("bob", "1")
 		bob.drop()
-		alice.say("bob", "2")
+		alice.writes("bob", "2")
 		again, back := w.rejoin(bob, welcome.ResumeToken)
 		if !back.Resumed {
 			t.Fatal("bob could not resume")
@@ -199,7 +199,7 @@ func TestResumeIsAReceipt(t *testing.T) {
 func TestReceiptOfNothing(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		bob := w.join("bob")
-		w.join("alice").say("bob", "1")
+		w.join("alice").writes("bob", "1")
 		bob.sendRaw(`{"type":"ack","data":{"seq":2}}`)
 		bob.isError(signaling.CodeBadData, bob.got("error")[0])
 		w.join("bob").hears("1")
@@ -213,7 +213,7 @@ func TestInboxLimit(t *testing.T) {
 			alice.sendID(fmt.Sprint("x", i), signaling.TypeMessage, "", signaling.Message{To: "bob"})
 		}
 		alice.isError(signaling.CodeLimitExceeded, alice.request(signaling.TypeMessage, "", signaling.Message{To: "bob"}))
-		alice.say("carol", "she has room")
+		alice.writes("carol", "she has room")
 	})
 }
 
@@ -226,7 +226,7 @@ func TestBacklogInParts(t *testing.T) {
 		say := func(n int) {
 			for range n {
 				all = append(all, fmt.Sprint(len(all)))
-				alice.say("bob", all[len(all)-1])
+				alice.writes("bob", all[len(all)-1])
 			}
 		}
 		say(300)
@@ -250,7 +250,7 @@ func TestBacklogBytes(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		alice := w.join("alice")
 		for range 20 {
-			alice.say("bob", strings.Repeat("x", 16<<10))
+			alice.writes("bob", strings.Repeat("x", 16<<10))
 		}
 		bob := w.join("bob")
 		if n := len(bob.messages()); n != 16 {
@@ -308,8 +308,8 @@ func TestMeanwhile(t *testing.T) {
 	tune := func(c *server.Config) { c.Inbox = slow }
 	bubble(t, tune, func(t *testing.T, w *world) {
 		alice := w.join("alice")
-		alice.say("bob", "1")
-		alice.say("bob", "2")
+		alice.writes("bob", "1")
+		alice.writes("bob", "2")
 		slow.delay = time.Second
 		bob := w.join("bob")
 		alice.sendID("m", signaling.TypeMessage, "", signaling.Message{To: "bob", Content: "3"})
@@ -335,7 +335,7 @@ func TestInboxFails(t *testing.T) {
 		alice.write(signaling.Message{MessageID: "1", To: "bob", Content: "1"})
 		moody.fails["undelivered"] = 2
 		bob := w.join("bob")
-		alice.say("bob", "2")
+		alice.writes("bob", "2")
 		bob.hears()
 		time.Sleep(10 * time.Second)
 		bob.hears("1", "2")
@@ -357,7 +357,7 @@ func TestWithoutInbox(t *testing.T) {
 		alice := w.join("alice")
 		alice.isError(signaling.CodeUserUnavailable, alice.request(signaling.TypeMessage, "", signaling.Message{To: "bob"}))
 		bob := w.join("bob")
-		alice.say("bob", "1")
+		alice.writes("bob", "1")
 		bob.hears("1")
 		w.join("bob").hears()
 	})
@@ -388,10 +388,10 @@ func TestPost(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		alice := w.join("alice")
 		call := signaling.Message{From: "alice", To: "bob", Content: "Missed call", Call: &signaling.CallLog{CallID: "c", Outcome: signaling.OutcomeMissed}}
-		alice.say("bob", "before")
+		alice.writes("bob", "before")
 		w.srv.Post(call)
 		synctest.Wait()
-		alice.say("bob", "after")
+		alice.writes("bob", "after")
 		alice.hears("Missed call")
 		alice.receive()
 		w.join("alice").hears()
@@ -442,13 +442,13 @@ func TestRelations(t *testing.T) {
 		if got := bob.pushes(); len(got) != 0 {
 			t.Errorf("bob was pushed %q by whom he blocks", got)
 		}
-		bob.say("alice", "bob may")
+		bob.writes("alice", "bob may")
 		people.Unblock("bob", "alice")
-		alice.say("bob", "and now alice")
+		alice.writes("bob", "and now alice")
 		bob.hears("and now alice")
 		people.Know("stranger")
-		alice.say("stranger", "hello")
-		alice.say("carol", "for later")
+		alice.writes("stranger", "hello")
+		alice.writes("carol", "for later")
 		w.join("carol").hears("for later")
 	})
 }

@@ -159,7 +159,7 @@ func (r request) askState(user string) error {
 	}
 	return r.at(user, func(p *roll) {
 		if st := p.there[user]; st != nil {
-			r.answerState(st.shown)
+			r.ack(st.shown)
 			return
 		}
 		ctx, cancel := p.srv.storing()
@@ -170,18 +170,8 @@ func (r request) askState(user string) error {
 			r.fail(signaling.Errorf(signaling.CodeInternal, "the presence could not be read"))
 			return
 		}
-		r.answerState(stored)
+		r.ack(stored)
 	})
-}
-
-// answerState acknowledges a request that has an id; one that has none, as at
-// level 0, is answered by a frame of the asked kind.
-func (r request) answerState(st signaling.State) {
-	if r.frame.ID != "" {
-		r.ack(st)
-		return
-	}
-	r.push(signaling.TypeState, "", st)
 }
 
 func (p *roll) failed(operation, user string, err error) {

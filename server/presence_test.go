@@ -85,7 +85,7 @@ func TestContactsSee(t *testing.T) {
 		second := w.join("bob")
 		second.sees("alice online 1")
 		bob.drop()
-		time.Sleep(time.Hour)
+		time.Sleep(10 * time.Minute)
 		alice.sees("bob online 1")
 		second.drop()
 		time.Sleep(59 * time.Second)
@@ -107,7 +107,7 @@ func TestContactsSee(t *testing.T) {
 // TestStoredBeforePresence gives a new session its messages first.
 func TestStoredBeforePresence(t *testing.T) {
 	bubble(t, among(friends("alice", "bob")), func(t *testing.T, w *world) {
-		w.join("alice").say("bob", "1")
+		w.join("alice").writes("bob", "1")
 		if got := w.join("bob").pushes(); !slices.Equal(got, []string{"message", "state"}) {
 			t.Errorf("bob was pushed %q", got)
 		}
@@ -174,8 +174,6 @@ func TestAskPresence(t *testing.T) {
 		alice.asks("bob", "bob online 1")
 		alice.asks("alice", "alice online 1")
 		alice.sees()
-		alice.sendRaw(`{"type":"state","data":{"userId":"bob"}}`)
-		alice.sees("bob online 1")
 		bob.leave()
 		alice.asks("bob", "bob offline 2")
 		for text, code := range map[string]signaling.Code{
@@ -193,6 +191,21 @@ func TestAskPresence(t *testing.T) {
 			}
 			alice.isError(code, errors[before])
 		}
+	})
+}
+
+// TestLevel0Presence has the same without versions.
+func TestLevel0Presence(t *testing.T) {
+	bubble(t, among(friends("alice", "bob")), func(t *testing.T, w *world) {
+		bob := w.join("bob")
+		bob.writes("alice", "first")
+		alice := w.join0("alice")
+		alice.say(`{"type":"state","data":{"userId":"bob"}}`)
+		alice.say(`{"type":"state","data":{"status":"offline"}}`)
+		online := `{"type":"state","data":{"userId":"bob","status":"online","lastSeen":946684800000}}`
+		alice.check(`{"type":"message","data":{"from":"bob","to":"alice","content":"first","timestamp":946684800000}}`, online, online)
+		bob.sees("alice online 1", "alice offline 2")
+		w.join0("alice").check(online) // what was written has arrived
 	})
 }
 

@@ -2,33 +2,32 @@ package server
 
 import "github.com/callbench/callbench/signaling"
 
-// receipt is what is done when the client has a push.
-type receipt struct {
-	seq   uint64
-	acked func()
-}
-
-// handleReceipt is told which pushes the client has.
+// handleReceipt notes which pushes the client has: they need not be kept any
+// more.
 func handleReceipt(r request) error {
 	var in signaling.Receipt
 	if err := r.frame.Into(&in); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if in.Seq > r.sent.last {
-		return signaling.Errorf(signaling.CodeBadData, "push %d was not sent yet", in.Seq)
+	acked, ok := r.received(in.Seq)
+	if !ok {
+		return signaling.Errorf(signaling.CodeBadData, "no push was numbered %d", in.Seq)
 	}
-	r.receive(in.Seq)
+	for _, f := range acked {
+		f()
+	}
+	r.ack(nil)
 	return nil
 }
 
-// receive notes that the client has the pushes up to this one. u.mu is held.
-func (u *session) receive(seq uint64) {
-	u.sent.after(seq)
-	n := 0
-	for ; n < len(u.receipts) && u.receipts[n].seq <= seq; n++ {
-		u.receipts[n].acked()
+// received forgets the pushes up to and with this number and returns what their
+// senders wanted to be done then. It is not done under the session's lock: it
+// may push.
+func (u *session) received(seq uint64) (acked []func(), ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended { // too late for its pushes to count
+		return nil, true
 	}
-	u.receipts = append(u.receipts[:0], u.receipts[n:]...)
+	return u.sent.upTo(seq)
 }

@@ -7,44 +7,75 @@ const (
 	maxAnswers     = 256     // request ids
 )
 
-// replay keeps a session's latest pushes as they went on the wire. The last of
-// them has the sequence number last.
+// replay keeps a session's latest pushes, of those that the client has not said
+// it has, as they went on the wire. The last of them has the sequence number last.
 type replay struct {
-	frames [][]byte
-	bytes  int
-	last   uint64
+	kept  []kept
+	bytes int
+	last  uint64
 }
 
-// add appends the push with the next sequence number.
-func (r *replay) add(frame []byte) {
+// kept is a push and what is to be done when the client has it.
+type kept struct {
+	frame []byte
+	acked func() // may be nil
+}
+
+// add appends the push with the next sequence number. A push that has to go for
+// it, unacknowledged, takes its acked with it.
+func (r *replay) add(frame []byte, acked func()) {
 	r.last++
-	r.frames = append(r.frames, frame)
+	r.kept = append(r.kept, kept{frame, acked})
 	r.bytes += len(frame)
-	for len(r.frames) > maxReplay || r.bytes > maxReplayBytes {
+	for len(r.kept) > maxReplay || r.bytes > maxReplayBytes {
 		r.drop()
 	}
 }
 
 // drop forgets the oldest push. The slice moves on through its array, which
-// append replaces now and then, so nothing is copied each time.
+// append replaces now and then, so nothing is copied each time. A client that
+// has everything costs no array.
 func (r *replay) drop() {
-	r.bytes -= len(r.frames[0])
-	r.frames[0] = nil
-	r.frames = r.frames[1:]
+	r.bytes -= len(r.kept[0].frame)
+	r.kept[0] = kept{}
+	r.kept = r.kept[1:]
+	if len(r.kept) == 0 {
+		r.kept = nil
+	}
 }
 
-// after returns the pushes with a higher number than seen and forgets the
-// others, which the client has. ok is false if some of them are gone already.
-func (r *replay) after(seen uint64) (frames [][]byte, ok bool) {
-	first := r.last - uint64(len(r.frames)) + 1
-	if seen+1 < first {
+// first is the number of the oldest push that is kept.
+func (r *replay) first() uint64 { return r.last - uint64(len(r.kept)) + 1 }
+
+// upTo forgets the pushes up to and with seen and returns their acked. ok is
+// false if there was no push of this number yet.
+func (r *replay) upTo(seen uint64) (acked []func(), ok bool) {
+	if seen > r.last {
 		return nil, false
 	}
-	for len(r.frames) > 0 && first <= seen {
+	for len(r.kept) > 0 && r.first() <= seen {
+		if f := r.kept[0].acked; f != nil {
+			acked = append(acked, f)
+		}
 		r.drop()
-		first++
 	}
-	return r.frames, true
+	return acked, true
+}
+
+// covers reports whether every push with a higher number than seen is kept, and
+// seen is no more than was sent.
+func (r *replay) covers(seen uint64) bool { return seen+1 >= r.first() && seen <= r.last }
+
+// frames are the pushes that are kept.
+func (r *replay) frames() [][]byte {
+	if len(r.kept) == 0 {
+		return nil
+	}
+	frames := make([][]byte, len(r.kept))
+	for i, k := range r.kept {
+		frames[i] = k.frame
+	}
+	return frames
 }
 
 // answers remembers how a session's latest requests were answered, so that one

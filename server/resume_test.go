@@ -288,3 +288,127 @@ func TestGoodbye(t *testing.T) {
 		}
 	})
 }
+
+// lose has the client cut off: what either side sends from now on is lost, and
+// neither knows.
+func (c *client) lose() { c.link.Cut() }
+
+// TestResumeAfterLostPushes loses the last frames from the server on a socket
+// that seems alive, twice in a row.
+func TestResumeAfterLostPushes(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice := w.join("alice")
+		bob, welcome := w.enter("bob")
+		say := func(text string) {
+			alice.request(signaling.TypeMessage, "", signaling.Message{To: "bob", Content: text})
+		}
+		say("one")
+		bob.got("message")
+		for round, lost := range [][]string{{"two", "three"}, {"four"}, {}} {
+			bob.lose()
+			for _, text := range lost {
+				say(text)
+			}
+			again, back := w.rejoin(bob, welcome.ResumeToken)
+			if !back.Resumed {
+				t.Fatalf("round %d: the session is gone", round)
+			}
+			got := again.got("message") // took checks that the numbers follow on the last one
+			if len(got) != len(lost) {
+				t.Fatalf("round %d: %d pushes were replayed, want %d", round, len(got), len(lost))
+			}
+			for i, f := range got {
+				var m signaling.Message
+				if f.Into(&m) != nil || m.Content != lost[i] {
+					t.Errorf("round %d: push %d is %s", round, f.Seq, f.Data)
+				}
+			}
+			bob, welcome = again, back
+		}
+	})
+}
+
+// TestResumeAfterLostRequests loses the last frames from the client: repeated,
+// each is done once, whether the server saw it before or not.
+func TestResumeAfterLostRequests(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, welcome := w.enter("alice")
+		bob := w.join("bob")
+		say := func(c *client, id string) {
+			c.sendID(id, signaling.TypeMessage, "", signaling.Message{To: "bob", Content: id})
+		}
+		say(alice, "seen")
+		synctest.Wait()
+		alice.lose()
+		say(alice, "lost")
+		time.Sleep(20 * time.Second)
+		if n := len(bob.got("message")); n != 1 {
+			t.Fatalf("%d messages came through", n)
+		}
+		for range 2 { // the second time as if the answers had been lost
+			again, back := w.rejoin(alice, welcome.ResumeToken)
+			if !back.Resumed {
+				t.Fatal("the session is gone")
+			}
+			say(again, "seen")
+			say(again, "lost")
+			if n := len(again.got("ack")); n != 2 {
+				t.Errorf("%d of 2 repeated requests were acknowledged", n)
+			}
+			again.lose()
+			alice, welcome = again, back
+		}
+		var texts []string
+		for _, f := range bob.got("message") {
+			var m signaling.Message
+			_ = f.Into(&m)
+			texts = append(texts, m.Content)
+		}
+		if got := strings.Join(texts, " "); got != "seen lost" {
+			t.Errorf("bob got %q", got)
+		}
+	})
+}
+
+// TestResumeAfterWelcomesLost loses the welcome of a resume as often as one
+// likes: the token that the client holds stays good until a welcome arrives.
+func TestResumeAfterWelcomesLost(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice := w.join("alice")
+		bob, welcome := w.enter("bob")
+		bob.lose()
+		alice.request(signaling.TypeMessage, "", signaling.Message{To: "bob", Content: "missed"})
+		for range 3 {
+			lost := w.dial("bob", nil)
+			lost.mute.Store(true)
+			lost.sendID("hello", signaling.TypeHello, "", signaling.Hello{Version: 1, Resume: welcome.ResumeToken})
+			lost.lose() // on the hello's heels
+			time.Sleep(5 * time.Second)
+		}
+		again, back := w.rejoin(bob, welcome.ResumeToken)
+		if !back.Resumed {
+			t.Fatal("the session was lost with its welcomes")
+		}
+		if got := again.got("message"); len(got) != 1 || got[0].Seq != 1 {
+			t.Errorf("replayed: %v", got)
+		}
+		if n := len(w.eventLines("session.resume")); n != 4 {
+			t.Errorf("the session was resumed %d times, want 4", n)
+		}
+		spent := w.dial("bob", nil)
+		spent.isError(signaling.CodeUnauthorized, spent.request(signaling.TypeHello, "", signaling.Hello{Version: 1, Resume: welcome.ResumeToken}))
+	})
+}
+
+// TestResumeAheadOfTheServer claims pushes that were never sent.
+func TestResumeAheadOfTheServer(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		bob, welcome := w.enter("bob")
+		bob.drop()
+		c := w.dial("bob", nil)
+		c.isError(signaling.CodeUnauthorized, c.request(signaling.TypeHello, "", signaling.Hello{Version: 1, Resume: welcome.ResumeToken, LastSeq: 1}))
+		if _, back := w.rejoin(bob, welcome.ResumeToken); !back.Resumed {
+			t.Error("the session is gone")
+		}
+	})
+}

@@ -189,32 +189,6 @@ func TestSessionAttributesMoveDown(t *testing.T) {
 	}
 }
 
-func TestReplayKeepsItsLimits(t *testing.T) {
-	var r replay
-	for range maxReplay + 10 {
-		r.add([]byte("x"))
-	}
-	if len(r.frames) != maxReplay || r.last != maxReplay+10 {
-		t.Errorf("%d frames are kept of %d", len(r.frames), r.last)
-	}
-	if _, ok := r.after(9); ok {
-		t.Error("a gap went unnoticed")
-	}
-	if frames, ok := r.after(10); !ok || len(frames) != maxReplay {
-		t.Errorf("%d frames to replay, %v", len(frames), ok)
-	}
-	if frames, ok := r.after(maxReplay + 99); !ok || len(frames) != 0 || r.bytes != 0 {
-		t.Errorf("a client that has seen everything gets %d frames, %v; %d bytes are kept", len(frames), ok, r.bytes)
-	}
-	big := make([]byte, maxReplayBytes/2)
-	for range 3 {
-		r.add(big)
-	}
-	if len(r.frames) != 2 || r.bytes > maxReplayBytes {
-		t.Errorf("%d frames of %d bytes are kept", len(r.frames), r.bytes)
-	}
-}
-
 func FuzzReadOffer(f *testing.F) {
 	f.Add(small)
 	for _, r := range recordings(f) {

@@ -49,7 +49,12 @@ type Config struct {
 	// VideoCodec is the one video codec of every room, "VP8" by default.
 	VideoCodec string
 
+	// Level0 has the server speak level 0 only, as one that knows nothing but
+	// the design document: a hello is of an unknown type.
+	Level0 bool
+
 	HelloTimeout   time.Duration // from connecting to hello; 10 s
+	LevelTimeout   time.Duration // silence of a client with a token in its header that makes it one of level 0; 1 s
 	Heartbeat      time.Duration // between WebSocket pings; 30 s
 	Timeout        time.Duration // silence that ends a connection; 90 s
 	ResumeWindow   time.Duration // how long a dropped session may be resumed; 60 s
@@ -88,7 +93,7 @@ func (c Config) withDefaults() (Config, error) {
 		at *time.Duration
 		or time.Duration
 	}{
-		{&c.HelloTimeout, 10 * time.Second}, {&c.Heartbeat, 30 * time.Second}, {&c.Timeout, 90 * time.Second},
+		{&c.HelloTimeout, 10 * time.Second}, {&c.LevelTimeout, time.Second}, {&c.Heartbeat, 30 * time.Second}, {&c.Timeout, 90 * time.Second},
 		{&c.ResumeWindow, 60 * time.Second}, {&c.RingTimeout, 60 * time.Second}, {&c.ConfirmTimeout, 5 * time.Second},
 		{&c.DTLSTimeout, 5 * time.Second}, {&c.MediaTimeout, 10 * time.Second}, {&c.StoreTimeout, 2 * time.Second},
 		{&c.WriteTimeout, 10 * time.Second}, {&c.CloseTimeout, time.Second},
@@ -182,12 +187,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // Upgrade has answered the request
 	}
-	c := newConn(s, ws, bearer(r))
+	c := newConn(s, ws)
 	if !s.track(c) {
 		ws.Close()
 		return
 	}
-	go c.open()
+	go c.open(bearer(r))
 }
 
 // bearer is the token of the request's Authorization header, "" if it has none.

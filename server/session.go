@@ -35,13 +35,15 @@ var handlers = map[route]handler{
 	{signaling.TypeMessage, ""}:                    handleMessage,
 	{signaling.TypeState, ""}:                      handleState,
 	{signaling.TypeAck, ""}:                        handleReceipt,
+	{signaling.TypeToken, ""}:                      handleToken,
 }
 
 // Why a session ended, as the log says.
 const (
 	causeGoodbye  = "goodbye"  // the client closed the connection with 1000
 	causeExpired  = "expired"  // it dropped and was not resumed in time
-	causeReplaced = "replaced" // the client came back but could not resume it
+	causeLost     = "lost"     // its connection was lost, and level 0 has no resume
+	causeReplaced = "replaced" // the same device came back with a new session
 	causeShutdown = "shutdown"
 )
 
@@ -57,9 +59,10 @@ type session struct {
 	id     string
 	user   string
 	device string
+	level  int
 	since  time.Time
 	call   atomic.Pointer[call] // the call that it is in; set and cleared by the directory
-	state  serial.Queue         // writes to State, in order
+	state  serial.Queue         // writes to State, and tokens to be verified, in order
 	gone   bool                 // its record was removed; on the queue state only
 
 	backlog backlog // on the queue of the user's postbox only
@@ -67,17 +70,17 @@ type session struct {
 	mu      sync.Mutex
 	conn    *conn  // nil while detached
 	secret  string // of the resume token
-	before  string // the one that it replaced, good as long as the welcome may not have arrived
+	before  string // the one that was shown for it, good as long as the welcome may not have arrived
 	last    *conn  // the last connection, also while detached
 	sent    replay
 	answers answers
-	drops   int // how often a connection dropped
-	expiry  *time.Timer
+	drops   int         // how often a connection dropped
+	expires time.Time   // when its token runs out; zero is never
+	timer   *time.Timer // with a connection: until its token runs out; detached: until it ends
 	ended   bool
 
 	released bool // what is stored for the user was pushed; until then the rest is held
 	held     []pushed
-	receipts []receipt         // in the order of their seq
 	told     map[string]uint64 // the version of the presence that it was told last, by user
 }
 
@@ -107,8 +110,12 @@ type request struct {
 }
 
 // handle does one frame. A request that was seen before is not done again: it
-// gets its first answer again, or none yet if that is still to come.
+// gets its first answer again, or none yet if that is still to come. Level 0
+// has no ids.
 func (u *session) handle(f signaling.Frame) {
+	if u.level == level0 {
+		f.ID = ""
+	}
 	u.frameLog("frame.in", &f)
 	if len(f.ID) > maxID {
 		u.reply("", signaling.TypeError, signaling.Errorf(signaling.CodeBadFrame, "the id is longer than %d bytes", maxID))
@@ -124,13 +131,14 @@ func (u *session) handle(f signaling.Frame) {
 }
 
 func dispatch(r request) error {
-	if h, ok := handlers[route{r.frame.Type, r.frame.Action}]; ok {
+	at := route{r.frame.Type, r.frame.Action}
+	if h, ok := handlers[at]; ok && r.knowsRoute(at) {
 		return h(r)
 	}
 	if r.frame.Type == signaling.TypeRTC {
 		return signaling.Errorf(signaling.CodeUnknownAction, "no action %q", r.frame.Action)
 	}
-	if r.frame.Type == signaling.TypeHello {
+	if r.frame.Type == signaling.TypeHello && !r.srv.cfg.Level0 {
 		return signaling.Errorf(signaling.CodeBadState, "hello was said")
 	}
 	return signaling.Errorf(signaling.CodeUnknownType, "no type %q", r.frame.Type)
@@ -150,7 +158,10 @@ func (u *session) repeated(id string) bool {
 // ack answers that the request was done. Requests without an id are not
 // answered.
 func (r request) ack(data any) {
-	if r.frame.ID != "" {
+	switch {
+	case r.level == level0:
+		r.ack0(data)
+	case r.frame.ID != "":
 		r.reply(r.frame.ID, signaling.TypeAck, data)
 	}
 }
@@ -185,12 +196,14 @@ func (u *session) reply(id string, t signaling.Type, data any) {
 	}
 }
 
-// push sends a frame of the server's own. It is numbered and kept for a client
-// that is away.
+// push sends a frame of the server's own. It is numbered and kept until the
+// client says that it has it.
 func (u *session) push(t signaling.Type, a signaling.Action, data any) { u.pushThen(t, a, data, nil) }
 
-// pushThen is push, and acked, which must not wait, runs once when the client
-// has shown that it has the frame. It never runs if the session ends before.
+// pushThen is push, and acked runs once when the client has the frame: at level
+// 1 when it said so, at level 0 when the frame was written to its connection.
+// It never runs if the session ends before, or the frame is not kept any more.
+// It must not wait; it may push.
 func (u *session) pushThen(t signaling.Type, a signaling.Action, data any, acked func()) {
 	f, err := signaling.New(t, a, data)
 	if err != nil {
@@ -211,13 +224,14 @@ func (u *session) emit(f signaling.Frame, acked func()) {
 	if u.ended {
 		return
 	}
+	if u.level == level0 {
+		u.push0(f, acked)
+		return
+	}
 	f.Seq = u.sent.last + 1
 	b := signaling.Render(f)
 	u.frameLog("frame.out", &f)
-	u.sent.add(b)
-	if acked != nil {
-		u.receipts = append(u.receipts, receipt{f.Seq, acked})
-	}
+	u.sent.add(b, acked)
 	if u.conn != nil {
 		u.conn.send(b)
 	}
@@ -234,23 +248,28 @@ func encode(f signaling.Frame, data any) ([]byte, error) {
 }
 
 // detach is told that a connection of the session has ended. Without goodbye
-// the session waits to be resumed.
+// the session waits to be resumed, which level 0 cannot.
 func (u *session) detach(c *conn, goodbye bool) {
 	u.mu.Lock()
 	if u.conn != c || u.ended { // it moved to another connection
 		u.mu.Unlock()
 		return
 	}
-	u.conn = nil
-	if goodbye {
-		u.close(causeGoodbye)
+	if goodbye || u.level == level0 {
+		cause := causeGoodbye
+		if !goodbye {
+			cause = causeLost
+		}
+		u.close(cause)
 		u.mu.Unlock()
 		u.leave()
 		return
 	}
+	u.conn = nil
 	u.drops++
 	n := u.drops
-	u.expiry = time.AfterFunc(u.srv.cfg.ResumeWindow, func() { u.expire(n) })
+	u.stopTimer()
+	u.timer = time.AfterFunc(u.srv.cfg.ResumeWindow, func() { u.expire(n) })
 	u.log("session.detach", slog.String("cause", string(c.cause)))
 	if call := u.call.Load(); call != nil {
 		call.queue.Do(func() { call.connection(u, false) })
@@ -290,9 +309,7 @@ func (u *session) end(cause string) {
 // decided so, under the lock of that decision; leave follows. u.mu is held.
 func (u *session) close(cause string) {
 	u.ended = true
-	if u.expiry != nil {
-		u.expiry.Stop()
-	}
+	u.stopTimer()
 	u.conn = nil
 	u.log("session.end", slog.String("cause", cause))
 }
@@ -311,7 +328,7 @@ func endError(cause string) *signaling.Error {
 	if cause == causeShutdown {
 		return signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
 	}
-	return signaling.Errorf(signaling.CodeSuperseded, "the user came back with a new session")
+	return signaling.Errorf(signaling.CodeSuperseded, "the device came back with a new session")
 }
 
 // attached reports whether the session has a connection.

@@ -105,7 +105,7 @@ func (c *call) dtlsTimedOut(l *leg) {
 	}
 	m := l.member
 	m.retries++
-	if m.retries > c.srv.cfg.DTLSRetries {
+	if m.retries > c.srv.cfg.DTLSRetries || !m.session.renegotiates() {
 		c.log.Warn("leg.failed", "user", m.user, "session", m.session.id, "reason", string(signaling.ReasonDTLSTimeout))
 		c.end(signaling.ReasonMediaFailed, nil)
 		return

@@ -50,6 +50,7 @@ var golden = map[string]struct {
 	"turn":             {Frame{Type: TypeTURN, ID: "8"}, nil},
 	"ack-turn":         {Frame{Type: TypeAck, ID: "8"}, &TURN{ICEServers: []ICEServer{{URLs: []string{"turn:192.0.2.1:3478?transport=udp"}, Username: "1700000300:alice", Credential: "base64"}}, TTL: 300}},
 	"token":            {Frame{Type: TypeToken, ID: "9"}, &Token{Token: "jwt"}},
+	"ack-token":        {Frame{Type: TypeAck, ID: "9"}, &TokenTTL{TokenTTL: 3600}},
 	"message-sent":     {Frame{Type: TypeMessage, ID: "10"}, &Message{MessageID: "m-1", To: "bob", Content: "..."}},
 	"ack-message":      {Frame{Type: TypeAck, ID: "10"}, &Message{MessageID: "m-1", From: "alice", To: "bob", Timestamp: 1700000000000}},
 	"message-call":     {Frame{Type: TypeMessage, Seq: 4}, &Message{MessageID: "m-2", From: "alice", To: "bob", Content: "Call, 1:05", Timestamp: 1700000000000, Call: &CallLog{CallID: "c-1", RoomID: "r-1", Outcome: OutcomeAccepted, Duration: 65}}},

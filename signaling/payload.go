@@ -55,6 +55,12 @@ type Token struct {
 	Token string `json:"token"`
 }
 
+// TokenTTL is the data of the acknowledgement of a token frame: for how many
+// seconds the session's token is good.
+type TokenTTL struct {
+	TokenTTL int `json:"tokenTTL,omitempty"`
+}
+
 // Receipt is the data of an ack frame that a client sends: it has every push up
 // to and with this number.
 type Receipt struct {

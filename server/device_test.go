@@ -1,0 +1,114 @@
+package server_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/callbench/callbench/signaling"
+)
+
+// enterOn begins a session of a user's device.
+func (w *world) enterOn(name, device string) (*client, signaling.Welcome) {
+	w.t.Helper()
+	c := w.dial(name, nil)
+	return c, c.hello(signaling.Hello{Token: token(w.t, name), Device: device})
+}
+
+// TestSameDevice ends the older session of a device that comes back without it.
+// Nobody is told that the user was away.
+func TestSameDevice(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		w.state.Watch(func(user string, s signaling.State) { w.journal.add("presence %s %s", user, s.Status) })
+		alice := w.join("alice")
+		laptop, _ := w.enterOn("bob", "laptop")
+		phone, lost := w.enterOn("bob", "phone")
+		ref := alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
+		phone.rtc(signaling.ActionAnswer, ref)
+
+		again, welcome := w.enterOn("bob", "phone")
+		if code := phone.closeCode(); code != 4409 {
+			t.Errorf("the older session's connection was closed with %d", code)
+		}
+		phone.isError(signaling.CodeSuperseded, phone.got("error")[0])
+		if welcome.Resumed || welcome.SessionID == lost.SessionID {
+			t.Errorf("welcome is %+v", welcome)
+		}
+		if d := alice.one("rtc/ended"); d.Reason != signaling.ReasonDropped || d.UserID != "bob" {
+			t.Errorf("alice was told %+v", d)
+		}
+		alice.rtc(signaling.ActionLeave, ref)
+		if n := w.journal.count("presence bob"); n != 1 {
+			t.Errorf("bob's presence was told %d times; it is online all the time", n)
+		}
+		alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
+		again.one("rtc_invite")
+		if n := len(laptop.got("error")); n != 0 || len(w.eventLines("session.end")) != 1 {
+			t.Error("a session of another device has ended")
+		}
+		dead := w.dial("bob", nil)
+		dead.isError(signaling.CodeUnauthorized, dead.request(signaling.TypeHello, "", signaling.Hello{Version: 1, Resume: lost.ResumeToken}))
+	})
+}
+
+// TestSameDeviceDetached ends a session that waits to be resumed.
+func TestSameDeviceDetached(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		w.state.Watch(func(user string, s signaling.State) { w.journal.add("presence %s %s", user, s.Status) })
+		bob, _ := w.enterOn("bob", "phone")
+		bob.drop()
+		w.enterOn("bob", "phone")
+		synctest.Wait()
+		if keys := slices.DeleteFunc(w.state.Keys(), isPresence); len(keys) != 1 || !strings.HasSuffix(keys[0], "session-bob-2") {
+			t.Errorf("State has %q", keys)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if n := w.journal.count("presence"); n != 1 {
+			t.Errorf("presence was told %d times", n)
+		}
+	})
+}
+
+// TestOtherDevices are sessions side by side: those of other users, and those
+// that do not say what they are.
+func TestOtherDevices(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		w.enterOn("bob", "phone")
+		w.enterOn("alice", "phone")
+		w.enterOn("bob", "")
+		w.enterOn("bob", "")
+		synctest.Wait()
+		if n := len(w.eventLines("session.end")); n != 0 {
+			t.Errorf("%d sessions ended", n)
+		}
+	})
+}
+
+// TestResumedDeviceRings is called though another session began later: it
+// connected last.
+func TestResumedDeviceRings(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice := w.join("alice")
+		phone, welcome := w.enter("bob")
+		laptop := w.join("bob")
+		phone.drop()
+		phone, _ = w.rejoin(phone, welcome.ResumeToken)
+		alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
+		if p, l := len(phone.got("rtc_invite")), len(laptop.got("rtc_invite")); p != 1 || l != 0 {
+			t.Errorf("the phone was invited %d times, the laptop %d times", p, l)
+		}
+	})
+}
+
+func TestDeviceIsTooLong(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		c := w.dial("alice", nil)
+		c.isError(signaling.CodeBadData, c.request(signaling.TypeHello, "", signaling.Hello{Version: 1, Token: token(t, "alice"), Device: strings.Repeat("x", 129)}))
+		if code := c.closeCode(); code != 4400 {
+			t.Errorf("closed with %d", code)
+		}
+	})
+}
