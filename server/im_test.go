@@ -245,6 +245,23 @@ func TestBacklogInParts(t *testing.T) {
 	})
 }
 
+// TestBacklogForgetful gives a session nothing twice, also if the Inbox could not
+// be told of its receipt.
+func TestBacklogForgetful(t *testing.T) {
+	moody := &moodyInbox{Inbox: new(store.MemoryInbox), fails: map[string]int{"delivered": 1}}
+	bubble(t, func(c *server.Config) { c.Inbox = moody }, func(t *testing.T, w *world) {
+		alice := w.join("alice")
+		var all []string
+		for i := range 150 {
+			all = append(all, fmt.Sprint(i))
+			alice.writes("bob", all[i])
+		}
+		bob := w.join("bob")
+		bob.receive()
+		bob.hears(all...)
+	})
+}
+
 // TestBacklogBytes ends a part by its size, so that a session can keep it.
 func TestBacklogBytes(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
@@ -446,6 +463,9 @@ func TestRelations(t *testing.T) {
 		people.Unblock("bob", "alice")
 		alice.writes("bob", "and now alice")
 		bob.hears("and now alice")
+		ghost := w.join("ghost") // whom the product does not know, and who knows itself
+		ghost.writes("ghost", "a note")
+		ghost.asks("ghost", "ghost online 1")
 		people.Know("stranger")
 		alice.writes("stranger", "hello")
 		alice.writes("carol", "for later")

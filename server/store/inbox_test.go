@@ -130,6 +130,10 @@ func testInboxRepeats(t *testing.T, i server.Inbox) {
 		t.Errorf("%q wait after a repetition", got)
 	}
 	put(t, i, note("alice", "carol", "one more"))
+	put(t, i, note("alice", "carol", "two more"))
+	if _, fresh, err := i.Put(t.Context(), "carol", note("alice", "carol", "one more")); err != nil || fresh {
+		t.Errorf("one of the last: fresh is %v, %v", fresh, err)
+	}
 	if repeated() {
 		t.Error("one of before the last ones is known")
 	}
