@@ -22,10 +22,16 @@ import (
 
 var secret = []byte("a secret of at least 32 bytes ...")
 
-// token is a JWT that proves a user for an hour.
+// token is a JWT that proves a user for a day, which no call lasts.
 func token(t testing.TB, user string) string {
 	t.Helper()
-	claims := jwt.RegisteredClaims{Subject: user, ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour))}
+	return tokenFor(t, user, 24*time.Hour)
+}
+
+// tokenFor is a JWT that proves a user for so long.
+func tokenFor(t testing.TB, user string, d time.Duration) string {
+	t.Helper()
+	claims := jwt.RegisteredClaims{Subject: user, ExpiresAt: jwt.NewNumericDate(time.Now().Add(d))}
 	s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
 	if err != nil {
 		t.Fatal(err)

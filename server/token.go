@@ -35,15 +35,13 @@ func handleToken(r request) error {
 }
 
 // renew lets the session live as long as this token, if that is longer, and
-// returns how many seconds that is. ok is false for a token of another user.
+// returns how many seconds that is: lapse will see it. ok is false for a token
+// of another user.
 func (u *session) renew(who Identity) (left int, ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !u.prolong(who) {
 		return 0, false
-	}
-	if u.conn != nil {
-		u.watchToken()
 	}
 	u.log("session.token", slog.Int("ttl", ttl(u.expires)))
 	return ttl(u.expires), true
@@ -70,8 +68,8 @@ func (u *session) watchToken() {
 }
 
 // lapse closes the connection of a session whose token has run out; the session
-// can be resumed with a newer one. A wall clock that was set back while the
-// timer ran leaves some time.
+// can be resumed with a newer one. Time is left if a newer token came while the
+// timer ran, or the wall clock was set back.
 func (u *session) lapse() {
 	u.mu.Lock()
 	defer u.mu.Unlock()

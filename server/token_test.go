@@ -8,22 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/callbench/callbench/server"
 	"github.com/callbench/callbench/signaling"
 )
-
-// tokenFor is a JWT that proves a user for so long.
-func tokenFor(t testing.TB, user string, d time.Duration) string {
-	t.Helper()
-	claims := jwt.RegisteredClaims{Subject: user, ExpiresAt: jwt.NewNumericDate(time.Now().Add(d))}
-	s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
 
 // enterFor begins a session whose token is good for so long.
 func (w *world) enterFor(name string, d time.Duration) (*client, signaling.Welcome) {
@@ -138,7 +125,7 @@ func TestTokenRunsOutWhileDetached(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		late := w.dial("bob", nil)
 		late.isError(signaling.CodeUnauthorized, late.request(signaling.TypeHello, "", signaling.Hello{Version: 1, Resume: welcome.ResumeToken}))
-		c := w.dial("bob", bearer(token(t, "bob")))
+		c := w.dial("bob", bearer(tokenFor(t, "bob", time.Hour)))
 		if back := c.hello(signaling.Hello{Resume: welcome.ResumeToken}); !back.Resumed || back.TokenTTL != 3600 {
 			t.Errorf("welcome back is %+v", back)
 		}
@@ -197,7 +184,7 @@ func TestTokenRefreshedOnAResume(t *testing.T) {
 		c, welcome := w.enterFor("alice", time.Minute)
 		c.drop()
 		again := w.dial("alice", nil)
-		if back := again.hello(signaling.Hello{Resume: welcome.ResumeToken, Token: token(t, "alice")}); !back.Resumed || back.TokenTTL != 3600 {
+		if back := again.hello(signaling.Hello{Resume: welcome.ResumeToken, Token: tokenFor(t, "alice", time.Hour)}); !back.Resumed || back.TokenTTL != 3600 {
 			t.Errorf("welcome back is %+v", back)
 		}
 		time.Sleep(time.Minute)

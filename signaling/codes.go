@@ -68,7 +68,7 @@ var Errors = []ErrorInfo{
 	{CodeTokenExpired, "The token ran out and no newer one came.", 4410, RetryResume},
 	{CodeForbidden, "The frame speaks for another user, or the user may not do this.", 0, ""},
 	{CodeVersion, "The server does not speak this protocol version.", 4406, RetryNever},
-	{CodeSuperseded, "The session was resumed on another connection.", 4409, RetryNever},
+	{CodeSuperseded, "The session was resumed on another connection, or its device began a new one.", 4409, RetryNever},
 	{CodeSessionTimeout, "Nothing was heard from the client for too long.", 4408, RetryResume},
 	{CodeSlowConsumer, "The client does not read what it is sent.", 4429, RetryResume},
 	{CodeGoingAway, "The server shuts down.", 1012, RetryResume},
