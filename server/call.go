@@ -16,7 +16,9 @@ import (
 //	dialing ──> ringing ──> accepting ──> active ──> ending ──> ended
 //	  3–6        7–10         11–14       15–26      27–34
 //
-// Every state but ended may go to ending, and dialing and ending to ended.
+// Every state but ended may go to ending. A call that is ending holds nobody:
+// its members may be in others, while who was told of the end confirms.
+// docs/calls.md has the table of what every event does in every state.
 type callState int32
 
 const (
@@ -45,11 +47,17 @@ type call struct {
 	writes serial.Queue // State and History
 
 	caller, callee *member
+	before         []*call      // what the two have not left when this call begins
 	state          atomic.Int32 // a callState, written on the queue only
+	answeredAt     time.Time    // when the callee said yes
+	endedAt        time.Time    // when the call came to its end; what follows is clearing up
 	reason         signaling.Reason
+	became         signaling.Outcome
 	endedBy        *member // who left first; nil if the server ended the call
 	timer          *time.Timer
 	rung           bool
+	dialed         bool     // dialing has come to its end, well or not
+	posted         bool     // the conversation was told what became of the call
 	hurry          bool     // the server shuts down: nobody is waited for
 	closing        bool     // the room is being closed
 	pending        int      // operations and writes that have not continued yet
@@ -114,9 +122,34 @@ func (c *call) push(m *member, a signaling.Action, data signaling.RTC) {
 	m.session.push(signaling.TypeRTC, a, data)
 }
 
-// start is steps 3 to 6: the room, its pipeline and the caller's endpoint.
+// start begins the call when the earlier calls of both, which are ending, have
+// told them so: nobody hears of a new call before it has heard of the old one's
+// end.
 func (c *call) start(r request) {
 	c.log.Info("call.start", "session", r.id, "user", c.caller.user, "request", r.frame.ID, "callee", c.callee.user)
+	c.waitFor(c.before, func() { c.dial(r) })
+}
+
+// waitFor continues when all these calls have told their members the end.
+func (c *call) waitFor(before []*call, then func()) {
+	if len(before) == 0 {
+		then()
+		return
+	}
+	c.pending++
+	next := func() {
+		c.queue.Do(func() {
+			c.waitFor(before[1:], then)
+			c.doneOne()
+		})
+	}
+	if old := before[0]; !old.queue.Do(func() { old.hasten(next) }) { // it is over
+		next()
+	}
+}
+
+// dial is steps 3 to 6: the room, its pipeline and the caller's endpoint.
+func (c *call) dial(r request) {
 	var p Pipeline
 	c.do("create pipeline", party(c.caller, r), func(ctx context.Context) (err error) {
 		p, err = c.srv.cfg.Media.NewPipeline(ctx)
@@ -128,12 +161,13 @@ func (c *call) start(r request) {
 			return
 		}
 		c.log.Info("room.created", "pipeline", p.ID())
-		c.newLeg(c.caller, nil, func(err error) { c.dialed(r, err) })
+		c.newLeg(c.caller, nil, func(err error) { c.opens(r, err) })
 	})
 }
 
-// dialed writes the room down and then invites the callee.
-func (c *call) dialed(r request, err error) {
+// opens writes the room down and then invites the callee, unless the call has
+// come to its end before.
+func (c *call) opens(r request, err error) {
 	if err != nil {
 		c.stillborn(r, err)
 		return
@@ -143,7 +177,10 @@ func (c *call) dialed(r request, err error) {
 	room, member, leg := c.record(), m.record(), m.leg.record()
 	c.save("open room", func(ctx context.Context) error { return c.srv.cfg.State.OpenRoom(ctx, room, member, leg) }, func() {
 		r.ack(c.ref())
-		c.invite()
+		c.runLater()
+		if c.at() == stateDialing {
+			c.invite()
+		}
 	})
 	started := RoomHistory{RoomID: c.room.id, Type: c.kind, Creator: c.creator, CreatedAt: c.created, CallID: c.id}
 	c.save("record room", func(ctx context.Context) error { return c.srv.cfg.History.RoomStarted(ctx, started) }, nil)
@@ -158,9 +195,7 @@ func (c *call) recordJoin(m *member) {
 // stillborn ends a call that the media server refused before it began.
 func (c *call) stillborn(r request, err error) {
 	r.fail(mediaError(err))
-	c.reason = signaling.ReasonMediaFailed
-	c.move(stateEnding)
-	c.depart(c.callee, func() {})
+	c.begin(signaling.ReasonMediaFailed, nil)
 	c.depart(c.caller, func() { c.settle(nil) })
 	c.runLater()
 }
@@ -172,11 +207,15 @@ func (c *call) invite() {
 	c.callee.session.push(signaling.TypeInvite, "", signaling.Invite{
 		RoomID: c.room.id, CallID: c.id, From: c.caller.user, Expire: seconds(c.srv.cfg.RingTimeout)})
 	c.after(c.srv.cfg.RingTimeout, func() { c.end(signaling.ReasonNoAnswer, nil) })
-	c.runLater()
 }
+
+// dialing reports whether the call cannot end yet: what would end it waits in
+// later.
+func (c *call) dialing() bool { return c.at() == stateDialing && !c.dialed }
 
 // runLater does what had to wait for the caller's endpoint.
 func (c *call) runLater() {
+	c.dialed = true
 	later := c.later
 	c.later = nil
 	for _, f := range later {
@@ -184,9 +223,18 @@ func (c *call) runLater() {
 	}
 }
 
+// asking is the member that a request comes from, nil if it is in the call no
+// more. A callee that was not invited yet knows of no call.
+func (c *call) asking(r request) *member {
+	if m := c.memberOf(r.session); m != nil && m.invited {
+		return m
+	}
+	return nil
+}
+
 // ringing forwards that the callee's device rings.
 func (c *call) ringing(r request) {
-	m := c.memberOf(r.session)
+	m := c.asking(r)
 	if m != c.callee || c.at() != stateRinging {
 		r.fail(c.wrongState(m))
 		return
@@ -202,11 +250,12 @@ func (c *call) ringing(r request) {
 
 // accept is steps 9 to 14: the callee comes in, and gets its endpoint.
 func (c *call) accept(r request) {
-	m := c.memberOf(r.session)
+	m := c.asking(r)
 	if m != c.callee || c.at() != stateRinging {
 		r.fail(c.wrongState(m))
 		return
 	}
+	c.answeredAt = time.Now()
 	c.move(stateAccepting)
 	c.newLeg(m, nil, func(err error) { c.accepted(r, m, err) })
 }
@@ -233,7 +282,22 @@ func (c *call) accepted(r request, m *member, err error) {
 	c.recordJoin(m)
 }
 
-// activate tells both that they may send their offers.
+// join is the design document's general way into a room. Into that of a call
+// that rings it is the callee's yes; who is in already stays.
+func (c *call) join(r request) {
+	m := c.asking(r)
+	switch at := c.at(); {
+	case m == c.callee && at == stateRinging:
+		c.accept(r)
+	case m != nil && at == stateActive, m == c.caller && (at == stateRinging || at == stateAccepting):
+		r.ack(nil)
+	default:
+		r.fail(c.wrongState(m))
+	}
+}
+
+// activate tells the caller that it may send its offer, and begins with that of
+// the callee if it came right behind its answer.
 func (c *call) activate(r request, m *member) {
 	c.move(stateActive)
 	r.ack(nil)
@@ -244,6 +308,9 @@ func (c *call) activate(r request, m *member) {
 		if m.away {
 			c.tellConnection(m)
 		}
+	}
+	if l := m.leg; l.offer != nil {
+		c.negotiate(l)
 	}
 }
 

@@ -188,9 +188,14 @@ func TestNobodyConfirms(t *testing.T) {
 		alice, bob, ref := connected(w)
 		alice.rtc(signaling.ActionLeave, ref)
 		time.Sleep(5*time.Second - time.Nanosecond)
-		bob.refused(signaling.CodeBusy, signaling.ActionCall, signaling.RTC{TargetUser: "alice"})
+		if rooms := w.history.Rooms(); len(rooms) != 1 || rooms[0].Status() != "active" {
+			t.Errorf("History has %+v before bob's time to confirm is over", rooms)
+		}
 		time.Sleep(time.Millisecond)
-		checkHistory(t, w, signaling.ReasonHangup, map[string]time.Duration{"alice": 0, "bob": 5 * time.Second})
+		checkHistory(t, w, signaling.ReasonHangup, map[string]time.Duration{"alice": 0, "bob": 0}) // as it was at the end, not at the release
+		if r := w.history.Rooms()[0]; r.EndedAt.Sub(r.CreatedAt) != 0 {
+			t.Errorf("the room ended %v after it began", r.EndedAt.Sub(r.CreatedAt))
+		}
 		bob.refused(signaling.CodeNoSuchCall, signaling.ActionLeave, ref)
 		bob.one("rtc/ended")
 	})

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/pion/ice/v4"
@@ -28,12 +29,12 @@ type received struct {
 	hasMid, hasIndex bool
 }
 
-// readCandidate checks the candidate of an rtc frame. pass is false for one
+// readCandidate checks a member's candidate. pass is false for one
 // that the media server should not see: the end of candidates, which Kurento
 // ignores, and mDNS names, which Kurento resolves while everything behind them
 // waits (6.1 s each where no DNS answers). Without a member's host candidates
 // its address is found as a peer-reflexive one.
-func readCandidate(in *signaling.RTC) (c received, pass bool, err error) {
+func readCandidate(in signaling.ICECandidate, loopback bool) (c received, pass bool, err error) {
 	if in.Candidate == "" {
 		return c, false, nil
 	}
@@ -48,6 +49,9 @@ func readCandidate(in *signaling.RTC) (c received, pass bool, err error) {
 	if strings.HasSuffix(parsed.Address(), ".local") {
 		return c, false, nil
 	}
+	if err := checkTarget(parsed, loopback); err != nil {
+		return c, false, err
+	}
 	c.Text = "candidate:" + strings.TrimPrefix(text, "candidate:")
 	c.Fragment = in.UsernameFragment
 	if ext, ok := parsed.GetExtension("ufrag"); ok && c.Fragment == "" {
@@ -59,6 +63,37 @@ func readCandidate(in *signaling.RTC) (c received, pass bool, err error) {
 	}
 	return c, true, nil
 }
+
+// Ports below lowestPort belong to services, which are not clients. A client
+// that only dials has discardPort (RFC 6544).
+const (
+	lowestPort  = 1024
+	discardPort = 9
+)
+
+// checkTarget refuses a candidate that points where no client is. The media
+// server sends its checks to whatever address it is told, from inside the
+// network that it stands in.
+func checkTarget(c ice.Candidate, loopback bool) error {
+	addr, err := netip.ParseAddr(c.Address())
+	if err != nil {
+		return signaling.Errorf(signaling.CodeInvalidCandidate, "the address is none")
+	}
+	addr = addr.Unmap().WithZone("")
+	switch {
+	case addr.IsLoopback() && loopback:
+	case addr.IsLoopback(), addr.IsUnspecified(), addr.IsMulticast(), addr.IsLinkLocalUnicast(), addr == broadcast:
+		return signaling.Errorf(signaling.CodeInvalidCandidate, "there is no client at this address")
+	}
+	active := c.TCPType() == ice.TCPTypeActive && c.Port() == discardPort
+	if c.Port() < lowestPort && !active {
+		return signaling.Errorf(signaling.CodeInvalidCandidate, "there is no client at a port below %d", lowestPort)
+	}
+	return nil
+}
+
+// broadcast is IPv4's limited broadcast (RFC 919).
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 

@@ -9,19 +9,23 @@ import (
 )
 
 // directory knows who is there and who is in a call. It decides in one place
-// that a user is in one call at most.
+// that a user is in one call at most. A call that is ending is nobody's any
+// more: its members are free for others, and their sessions keep it in ending
+// until they have left it too.
 type directory struct {
 	mu     sync.Mutex
 	closed bool
 	byID   map[string]*session
 	byUser map[string][]*session // the newest last
 	inCall map[string]*call      // by user
+	calls  map[*call]struct{}    // that have not ended
 }
 
 func (d *directory) init() {
 	d.byID = make(map[string]*session)
 	d.byUser = make(map[string][]*session)
 	d.inCall = make(map[string]*call)
+	d.calls = make(map[*call]struct{})
 }
 
 // add makes a session known. It returns false when the server closes. A user's
@@ -117,37 +121,102 @@ func (d *directory) reach(user string) *session {
 	return all[len(all)-1]
 }
 
+// engagement is why a call could not be: who of the two is in another, or is
+// gone.
+type engagement struct {
+	who *member
+	in  *call // nil if who is gone
+	err error
+}
+
 // engage puts both users into the call, or neither if one is in a call already.
-func (d *directory) engage(c *call) error {
+// It returns nil if it did.
+func (d *directory) engage(c *call) *engagement {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
+		return &engagement{err: signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")}
 	}
-	for _, m := range c.members {
+	for _, m := range c.members { // the caller first
 		if d.byID[m.session.id] != m.session { // it ended a moment ago
-			return unavailable()
+			return &engagement{m, nil, unavailable()}
 		}
-		if d.inCall[m.user] != nil {
-			return signaling.Errorf(signaling.CodeBusy, "one of the two is in a call")
+		if in := d.inCall[m.user]; in != nil {
+			return &engagement{m, in, signaling.Errorf(signaling.CodeBusy, "one of the two is in a call")}
 		}
 	}
 	for _, m := range c.members {
 		d.inCall[m.user] = c
 		m.session.call.Store(c)
+		c.before = append(c.before, m.session.ending...)
 	}
+	d.calls[c] = struct{}{}
 	c.srv.work.Add(1)
 	return nil
 }
 
-// disengage takes a member out of its call; it may then be in another.
-func (d *directory) disengage(m *member, c *call) {
+// release sets the members of a call free for others because it ends.
+func (d *directory) release(c *call) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.free(c)
+}
+
+// free is release; d.mu is held.
+func (d *directory) free(c *call) {
+	for _, m := range c.members {
+		if d.inCall[m.user] == c {
+			delete(d.inCall, m.user)
+		}
+		if m.session.call.CompareAndSwap(c, nil) {
+			m.session.ending = append(m.session.ending, c)
+		}
+	}
+}
+
+// leave takes a session out of a call, which thereby ends, and hands the call
+// what the session asked for. Both in one step: whoever is engaged with one of
+// the members after that finds on the call's queue that it ends.
+func (d *directory) leave(u *session, c *call, f func()) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.free(c)
+	d.part(u, c)
+	return c.queue.Do(f)
+}
+
+// part makes a session forget a call that it has left.
+func (d *directory) part(u *session, c *call) {
+	u.ending = slices.DeleteFunc(u.ending, func(o *call) bool { return o == c })
+}
+
+// depart is told that a member has left its call or was taken out.
+func (d *directory) depart(m *member, c *call) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.inCall[m.user] == c {
 		delete(d.inCall, m.user)
 	}
 	m.session.call.CompareAndSwap(c, nil)
+	d.part(m.session, c)
+}
+
+// callsOf lists the calls that a session has not left: the one that it is in,
+// then those that are ending, the oldest first.
+func (d *directory) callsOf(u *session) (calls []*call) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c := u.call.Load(); c != nil {
+		calls = append(calls, c)
+	}
+	return append(calls, u.ending...)
+}
+
+// over forgets a call that has ended.
+func (d *directory) over(c *call) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.calls, c)
 }
 
 // close refuses everything from now on and returns what there is.
@@ -158,12 +227,8 @@ func (d *directory) close() (sessions []*session, calls []*call) {
 	for _, s := range d.byID {
 		sessions = append(sessions, s)
 	}
-	seen := make(map[*call]bool)
-	for _, c := range d.inCall {
-		if !seen[c] {
-			seen[c] = true
-			calls = append(calls, c)
-		}
+	for c := range d.calls {
+		calls = append(calls, c)
 	}
 	return sessions, calls
 }

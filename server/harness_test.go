@@ -240,3 +240,10 @@ func (h journaledHistory) RoomEnded(ctx context.Context, r server.RoomHistory) e
 	h.j.add("history room ended %s", r.Reason)
 	return h.History.RoomEnded(ctx, r)
 }
+
+// contains reports whether one of the lines has all of these.
+func contains(lines []string, parts ...string) bool {
+	return slices.ContainsFunc(lines, func(l string) bool {
+		return !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(l, p) })
+	})
+}

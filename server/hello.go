@@ -190,8 +190,8 @@ func (u *session) sendWelcome(c *conn, id string, resumed bool) {
 		Heartbeat: seconds(cfg.Heartbeat), Timeout: seconds(cfg.Timeout), ResumeWindow: seconds(cfg.ResumeWindow),
 		TokenTTL: ttl(u.expires),
 	}
-	if call := u.call.Load(); call != nil && resumed {
-		w.Call = call.refFor(u)
+	if calls := u.srv.users.callsOf(u); len(calls) > 0 && resumed {
+		w.Call = calls[0].refFor(u)
 	}
 	if b, err := encode(signaling.Frame{Type: signaling.TypeWelcome, ID: id}, w); err == nil {
 		c.welcome(b, resumed, u.sent.frames())

@@ -469,6 +469,6 @@ func TestRelations(t *testing.T) {
 		people.Know("stranger")
 		alice.writes("stranger", "hello")
 		alice.writes("carol", "for later")
-		w.join("carol").hears("for later")
+		w.join("carol").hears("Missed call", "for later")
 	})
 }

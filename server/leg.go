@@ -9,9 +9,9 @@ import (
 	"github.com/callbench/callbench/signaling"
 )
 
-// maxEarly is how many candidates a leg keeps for the media server, before the
-// offer was answered or while it is busy. Browsers make 10 to 40.
-const maxEarly = 256
+// maxCandidates is how many candidates of a member a leg takes. Browsers make 10
+// to 40. Whoever has more looks for somebody else.
+const maxCandidates = 64
 
 // A member may send maxOffers offers within offersPer. One that lost its media
 // needs a few; DTLS that never finishes makes it one in 5 s.
@@ -34,6 +34,7 @@ type leg struct {
 	offer    *offer   // nil until the member sent one
 	request  request  // the one that brought the offer
 	answer   string   // empty until the media server gave it
+	taken    int      // candidates of the member's
 	early    []received
 	queued   []Candidate // to be passed on
 	passing  bool        // some are being passed on
@@ -137,7 +138,7 @@ func (c *call) connect(l *leg, then func(error)) {
 func (c *call) legReady(l *leg, then func(error)) {
 	l.ready = true
 	then(nil)
-	if l.offer != nil && !l.dead {
+	if l.offer != nil && !l.dead && c.at() == stateActive { // otherwise activate will
 		c.negotiate(l)
 	}
 }
@@ -195,11 +196,17 @@ func (m *member) mayOffer(now time.Time) bool {
 	return true
 }
 
+// mayNegotiate reports whether a member may send its offer and candidates. The
+// callee may right behind its answer; they are kept until the call is active.
+func (c *call) mayNegotiate(m *member) bool {
+	return m != nil && (c.at() == stateActive || c.at() == stateAccepting && m == c.callee)
+}
+
 // offered is step 15 or 21. An offer on a leg that has one already makes the
 // leg anew.
 func (c *call) offered(r request, o *offer) {
-	m := c.memberOf(r.session)
-	if m == nil || c.at() != stateActive {
+	m := c.asking(r)
+	if !c.mayNegotiate(m) || c.at() == stateAccepting && m.leg.offer != nil {
 		r.fail(c.wrongState(m))
 		return
 	}
@@ -213,7 +220,7 @@ func (c *call) offered(r request, o *offer) {
 	l := m.leg
 	l.offer, l.request, l.since = o, r, time.Now()
 	c.log.Info("call.offer", "user", m.user, "session", m.session.id, "request", r.frame.ID, "bytes", len(o.sdp))
-	if l.ready {
+	if l.ready && c.at() == stateActive {
 		c.negotiate(l)
 	}
 }
@@ -255,7 +262,7 @@ func (c *call) answered(l *leg, answer string) {
 	early := l.early
 	l.early = nil
 	for _, e := range early {
-		if err := l.take(e); err != nil {
+		if err := l.queue(e); err != nil {
 			c.log.Debug("leg.candidate", "user", l.member.user, "direction", "in", "error", err.Error())
 		}
 	}
@@ -285,32 +292,46 @@ func (c *call) gather(l *leg) {
 	})
 }
 
-// candidate is step 19 or 24.
-func (c *call) candidate(r request, e received, wanted bool) {
-	m := c.memberOf(r.session)
-	if m == nil || c.at() != stateActive {
+// candidates is step 19 or 24. Those of one frame are taken all or, if one is
+// refused, not at all.
+func (c *call) candidates(r request, wanted []received) {
+	m := c.asking(r)
+	if !c.mayNegotiate(m) {
 		r.fail(c.wrongState(m))
 		return
 	}
-	if wanted {
-		if err := m.leg.take(e); err != nil {
-			r.fail(err)
-			return
-		}
-		c.pass(m.leg)
+	if err := m.leg.take(wanted...); err != nil {
+		r.fail(err)
+		return
 	}
+	c.pass(m.leg)
 	r.ack(nil)
 }
 
-// take keeps a candidate until the offer was answered, or queues it.
-func (l *leg) take(e received) error {
-	if len(l.early)+len(l.queued) >= maxEarly {
-		return signaling.Errorf(signaling.CodeInvalidCandidate, "too many candidates")
+// take keeps candidates until the offer was answered, or queues them.
+func (l *leg) take(wanted ...received) error {
+	if l.taken+len(wanted) > maxCandidates {
+		return signaling.Errorf(signaling.CodeInvalidCandidate, "more than %d candidates", maxCandidates)
 	}
 	if l.answer == "" {
-		l.early = append(l.early, e)
+		l.taken += len(wanted)
+		l.early = append(l.early, wanted...)
 		return nil
 	}
+	for _, e := range wanted {
+		if _, _, err := e.place(l.offer); err != nil {
+			return err
+		}
+	}
+	l.taken += len(wanted)
+	for _, e := range wanted {
+		_ = l.queue(e) // can be placed, as was seen
+	}
+	return nil
+}
+
+// queue has a candidate passed on, unless it is of an earlier offer.
+func (l *leg) queue(e received) error {
 	candidate, stale, err := e.place(l.offer)
 	if err == nil && !stale {
 		l.queued = append(l.queued, candidate)

@@ -74,7 +74,8 @@ func golden(t *testing.T, name string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// spellings are the frames of a call, with fields beside action and under data.
+// spellings are the frames of a call, with fields beside action and under data,
+// and with as few of them as will do.
 var spellings = map[string]map[string]string{
 	"nested": {
 		"call":      `{"type":"rtc","action":"call","data":{"targetUser":"bob"}}`,
@@ -82,6 +83,13 @@ var spellings = map[string]map[string]string{
 		"offer":     `{"type":"rtc","action":"offer","data":{"roomId":"room-alice-1","sdp":"` + escaped(sdpOffer) + `"}}`,
 		"candidate": `{"type":"rtc","action":"candidate","data":{"roomId":"room-alice-1","candidate":"` + hostCandidate + `","sdpMLineIndex":1}}`,
 		"leave":     `{"type":"rtc","action":"leave","data":{"roomId":"room-alice-1"}}`,
+	},
+	"join": { // which accepts like answer
+		"call":      `{"type":"rtc","action":"call","targetUser":"bob"}`,
+		"answer":    `{"type":"rtc","action":"join","roomId":"room-alice-1"}`,
+		"offer":     `{"type":"rtc","action":"offer","sdp":"` + escaped(sdpOffer) + `"}`,
+		"candidate": `{"type":"rtc","action":"candidate","candidate":"` + hostCandidate + `","sdpMLineIndex":1}`,
+		"leave":     `{"type":"rtc","action":"leave"}`,
 	},
 	"flat": {
 		"call":      `{"type":"rtc","action":"call","targetUser":"bob"}`,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,7 +15,7 @@ import (
 )
 
 // TestRandomCalls lets three users do anything at any time while the media
-// server fails at random. Whatever they did: nobody is told the end of a call
+// server fails at random. In every other run carol's client is of level 0. Whatever they did: nobody is told the end of a call
 // twice, nothing is left of it, and everybody can call again.
 func TestRandomCalls(t *testing.T) {
 	seeds := 30
@@ -26,7 +27,7 @@ func TestRandomCalls(t *testing.T) {
 			bubble(t, nil, func(t *testing.T, w *world) {
 				p := &player{w: w, rand: rand.New(rand.NewPCG(uint64(seed), 1)), users: make(map[string]*user)}
 				for _, name := range []string{"alice", "bob", "carol"} {
-					p.users[name] = &user{name: name}
+					p.users[name] = &user{name: name, plain: name == "carol" && seed%2 == 1}
 					p.connect(p.users[name])
 				}
 				for range 150 {
@@ -47,6 +48,7 @@ type player struct {
 
 type user struct {
 	name   string
+	plain  bool    // its client is of level 0
 	client *client // nil while its connection is down
 	all    []*client
 	token  string
@@ -54,6 +56,11 @@ type user struct {
 }
 
 func (p *player) connect(u *user) {
+	if u.plain {
+		u.client = p.w.join0(u.name)
+		u.all = append(u.all, u.client)
+		return
+	}
 	c, welcome := p.w.enter(u.name)
 	u.client, u.token, u.all = c, welcome.ResumeToken, append(u.all, c)
 }
@@ -84,10 +91,15 @@ func (p *player) step() {
 	case n < 70:
 		ref.Candidate = hostCandidate
 		p.send(u, signaling.ActionCandidate, ref)
-	case n < 80:
+	case n < 77:
 		p.send(u, signaling.ActionLeave, ref)
-	case n < 85:
-		p.send(u, signaling.ActionRinging, ref)
+	case n < 83:
+		words := []signaling.Action{signaling.ActionRinging, signaling.ActionJoin, signaling.ActionReject, signaling.ActionBusy, signaling.ActionCancel}
+		p.send(u, words[p.rand.IntN(len(words))], ref)
+	case n < 86: // in one breath, without ids
+		for _, a := range []signaling.Action{signaling.ActionCancel, signaling.ActionCall, signaling.ActionCancel, signaling.ActionCall} {
+			p.send(u, a, signaling.RTC{TargetUser: p.pick().name})
+		}
 	case n < 92:
 		u.client.drop()
 		u.client = nil
@@ -127,7 +139,7 @@ func (p *player) learn(u *user) {
 	defer u.client.mu.Unlock()
 	for _, f := range slices.Backward(u.client.frames) {
 		var d signaling.RTC
-		if f.Into(&d) == nil && d.CallID != "" {
+		if f.Into(&d) == nil && (d.CallID != "" || u.plain && d.RoomID != "") {
 			u.ref = signaling.RTC{CallID: d.CallID, RoomID: d.RoomID}
 			return
 		}
@@ -136,6 +148,10 @@ func (p *player) learn(u *user) {
 
 // comeBack resumes the session, or begins a new one if it is gone.
 func (p *player) comeBack(u *user) {
+	if u.plain {
+		p.connect(u)
+		return
+	}
 	old := u.all[len(u.all)-1]
 	c := p.w.dial(u.name, nil)
 	old.mu.Lock()
@@ -205,12 +221,36 @@ func (p *player) calmDown(t *testing.T) {
 	for _, u := range p.users {
 		ends := make(map[string]int)
 		for _, c := range u.all {
-			for _, f := range c.got("rtc/ended") {
+			kind := "rtc/ended"
+			if u.plain {
+				kind = "rtc/leave"
+			}
+			for _, f := range c.got(kind) {
 				var d signaling.RTC
 				if err := f.Into(&d); err != nil {
 					t.Error(err)
 				}
-				ends[fmt.Sprint(d.CallID)]++
+				ends[d.RoomID]++
+			}
+		}
+		logs := make(map[string]map[string]bool) // a message comes again in a session that follows, with the same id
+		for _, c := range u.all {
+			for _, f := range c.got("message") {
+				var m signaling.Message
+				if err := f.Into(&m); err != nil {
+					t.Error(err)
+				}
+				if m.Call != nil {
+					if logs[m.Call.CallID] == nil {
+						logs[m.Call.CallID] = make(map[string]bool)
+					}
+					logs[m.Call.CallID][m.MessageID] = true
+				}
+			}
+		}
+		for id, messages := range logs {
+			if len(messages) > 1 {
+				t.Errorf("%s read in %d messages what became of %s", u.name, len(messages), id)
 			}
 		}
 		for id, n := range ends {
@@ -224,6 +264,10 @@ func (p *player) calmDown(t *testing.T) {
 	}
 	if left := p.w.media.left(); len(left) != 0 {
 		t.Errorf("left on the media server: %q", left)
+	}
+	begun := len(p.w.eventLines("call.start"))
+	if over := strings.Count(p.w.logs.String(), " to=ended"); over != begun {
+		t.Errorf("%d of %d calls have ended", over, begun)
 	}
 	alice, bob := p.users["alice"].client, p.users["bob"].client
 	ref := alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})

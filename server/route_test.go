@@ -72,7 +72,7 @@ func seat(tb testing.TB, s *Server, user string) *session {
 func activeCall(tb testing.TB, s *Server) (alice *session, c *call) {
 	tb.Helper()
 	alice, bob := seat(tb, s, "alice"), seat(tb, s, "bob")
-	o, err := readOffer(small, "VP8")
+	o, err := readOffer(small, "VP8", false)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -126,8 +126,8 @@ func BenchmarkCandidate(b *testing.B) {
 			b.Fatal(err)
 		}
 		alice.handle(f)
-		if n++; n%200 == 0 { // the leg keeps no more than it must
-			wait(c, func() bool { return !c.caller.leg.passing })
+		if n++; n%maxCandidates == 0 { // a leg takes no more
+			wait(c, func() bool { c.caller.leg.taken = 0; return !c.caller.leg.passing })
 		}
 	}
 	wait(c, func() bool { return !c.caller.leg.passing })
@@ -155,7 +155,7 @@ func BenchmarkReadOffer(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := readOffer(text, "VP8"); err != nil {
+		if _, err := readOffer(text, "VP8", false); err != nil {
 			b.Fatal(err)
 		}
 	}

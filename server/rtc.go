@@ -4,42 +4,86 @@ import (
 	"github.com/callbench/callbench/signaling"
 )
 
+// rtc decodes the data of an rtc frame. Who it is from is the session's to say:
+// a frame that names its sender names this one.
+func (r request) rtc(in *signaling.RTC) error {
+	if err := r.frame.Into(in); err != nil {
+		return err
+	}
+	if in.UserID != "" && in.UserID != r.user {
+		return signaling.Errorf(signaling.CodeForbidden, "userId is not the user of this connection")
+	}
+	return nil
+}
+
 // handleCall is step 2: it decides at once whether both can be in a call, and
 // leaves the rest to the call.
 func handleCall(r request) error {
 	var in signaling.RTC
-	if err := r.frame.Into(&in); err != nil {
+	if err := r.rtc(&in); err != nil {
 		return err
 	}
-	if in.TargetUser == "" || in.TargetUser == r.user {
-		return signaling.Errorf(signaling.CodeBadData, "targetUser is missing or oneself")
+	if in.TargetUser == "" || in.TargetUser == r.user || len(in.TargetUser) > maxUser {
+		return signaling.Errorf(signaling.CodeBadData, "targetUser is missing, oneself, or longer than %d bytes", maxUser)
 	}
 	if err := r.reach(in.TargetUser); err != nil {
 		return err
 	}
 	to := r.srv.users.reach(in.TargetUser)
 	if to == nil {
+		r.srv.missed(r.user, in.TargetUser, r.srv.cfg.NewID("call", r.user))
 		return unavailable()
 	}
-	c := newCall(r.session, to)
-	if err := r.srv.users.engage(c); err != nil {
-		return err
-	}
-	c.queue.Do(func() { c.start(r) })
-	return nil
+	return newCall(r.session, to).engage(r, false)
 }
 
-// inCall decodes the data of a frame about the session's call and finds the
-// call. Frames of level 0 may leave out its ids.
+// engage puts both into the call and starts it. A caller that is in another call
+// may have asked to leave it a moment ago: that call is asked once, behind
+// whatever the caller asked of it before.
+func (c *call) engage(r request, again bool) error {
+	not := c.srv.users.engage(c)
+	switch {
+	case not == nil:
+		c.queue.Do(func() { c.start(r) })
+		return nil
+	case not.in == nil:
+	case not.who == c.callee:
+		c.srv.missed(c.caller.user, c.callee.user, c.id)
+	case !again:
+		retry := func() {
+			if err := c.engage(r, true); err != nil {
+				r.fail(err)
+			}
+		}
+		if !not.in.queue.Do(retry) { // it has ended in between
+			return c.engage(r, true)
+		}
+		return nil
+	}
+	return not.err
+}
+
+// inCall decodes the data of a frame about a call of the session's and finds the
+// call. Frames of level 0 may leave out its ids: they mean the call that the
+// session is in, or else the oldest that ends and that it has not confirmed.
 func (r request) inCall(in *signaling.RTC) (*call, error) {
-	if err := r.frame.Into(in); err != nil {
+	if err := r.rtc(in); err != nil {
 		return nil, err
 	}
-	c := r.session.call.Load()
-	if c == nil || in.CallID != "" && in.CallID != c.id || in.RoomID != "" && in.RoomID != c.room.id {
-		return nil, noSuchCall()
+	if c := r.session.call.Load(); c != nil && c.named(in) { // without the directory's lock
+		return c, nil
 	}
-	return c, nil
+	for _, c := range r.srv.users.callsOf(r.session) {
+		if c.named(in) {
+			return c, nil
+		}
+	}
+	return nil, noSuchCall()
+}
+
+// named reports whether a frame with these ids may be about the call.
+func (c *call) named(in *signaling.RTC) bool {
+	return (in.CallID == "" || in.CallID == c.id) && (in.RoomID == "" || in.RoomID == c.room.id)
 }
 
 // hand gives the call something to do.
@@ -72,6 +116,15 @@ func handleAnswer(r request) error {
 	return c.hand(func() { c.accept(r) })
 }
 
+func handleJoin(r request) error {
+	var in signaling.RTC
+	c, err := r.inCall(&in)
+	if err != nil {
+		return err
+	}
+	return c.hand(func() { c.join(r) })
+}
+
 // handleOffer reads the SDP here, on the connection's goroutine, so that the
 // two legs of a call do not wait for each other.
 func handleOffer(r request) error {
@@ -80,31 +133,76 @@ func handleOffer(r request) error {
 	if err != nil {
 		return err
 	}
-	o, err := readOffer(in.SDP, r.srv.cfg.VideoCodec)
+	o, err := readOffer(in.SDP, r.srv.cfg.VideoCodec, r.srv.cfg.AllowLoopback)
 	if err != nil {
 		return err
 	}
 	return c.hand(func() { c.offered(r, o) })
 }
 
+// handleCandidate reads all candidates of the frame before one of them is used.
 func handleCandidate(r request) error {
 	var in signaling.RTC
 	c, err := r.inCall(&in)
 	if err != nil {
 		return err
 	}
-	candidate, wanted, err := readCandidate(&in)
-	if err != nil {
-		return err
+	var wanted []received
+	for _, one := range in.Batch() {
+		e, pass, err := readCandidate(one, r.srv.cfg.AllowLoopback)
+		if err != nil {
+			return err
+		}
+		if pass {
+			wanted = append(wanted, e)
+		}
 	}
-	return c.hand(func() { c.candidate(r, candidate, wanted) })
+	return c.hand(func() { c.candidates(r, wanted) })
 }
 
-func handleLeave(r request) error {
+// handleDecline is the callee's no: reject, or busy.
+func handleDecline(r request) error {
 	var in signaling.RTC
 	c, err := r.inCall(&in)
 	if err != nil {
 		return err
 	}
 	return c.hand(func() { c.leave(r) })
+}
+
+// handleCancel is the caller's change of mind. It ends the call whatever became
+// of it in between, so the caller is out of it at once.
+func handleCancel(r request) error {
+	var in signaling.RTC
+	c, err := r.inCall(&in)
+	if err != nil {
+		return err
+	}
+	if r.session != c.caller.session {
+		return handleDecline(r)
+	}
+	return c.out(r)
+}
+
+// handleLeave ends the session's part in a call in whatever state. A callee that
+// was not invited yet is in no call that it could leave.
+func handleLeave(r request) error {
+	var in signaling.RTC
+	c, err := r.inCall(&in)
+	if err != nil {
+		return err
+	}
+	if c.at() == stateDialing && r.session != c.caller.session {
+		return noSuchCall()
+	}
+	return c.out(r)
+}
+
+// out takes a session out of its call at once, so that it may be in another from
+// now on, and lets the call do the rest.
+func (c *call) out(r request) error {
+	if !c.srv.users.leave(r.session, c, func() { c.leave(r) }) {
+		return noSuchCall()
+	}
+	return nil
 }

@@ -32,9 +32,10 @@ func (o *offer) hasFragment(f string) bool {
 }
 
 // readOffer checks an SDP offer and prepares it: the room's video codec is the
-// only one left, and what may stand at session level for all media sections
-// stands in each of them. The error is a *signaling.Error.
-func readOffer(text, videoCodec string) (*offer, error) {
+// only one left, what may stand at session level for all media sections
+// stands in each of them, and candidates are those that a candidate frame may
+// bring. The error is a *signaling.Error.
+func readOffer(text, videoCodec string, loopback bool) (*offer, error) {
 	var d sdp.SessionDescription
 	if hidesControl(text) {
 		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "control characters within a line")
@@ -44,6 +45,9 @@ func readOffer(text, videoCodec string) (*offer, error) {
 	}
 	pushDown(&d, "fingerprint", "setup", "ice-ufrag", "ice-pwd")
 	o := &offer{}
+	if err := filterCandidates(&d, loopback); err != nil {
+		return nil, err
+	}
 	for _, m := range d.MediaDescriptions {
 		s, err := readSection(m)
 		if err != nil {
@@ -63,6 +67,31 @@ func readOffer(text, videoCodec string) (*offer, error) {
 	}
 	o.sdp = string(b)
 	return o, nil
+}
+
+// filterCandidates refuses an offer whose candidates would be refused in frames,
+// and takes out those that the media server should not see.
+func filterCandidates(d *sdp.SessionDescription, loopback bool) error {
+	var refused error
+	n := 0
+	unwanted := func(a sdp.Attribute) bool {
+		if a.Key != "candidate" {
+			return false
+		}
+		_, pass, err := readCandidate(signaling.ICECandidate{Candidate: a.Key + ":" + a.Value}, loopback)
+		if n++; err != nil {
+			refused = err
+		}
+		return !pass
+	}
+	d.Attributes = slices.DeleteFunc(d.Attributes, unwanted)
+	for _, m := range d.MediaDescriptions {
+		m.Attributes = slices.DeleteFunc(m.Attributes, unwanted)
+	}
+	if refused == nil && n > maxCandidates {
+		refused = signaling.Errorf(signaling.CodeInvalidCandidate, "more than %d candidates", maxCandidates)
+	}
+	return refused
 }
 
 // hidesControl reports whether a line contains control characters. One parser's

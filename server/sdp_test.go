@@ -55,7 +55,7 @@ func lines(s string) []string {
 func TestChromiumOffers(t *testing.T) {
 	for name, r := range recordings(t) {
 		t.Run(name, func(t *testing.T) {
-			o, err := readOffer(r.Offer, "VP8")
+			o, err := readOffer(r.Offer, "VP8", false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,8 +98,8 @@ func checkCandidates(t *testing.T, r recording, o *offer) {
 			continue
 		}
 		index := c.SDPMLineIndex
-		in := signaling.RTC{Candidate: c.Candidate, SDPMid: c.SDPMid, SDPMLineIndex: &index, UsernameFragment: c.UsernameFragment}
-		got, wanted, err := readCandidate(&in)
+		in := signaling.ICECandidate{Candidate: c.Candidate, SDPMid: c.SDPMid, SDPMLineIndex: &index, UsernameFragment: c.UsernameFragment}
+		got, wanted, err := readCandidate(in, false)
 		if err != nil || wanted == strings.Contains(c.Candidate, ".local") {
 			t.Errorf("%s: wanted %v, %v", c.Candidate, wanted, err)
 			continue
@@ -144,7 +144,7 @@ func TestOffers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			text := strings.Replace(small, test.old, test.new, 1)
-			_, err := readOffer(text, test.codec)
+			_, err := readOffer(text, test.codec, false)
 			if test.code == "" && err != nil || test.code != "" && (err == nil || signaling.AsError(err).Code != test.code) {
 				t.Errorf("got %v, want %q", err, test.code)
 			}
@@ -160,7 +160,7 @@ func TestSessionAttributesMoveDown(t *testing.T) {
 	text := strings.Replace(small, "a=fingerprint:sha-256 AA\r\n", "", 1)
 	text = strings.ReplaceAll(text, "a=ice-pwd:p\r\n", "")
 	text = strings.Replace(text, "t=0 0\r\n", "t=0 0\r\na=fingerprint:sha-256 CC\r\na=setup:actpass\r\na=ice-pwd:q\r\na=group:BUNDLE a v\r\n", 1)
-	o, err := readOffer(text, "VP8")
+	o, err := readOffer(text, "VP8", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,14 +195,14 @@ func FuzzReadOffer(f *testing.F) {
 		f.Add(r.Offer)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		o, err := readOffer(text, "VP8")
+		o, err := readOffer(text, "VP8", false)
 		if err != nil {
 			if signaling.AsError(err).Code == signaling.CodeInternal {
 				t.Errorf("an error without a code: %v", err)
 			}
 			return
 		}
-		again, err := readOffer(o.sdp, "VP8")
+		again, err := readOffer(o.sdp, "VP8", false)
 		if err != nil || again.sdp != o.sdp {
 			t.Errorf("what was made is not stable: %v\n%q\n%q", err, o.sdp, again)
 		}
@@ -215,7 +215,7 @@ func FuzzReadCandidate(f *testing.F) {
 	f.Add("a=candidate:1 1 UDP 1 ::1 1 typ relay raddr 1.2.3.4 rport 5", "v", -1)
 	o := &offer{sections: []section{{"0", "x"}, {"v", "y"}}}
 	f.Fuzz(func(t *testing.T, text, mid string, index int) {
-		c, wanted, err := readCandidate(&signaling.RTC{Candidate: text, SDPMid: mid, SDPMLineIndex: &index})
+		c, wanted, err := readCandidate(signaling.ICECandidate{Candidate: text, SDPMid: mid, SDPMLineIndex: &index}, false)
 		if err != nil || !wanted {
 			return
 		}

@@ -48,6 +48,9 @@ type Config struct {
 	NewID func(kind, user string) string
 	// VideoCodec is the one video codec of every room, "VP8" by default.
 	VideoCodec string
+	// AllowLoopback lets clients have ICE candidates of loopback addresses, as
+	// those have that run on the media server's own machine.
+	AllowLoopback bool
 
 	// Level0 has the server speak level 0 only, as one that knows nothing but
 	// the design document: a hello is of an unknown type.
@@ -258,12 +261,23 @@ func (s *Server) Close() {
 	for _, c := range calls {
 		<-c.queue.Done()
 	}
+	s.settle()
 	for _, u := range sessions {
 		u.end(causeShutdown)
 	}
 	s.closeConns()
 	s.work.Wait()
 	s.closeQueues()
+}
+
+// settle returns when the messages that were taken by now are stored and pushed.
+func (s *Server) settle() {
+	for i := range spread {
+		done := make(chan struct{})
+		if s.mail[i].queue.Do(func() { close(done) }) {
+			<-done
+		}
+	}
 }
 
 // closeQueues returns when the last messages and presences are stored, or those

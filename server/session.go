@@ -29,8 +29,12 @@ var handlers = map[route]handler{
 	{signaling.TypeRTC, signaling.ActionCall}:      handleCall,
 	{signaling.TypeRTC, signaling.ActionRinging}:   handleRinging,
 	{signaling.TypeRTC, signaling.ActionAnswer}:    handleAnswer,
+	{signaling.TypeRTC, signaling.ActionJoin}:      handleJoin,
 	{signaling.TypeRTC, signaling.ActionOffer}:     handleOffer,
 	{signaling.TypeRTC, signaling.ActionCandidate}: handleCandidate,
+	{signaling.TypeRTC, signaling.ActionReject}:    handleDecline,
+	{signaling.TypeRTC, signaling.ActionBusy}:      handleDecline,
+	{signaling.TypeRTC, signaling.ActionCancel}:    handleCancel,
 	{signaling.TypeRTC, signaling.ActionLeave}:     handleLeave,
 	{signaling.TypeMessage, ""}:                    handleMessage,
 	{signaling.TypeState, ""}:                      handleState,
@@ -62,6 +66,7 @@ type session struct {
 	level  int
 	since  time.Time
 	call   atomic.Pointer[call] // the call that it is in; set and cleared by the directory
+	ending []*call              // those that end and that it has not left, the oldest first; the directory's
 	state  serial.Queue         // writes to State, and tokens to be verified, in order
 	gone   bool                 // its record was removed; on the queue state only
 
@@ -317,7 +322,7 @@ func (u *session) close(cause string) {
 // leave tells everybody that the session has ended.
 func (u *session) leave() {
 	u.srv.users.remove(u)
-	if call := u.call.Load(); call != nil {
+	for _, call := range u.srv.users.callsOf(u) {
 		call.queue.Do(func() { call.gone(u) })
 	}
 	u.drop()

@@ -46,9 +46,10 @@ type PresenceState interface {
 type RoomState interface {
 	// OpenRoom writes the room, its first member and that member's leg.
 	OpenRoom(ctx context.Context, r RoomRecord, m MemberRecord, l LegRecord) error
-	// JoinRoom adds a member and its leg.
+	// JoinRoom adds a member and its leg. The session's earlier leg is forgotten.
 	JoinRoom(ctx context.Context, m MemberRecord, l LegRecord) error
-	// LeaveRoom removes a member and its leg.
+	// LeaveRoom removes a member, and its leg if the session is not in another
+	// room by now.
 	LeaveRoom(ctx context.Context, m MemberRecord) error
 	// CloseRoom removes the room.
 	CloseRoom(ctx context.Context, roomID string) error

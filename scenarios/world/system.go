@@ -80,7 +80,7 @@ func (y *system) start(ctx context.Context, p parts) error {
 	y.state = store.NewRedis(store.RedisConfig{Dial: func(context.Context, string, string) (net.Conn, error) { return y.redis.Dial() }})
 	y.history = store.NewMemoryHistory()
 	srv, err := server.New(server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: y.history, Inbox: &store.MemoryInbox{},
-		Log: y.logger("server"), NewID: p.newID})
+		Log: y.logger("server"), NewID: p.newID, AllowLoopback: true})
 	if err != nil {
 		return err
 	}

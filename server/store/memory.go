@@ -148,6 +148,7 @@ func (m *Memory) JoinRoom(_ context.Context, r server.MemberRecord, l server.Leg
 
 func (m *Memory) join(r server.MemberRecord, l server.LegRecord) {
 	m.set(membersKey(r.RoomID), 0, r.UserID, string(r.Role))
+	delete(m.hashes, legKey(l.SessionID)) // that of an earlier room
 	m.set(legKey(l.SessionID), server.LegTTL, legFields(l)...)
 }
 
@@ -155,7 +156,9 @@ func (m *Memory) join(r server.MemberRecord, l server.LegRecord) {
 func (m *Memory) LeaveRoom(_ context.Context, r server.MemberRecord) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.hashes, legKey(r.SessionID))
+	if m.hashes[legKey(r.SessionID)].fields["roomId"] == r.RoomID {
+		delete(m.hashes, legKey(r.SessionID))
+	}
 	key := membersKey(r.RoomID)
 	if h, ok := m.hashes[key]; ok {
 		delete(h.fields, r.UserID)

@@ -147,6 +147,7 @@ func (r *Redis) JoinRoom(ctx context.Context, m server.MemberRecord, l server.Le
 
 func join(ctx context.Context, p redis.Pipeliner, m server.MemberRecord, l server.LegRecord) {
 	p.HSet(ctx, membersKey(m.RoomID), m.UserID, string(m.Role))
+	p.Del(ctx, legKey(l.SessionID)) // that of an earlier room
 	saveLeg(ctx, p, l)
 }
 
@@ -155,11 +156,14 @@ func saveLeg(ctx context.Context, p redis.Pipeliner, l server.LegRecord) {
 	p.Expire(ctx, legKey(l.SessionID), server.LegTTL)
 }
 
+// dropLeg deletes a leg's record unless it is of another room by now.
+const dropLeg = `if redis.call('HGET', KEYS[1], 'roomId') == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`
+
 // LeaveRoom implements server.RoomState.
 func (r *Redis) LeaveRoom(ctx context.Context, m server.MemberRecord) error {
 	return r.run(ctx, "leave room", func(p redis.Pipeliner) {
 		p.HDel(ctx, membersKey(m.RoomID), m.UserID)
-		p.Del(ctx, legKey(m.SessionID))
+		p.Eval(ctx, dropLeg, []string{legKey(m.SessionID)}, m.RoomID)
 	})
 }
 

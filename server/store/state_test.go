@@ -134,8 +134,17 @@ func testLeg(t *testing.T, p place) {
 	must(t, p.LegConnected(ctx, leg))
 	fields["endpointId"], fields["connectedTime"] = "e-2", "1700000000123"
 	p.expect(t, key, server.LegTTL, fields)
+
+	// A session that has left a room may be in the next before it is out.
+	next, first := alice, leg
+	next.RoomID, first = p.run+"r2", server.LegRecord{SessionID: leg.SessionID, UserID: leg.UserID, RoomID: p.run + "r2", EndpointID: "e-3"}
+	must(t, p.JoinRoom(ctx, next, first))
 	must(t, p.LeaveRoom(ctx, alice))
 	must(t, p.CloseRoom(ctx, leg.RoomID))
+	p.expect(t, key, server.LegTTL, map[string]string{"userId": leg.UserID, "roomId": next.RoomID, "endpointId": "e-3"})
+	must(t, p.LeaveRoom(ctx, next))
+	p.expect(t, key, 0, nil)
+	must(t, p.CloseRoom(ctx, next.RoomID))
 }
 
 func testNothingLeft(t *testing.T, p place) {
