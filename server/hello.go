@@ -121,21 +121,17 @@ func newSession(s *Server, user, device string) *session {
 func (u *session) start(c *conn, id string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	first, ok := u.srv.users.add(u)
-	if !ok {
+	if !u.srv.users.add(u) {
 		return false
 	}
 	u.log("session.start", slog.String("device", u.device), slog.Int("level", u.level))
-	var presence *signaling.State
-	if first {
-		presence = &signaling.State{UserID: u.user, Status: signaling.Online, LastSeen: u.since.UnixMilli()}
-	}
-	u.put(u.since, presence)
+	u.put(u.since)
 	u.attach(c)
 	if u.level > level0 {
 		u.secret = rand.Text()
 		u.sendWelcome(c, id, false)
 	}
+	u.begin()
 	return true
 }
 
@@ -153,7 +149,7 @@ func (u *session) resume(c *conn, id, secret string, lastSeq uint64, who *Identi
 	if old != nil {
 		old.fail("", signaling.Errorf(signaling.CodeSuperseded, "the session was resumed on another connection"))
 	} else {
-		u.put(time.Now(), nil)
+		u.put(time.Now())
 		if call := u.call.Load(); call != nil {
 			call.queue.Do(func() { call.connection(u, true) })
 		}

@@ -26,10 +26,13 @@ func handleCall(r request) error {
 	if in.TargetUser == "" || in.TargetUser == r.user || len(in.TargetUser) > maxUser {
 		return signaling.Errorf(signaling.CodeBadData, "targetUser is missing, oneself, or longer than %d bytes", maxUser)
 	}
+	if err := r.reach(in.TargetUser); err != nil {
+		return err
+	}
 	to := r.srv.users.reach(in.TargetUser)
 	if to == nil {
 		r.srv.missed(r.user, in.TargetUser, r.srv.cfg.NewID("call", r.user))
-		return signaling.Errorf(signaling.CodeUserUnavailable, "the user cannot be reached")
+		return unavailable()
 	}
 	return newCall(r.session, to).engage(r, false)
 }

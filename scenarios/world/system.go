@@ -81,7 +81,7 @@ func (y *system) start(ctx context.Context, p parts) error {
 	y.redis.ClockTTL(true)
 	y.state = store.NewRedis(store.RedisConfig{Dial: func(context.Context, string, string) (net.Conn, error) { return y.redis.Dial() }})
 	y.history = store.NewMemoryHistory()
-	cfg := server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: y.history,
+	cfg := server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: y.history, Inbox: &store.MemoryInbox{},
 		Log: y.logger("server"), NewID: p.newID, AllowLoopback: true}
 	if p.turn != nil {
 		if err := y.startTURN(*p.turn); err != nil {
