@@ -17,31 +17,35 @@ var settings = []FieldSpec{
 	{Name: "timeout", Kind: Duration, Help: "how long an expectation may take that has no within=; 5s if not set. clean has its own: 15s"},
 	{Name: "delay", Kind: Duration, Help: "one-way delay of each client's network in the virtual world; 20ms if not set"},
 	{Name: "level", Kind: Number, Help: "the highest protocol level that the server speaks; 1 if not set. callbench run -level 0 sets it for all", Values: []string{"0", "1"}},
+	{Name: "turn_ttl", Kind: Duration, Help: "how long TURN credentials are good, in whole seconds; 5m if not set"},
 }
 
 // Capabilities are the words that need takes; a world says which it has.
 var Capabilities = map[string]string{
-	"ack":         "the server answers each request, so that a refusal can be told from silence (protocol level 1)",
-	"callid":      "the server names calls, says when the callee rings and why a call ended (protocol level 1)",
-	"im":          "the server stores and delivers messages",
-	"kmsevents":   "the media server shows in the trace what it is asked for, as kmsmock does",
-	"media":       "RTP really flows",
-	"presence":    "the server tells who is online",
-	"resume":      "the server speaks resume (protocol level 1)",
-	"virtualtime": "minutes pass in no time: the virtual world only",
+	"ack":           "the server answers each request, so that a refusal can be told from silence (protocol level 1)",
+	"callid":        "the server names calls, says when the callee rings and why a call ended (protocol level 1)",
+	"im":            "the server stores and delivers messages",
+	"kmsevents":     "the media server shows in the trace what it is asked for, as kmsmock does",
+	"media":         "RTP really flows",
+	"presence":      "the server tells who is online",
+	"resume":        "the server speaks resume (protocol level 1)",
+	"virtualtime":   "minutes pass in no time: the virtual world only",
+	needTURN:        "relayed candidates through a TURN server",
+	needAllocations: "a TURN server whose allocations can be listed",
+	needRotation:    "a TURN server whose secrets can be changed",
 }
 
 // ofLevel1 are the capabilities that level 0 of the protocol has no words for.
-var ofLevel1 = []string{"ack", "callid", "resume", "turn"}
+var ofLevel1 = []string{"ack", "callid", "resume", needTURN, needAllocations, needRotation}
 
 // profiles are the client profiles that can be played.
 var profiles = []string{"electron", "react-native"}
 
 // options are what a client can be declared with, behind its profile.
 var options = map[string]string{
-	"level0":  "the client speaks level 0 of the protocol, whatever the server speaks",
-	"offline": "the client is not connected until the script says connect",
-	"relay":   "the client's media goes through TURN alone",
+	"level0":    "the client speaks level 0 of the protocol, whatever the server speaks",
+	"offline":   "the client is not connected until the script says connect",
+	optionRelay: "the client uses relayed candidates only (RTCIceTransportPolicy relay)",
 }
 
 // Check finds what the parser cannot: words that no table has, wrong numbers of
@@ -90,6 +94,9 @@ func (c *checker) header() {
 			c.fail("no profile is called %q, only %s%s", cl.Profile, strings.Join(profiles, " and "), suggest(cl.Profile, profiles))
 		}
 		c.options(cl)
+		if cl.Has(optionRelay) && !c.s.TURN() {
+			c.fail("%v", c.s.says(needTURN, cl.Name+"=…:relay"))
+		}
 	}
 	c.line = 1
 	switch {
@@ -199,6 +206,10 @@ func (c *checker) expectation(st Step, cl Clause) {
 			if k != "audio" && k != "video" {
 				c.fail("%q is neither audio nor video", k)
 			}
+		}
+	case "turn":
+		if err := c.s.says(needAllocations, "expect turn"); err != nil {
+			c.fail("%v", err)
 		}
 	case "span":
 		c.spanEnds(cl)

@@ -91,6 +91,12 @@ var expectationCases = []struct {
 	{"peer-reconnecting", "expect alice peer-reconnecting", []string{"2 alice call.reconnecting user=bob"}, []string{"2 bob call.reconnecting user=bob"}},
 	{"peer-reconnected", "expect alice peer-reconnected", []string{"2 alice call.reconnected user=bob"}, []string{"2 alice call.reconnecting user=bob"}},
 	{"negotiate", "expect alice negotiate reason=dtls_timeout", []string{"2 alice call.negotiate reason=dtls_timeout"}, []string{"2 alice call.negotiate reason=ice_failed"}},
+	{"pair", "expect alice pair local=relay remote=host", []string{"2 alice ice.pair local_type=relay remote_type=host"},
+		[]string{"2 alice ice.pair local_type=host remote_type=relay", "2 bob ice.pair local_type=relay remote_type=host", "3 alice ice.state state=connected"}},
+	{"turn", "expect turn allocations=2", []string{"2 probe what=left where=turn id=1 user=alice", "2 probe what=left where=turn id=2 user=bob", "2 probe what=done"},
+		[]string{"2 probe what=left where=turn id=1 user=alice", "2 probe what=left where=kms id=2", "2 probe what=done", "3 probe what=left where=turn id=1 user=alice", "3 probe what=done"}},
+	{"turn", "expect turn user=bob", []string{"2 probe what=left where=turn id=1 user=bob", "2 probe what=done"},
+		[]string{"2 probe what=left where=turn id=1 user=alice", "2 probe what=done"}},
 	{"ended", "expect bob ended reason=hangup by=alice", []string{"2 bob call.ended reason=hangup by=alice"}, []string{"2 bob call.ended reason=dropped by=alice", "3 alice call.ended reason=hangup by=alice"}},
 	{"hangup", "expect bob hangup", []string{"2 bob call.ended reason=hangup"}, []string{"2 bob call.ended reason=declined"}},
 	{"error", "expect bob error code=busy", []string{"2 bob error code=busy"}, []string{"2 bob error code=bad_state"}},
@@ -123,7 +129,11 @@ func TestExpectations(t *testing.T) {
 		if c.name == "span" || c.name == "steps" {
 			continue // TestSpans, TestDesignSteps
 		}
-		text := pair + "alice call bob\n" + c.step + "\n"
+		head, line := pair, 3
+		if c.name == "turn" {
+			head, line = "need allocations\n"+pair, 4
+		}
+		text := head + "alice call bob\n" + c.step + "\n"
 		run := func(events []string) reports.Scenario {
 			lines := append([]string{"1 begin 0", "1 end 0", "1 begin 1"}, events...)
 			return judge(t, record(t, text, "virtual", append(lines, "9 deadline 1")...))
@@ -132,7 +142,7 @@ func TestExpectations(t *testing.T) {
 			t.Errorf("%s: %+v", c.step, r.Failures)
 		}
 		r := run(c.nay)
-		if r.Verdict != reports.Fail || r.Failures[0].Line != 3 || r.Failures[0].Check != "expect" {
+		if r.Verdict != reports.Fail || r.Failures[0].Line != line || r.Failures[0].Check != "expect" {
 			t.Errorf("%s held on %q: %+v", c.step, c.nay, r)
 		}
 	}
@@ -255,18 +265,22 @@ func TestActions(t *testing.T) {
 		"send": "alice send x", "close": "alice close", "net": "net alice cut", "connect": "alice connect", "reopen": "alice reopen", "join": "alice join",
 		"reject": "alice reject", "busy": "alice busy", "cancel": "alice cancel", "message": "alice message bob hi", "ask": "alice ask bob", "presence": "alice presence online",
 		"refresh": "alice refresh", "background": "alice background", "foreground": "alice foreground", "sleep": "alice sleep 1s", "token": "token alice wrong",
-		"block": "block bob alice", "unblock": "unblock bob alice"}
+		"block": "block bob alice", "turn": "turn rotate", "unblock": "unblock bob alice"}
 	for _, v := range Verbs {
 		step := steps[v.Name]
 		if step == "" {
 			t.Errorf("verb %s has no case here", v.Name)
 			continue
 		}
-		if r := judge(t, record(t, pair+step+"\n", "virtual", "1 begin 0", "1 end 0")); r.Verdict != reports.Pass {
+		head, line := pair, "x.call:2: "
+		if v.Name == "turn" {
+			head, line = "need rotation\n"+pair, "x.call:3: "
+		}
+		if r := judge(t, record(t, head+step+"\n", "virtual", "1 begin 0", "1 end 0")); r.Verdict != reports.Pass {
 			t.Errorf("%s: %+v", step, r.Failures)
 		}
-		r := judge(t, record(t, pair+step+"\n", "virtual", "1 begin 0", "2 end 0 error=boom"))
-		if r.Verdict != reports.Fail || r.Failures[0].Check != "action" || !strings.Contains(r.Reason, "x.call:2: ") {
+		r := judge(t, record(t, head+step+"\n", "virtual", "1 begin 0", "2 end 0 error=boom"))
+		if r.Verdict != reports.Fail || r.Failures[0].Check != "action" || !strings.Contains(r.Reason, line) {
 			t.Errorf("%s failed and was let pass: %+v", step, r)
 		}
 	}

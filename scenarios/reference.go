@@ -42,7 +42,8 @@ the clients were told and the members that accepted, and no room is of a call th
 
 The events that ` + "`event`" + ` can wait for are those of the trace: run the scenario once and look into its ` + "`*.trace.jsonl`" + `. Both
 worlds, virtual and local, have all capabilities but virtualtime, which the local world lacks. With -level 0 the server speaks level 0
-of the protocol, and the capabilities of level 1 are lacking.
+of the protocol, and the capabilities of level 1 are lacking. worlds, virtual and local, have all capabilities; with ` + "`-turn`" + ` the local one cannot change the secrets of the TURN server,
+and lists its allocations only with ` + "`-turn-log`" + `. A TURN server is there if the scenario needs one.
 `
 
 // Reference is the language's reference in Markdown, generated from its tables.

@@ -129,6 +129,7 @@ var Verbs = []Verb{
 		world: func(w World, s *Scenario, c Clause) error {
 			return w.Block(s.user(c.Args[0]), s.user(c.Args[1]), false)
 		}},
+	turnVerb,
 }
 
 // able is a verb of callers that have the methods for it.

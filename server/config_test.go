@@ -70,11 +70,15 @@ func (s brokenState) fail(ctx context.Context) error {
 	return errBroken
 }
 
-func (s brokenState) PutSession(ctx context.Context, _ server.SessionRecord, _ *signaling.State) error {
+func (s brokenState) PutSession(ctx context.Context, _ server.SessionRecord) error {
 	return s.fail(ctx)
 }
-func (s brokenState) DropSession(ctx context.Context, _ string, _ *signaling.State) error {
-	return s.fail(ctx)
+func (s brokenState) DropSession(ctx context.Context, _ string) error { return s.fail(ctx) }
+func (s brokenState) PutPresence(ctx context.Context, _ signaling.State) (uint64, error) {
+	return 0, s.fail(ctx)
+}
+func (s brokenState) GetPresence(ctx context.Context, _ string) (signaling.State, error) {
+	return signaling.State{}, s.fail(ctx)
 }
 func (s brokenState) OpenRoom(ctx context.Context, _ server.RoomRecord, _ server.MemberRecord, _ server.LegRecord) error {
 	return s.fail(ctx)
@@ -96,7 +100,7 @@ func TestStateFails(t *testing.T) {
 			alice.rtc(signaling.ActionLeave, ref)
 			bob.rtc(signaling.ActionLeave, ref)
 			failed := strings.Join(w.eventLines("state.failed"), "")
-			for _, operation := range []string{"put session", "open room", "join room", "leave room", "close room"} {
+			for _, operation := range []string{"put session", "put presence", "open room", "join room", "leave room", "close room"} {
 				if !strings.Contains(failed, operation) {
 					t.Errorf("the log does not tell that %q failed", operation)
 				}

@@ -65,7 +65,7 @@ func TestSlowConsumer(t *testing.T) {
 		alice := w.join("alice")
 		bob, welcome := w.enter("bob")
 		thaw := bob.freeze()
-		text := strings.Repeat("x", 32<<10)
+		text := strings.Repeat("x", 16<<10)
 		sent := 0
 		for len(w.eventLines("conn.closed")) == 0 && sent < 100 {
 			alice.request(signaling.TypeMessage, "", signaling.Message{To: "bob", Content: text})
@@ -96,7 +96,7 @@ func TestSlowConsumerIsTold(t *testing.T) {
 	bubble(t, tune, func(t *testing.T, w *world) {
 		alice, bob := w.join("alice"), w.join("bob")
 		thaw := bob.freeze()
-		text := strings.Repeat("x", 32<<10)
+		text := strings.Repeat("x", 16<<10)
 		for !strings.Contains(w.logs.String(), "slow") && alice.nextID < 100 {
 			alice.sendID(fmt.Sprint("m", alice.nextID), signaling.TypeMessage, "", signaling.Message{To: "bob", Content: text})
 			alice.nextID++

@@ -3,6 +3,7 @@ package server
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/callbench/callbench/signaling"
 )
@@ -27,32 +28,35 @@ func (d *directory) init() {
 	d.calls = make(map[*call]struct{})
 }
 
-// add makes a session known. first is true for the user's only one. ok is false
-// when the server closes.
-func (d *directory) add(s *session) (first, ok bool) {
+// add makes a session known. It returns false when the server closes. A user's
+// first session is its coming, and its last one's end its going.
+func (d *directory) add(s *session) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return false, false
+		return false
 	}
 	s.srv.work.Add(1)
 	d.byID[s.id] = s
 	d.byUser[s.user] = append(d.byUser[s.user], s)
-	return len(d.byUser[s.user]) == 1, true
+	if len(d.byUser[s.user]) == 1 {
+		s.srv.came(s.user, s.since)
+	}
+	return true
 }
 
-// remove forgets a session. last is true if the user has no other.
-func (d *directory) remove(s *session) (last bool) {
+// remove forgets a session.
+func (d *directory) remove(s *session) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.byID, s.id)
 	rest := slices.DeleteFunc(d.byUser[s.user], func(o *session) bool { return o == s })
 	if len(rest) == 0 {
 		delete(d.byUser, s.user)
-		return true
+		s.srv.went(s.user, time.Now())
+		return
 	}
 	d.byUser[s.user] = rest
-	return false
 }
 
 // renew makes a session that came back the user's newest.
@@ -90,6 +94,18 @@ func (d *directory) sessions(user string) []*session {
 	return slices.Clone(d.byUser[user])
 }
 
+// others lists the other sessions of a session's user.
+func (d *directory) others(s *session) (others []*session) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, o := range d.byUser[s.user] {
+		if o != s {
+			others = append(others, o)
+		}
+	}
+	return others
+}
+
 // reach is the session that a call to the user goes to: the newest that is
 // connected, or else the newest that may still be resumed.
 func (d *directory) reach(user string) *session {
@@ -123,7 +139,7 @@ func (d *directory) engage(c *call) *engagement {
 	}
 	for _, m := range c.members { // the caller first
 		if d.byID[m.session.id] != m.session { // it ended a moment ago
-			return &engagement{m, nil, signaling.Errorf(signaling.CodeUserUnavailable, "the user cannot be reached")}
+			return &engagement{m, nil, unavailable()}
 		}
 		if in := d.inCall[m.user]; in != nil {
 			return &engagement{m, in, signaling.Errorf(signaling.CodeBusy, "one of the two is in a call")}

@@ -87,6 +87,7 @@ type world struct {
 	srv     *server.Server
 	media   *fakeMedia
 	state   *store.Memory
+	inbox   *store.MemoryInbox
 	history *store.MemoryHistory
 	journal *journal
 	streams *netsim.Streams
@@ -105,7 +106,7 @@ func bubble(t *testing.T, tune func(*server.Config), test func(t *testing.T, w *
 		w := newWorld(t, tune)
 		test(t, w)
 		w.close()
-		if keys := w.state.Keys(); len(keys) > 0 {
+		if keys := slices.DeleteFunc(w.state.Keys(), isPresence); len(keys) > 0 {
 			t.Errorf("left in State: %q", keys)
 		}
 		if left := w.media.left(); len(left) > 0 {
@@ -124,14 +125,17 @@ func bubble(t *testing.T, tune func(*server.Config), test func(t *testing.T, w *
 	})
 }
 
+// isPresence tells keys that stay.
+func isPresence(key string) bool { return strings.HasPrefix(key, "user:") }
+
 func newWorld(t *testing.T, tune func(*server.Config)) *world {
 	j := &journal{}
-	w := &world{t: t, journal: j, media: newFakeMedia(j), state: &store.Memory{}, history: store.NewMemoryHistory(),
+	w := &world{t: t, journal: j, media: newFakeMedia(j), state: &store.Memory{}, inbox: &store.MemoryInbox{}, history: store.NewMemoryHistory(),
 		logs: &logBuffer{}, stopped: make(chan struct{}), started: time.Now()}
 	var mu sync.Mutex
 	ids := make(map[string]int)
 	cfg := server.Config{
-		Auth: server.JWT(secret), Media: w.media, State: journaledState{w.state, j}, History: journaledHistory{w.history, j},
+		Auth: server.JWT(secret), Media: w.media, State: journaledState{w.state, j}, History: journaledHistory{w.history, j}, Inbox: w.inbox,
 		Log: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		NewID: func(kind, user string) string {
 			mu.Lock()

@@ -11,8 +11,12 @@ import (
 )
 
 // features are what this server can do, as welcome lists them.
-func features() []string {
-	return []string{signaling.FeatureResume, signaling.FeatureCallID, signaling.FeatureAck}
+func (s *Server) features() []string {
+	list := []string{signaling.FeatureResume, signaling.FeatureCallID, signaling.FeatureAck}
+	if s.cfg.ICE != nil {
+		list = append(list, signaling.FeatureTURN)
+	}
+	return list
 }
 
 // maxDevice is the longest device id, in bytes.
@@ -117,21 +121,17 @@ func newSession(s *Server, user, device string) *session {
 func (u *session) start(c *conn, id string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	first, ok := u.srv.users.add(u)
-	if !ok {
+	if !u.srv.users.add(u) {
 		return false
 	}
 	u.log("session.start", slog.String("device", u.device), slog.Int("level", u.level))
-	var presence *signaling.State
-	if first {
-		presence = &signaling.State{UserID: u.user, Status: signaling.Online, LastSeen: u.since.UnixMilli()}
-	}
-	u.put(u.since, presence)
+	u.put(u.since)
 	u.attach(c)
 	if u.level > level0 {
 		u.secret = rand.Text()
 		u.sendWelcome(c, id, false)
 	}
+	u.begin()
 	return true
 }
 
@@ -149,7 +149,7 @@ func (u *session) resume(c *conn, id, secret string, lastSeq uint64, who *Identi
 	if old != nil {
 		old.fail("", signaling.Errorf(signaling.CodeSuperseded, "the session was resumed on another connection"))
 	} else {
-		u.put(time.Now(), nil)
+		u.put(time.Now())
 		if call := u.call.Load(); call != nil {
 			call.queue.Do(func() { call.connection(u, true) })
 		}
@@ -189,7 +189,7 @@ func (u *session) attach(c *conn) {
 func (u *session) sendWelcome(c *conn, id string, resumed bool) {
 	cfg := &u.srv.cfg
 	w := signaling.Welcome{
-		Version: signaling.Version, Features: features(), SessionID: u.id, UserID: u.user,
+		Version: signaling.Version, Features: u.srv.features(), SessionID: u.id, UserID: u.user,
 		ResumeToken: u.id + "." + u.secret, Resumed: resumed,
 		Heartbeat: seconds(cfg.Heartbeat), Timeout: seconds(cfg.Timeout), ResumeWindow: seconds(cfg.ResumeWindow),
 		TokenTTL: ttl(u.expires),
@@ -197,6 +197,8 @@ func (u *session) sendWelcome(c *conn, id string, resumed bool) {
 	if calls := u.srv.users.callsOf(u); len(calls) > 0 && resumed {
 		w.Call = calls[0].refFor(u)
 	}
+	ice := u.iceServers()
+	w.ICEServers, w.ICETTL = ice.ICEServers, ice.TTL
 	if b, err := encode(signaling.Frame{Type: signaling.TypeWelcome, ID: id}, w); err == nil {
 		c.welcome(b, resumed, u.sent.frames())
 	}

@@ -29,8 +29,12 @@ func (m *still) AddCandidates(_ context.Context, cs []Candidate) error {
 // forgetful is a State and a History that keep nothing.
 type forgetful struct{}
 
-func (forgetful) PutSession(context.Context, SessionRecord, *signaling.State) error   { return nil }
-func (forgetful) DropSession(context.Context, string, *signaling.State) error         { return nil }
+func (forgetful) PutSession(context.Context, SessionRecord) error              { return nil }
+func (forgetful) DropSession(context.Context, string) error                    { return nil }
+func (forgetful) PutPresence(context.Context, signaling.State) (uint64, error) { return 0, nil }
+func (forgetful) GetPresence(context.Context, string) (signaling.State, error) {
+	return signaling.State{}, nil
+}
 func (forgetful) OpenRoom(context.Context, RoomRecord, MemberRecord, LegRecord) error { return nil }
 func (forgetful) JoinRoom(context.Context, MemberRecord, LegRecord) error             { return nil }
 func (forgetful) LeaveRoom(context.Context, MemberRecord) error                       { return nil }
@@ -57,9 +61,10 @@ func stillServer(tb testing.TB) (*Server, *still) {
 func seat(tb testing.TB, s *Server, user string) *session {
 	tb.Helper()
 	u := newSession(s, user, "")
-	if _, ok := s.users.add(u); !ok {
+	if !s.users.add(u) {
 		tb.Fatal("the server is closed")
 	}
+	u.release()
 	return u
 }
 
@@ -164,7 +169,7 @@ func FuzzFrame(f *testing.F) {
 		`{"type":"rtc","action":"offer","data":{"sdp":"v=0"}}`,
 		`{"type":"rtc","action":"candidate","candidate":"candidate:1 1 udp 1 1.2.3.4 5 typ host","sdpMLineIndex":0}`,
 		`{"type":"rtc","action":"leave","id":"1"}`, `{"type":"rtc","action":"ringing"}`,
-		`{"type":"message","data":{"to":"bob","content":"x"}}`, `{"type":"hello"}`, `{"type":"rtc","action":"answer","sdp":"x"}`, `{}`, `[]`, `null`,
+		`{"type":"message","data":{"to":"bob","content":"x"}}`, `{"type":"ack","data":{"seq":1}}`, `{"type":"state","data":{"status":"offline"}}`, `{"type":"state","data":{"userId":"bob"}}`, `{"type":"hello"}`, `{"type":"rtc","action":"answer","sdp":"x"}`, `{}`, `[]`, `null`,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -26,10 +26,13 @@ func handleCall(r request) error {
 	if in.TargetUser == "" || in.TargetUser == r.user || len(in.TargetUser) > maxUser {
 		return signaling.Errorf(signaling.CodeBadData, "targetUser is missing, oneself, or longer than %d bytes", maxUser)
 	}
+	if err := r.reach(in.TargetUser); err != nil {
+		return err
+	}
 	to := r.srv.users.reach(in.TargetUser)
 	if to == nil {
 		r.srv.missed(r.user, in.TargetUser, r.srv.cfg.NewID("call", r.user))
-		return signaling.Errorf(signaling.CodeUserUnavailable, "the user cannot be reached")
+		return unavailable()
 	}
 	return newCall(r.session, to).engage(r, false)
 }
@@ -43,10 +46,9 @@ func (c *call) engage(r request, again bool) error {
 	case not == nil:
 		c.queue.Do(func() { c.start(r) })
 		return nil
-	case not.in == nil:
 	case not.who == c.callee:
 		c.srv.missed(c.caller.user, c.callee.user, c.id)
-	case !again:
+	case not.in != nil && !again:
 		retry := func() {
 			if err := c.engage(r, true); err != nil {
 				r.fail(err)

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/callbench/callbench/signaling"
 )
 
 // Config says what a Server works with and how patient it is. Auth, Media,
@@ -32,11 +34,22 @@ type Config struct {
 	History History
 	Log     *slog.Logger // nil: no log
 
+	// Inbox keeps messages for who is not there. Nil keeps none: a message to a
+	// user without a session is refused with user_unavailable.
+	Inbox Inbox
+	// Relations say who may reach whom. Nil: every user is known and reached by
+	// everybody, and has no contacts.
+	Relations Relations
+
 	// CheckOrigin decides which web pages may connect. Nil lets pages of the
 	// server's own host connect, and clients that send no Origin at all, such
 	// as apps.
 	CheckOrigin func(*http.Request) bool
-	// NewID names a new session, call or room of a user. Nil makes random ids.
+	// ICE gives a user's ICE servers, with credentials of its own, and how long
+	// those are good. It must not wait. Nil: clients get none, and there is no
+	// feature turn.
+	ICE func(user string) ([]signaling.ICEServer, time.Duration)
+	// NewID names a new session, call, room or message of a user. Nil makes random ids.
 	// A test that compares runs makes repeatable ones.
 	NewID func(kind, user string) string
 	// VideoCodec is the one video codec of every room, "VP8" by default.
@@ -78,6 +91,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.NewID == nil {
 		c.NewID = randomID
+	}
+	if c.Relations == nil {
+		c.Relations = open{}
 	}
 	if c.VideoCodec == "" {
 		c.VideoCodec = "VP8"
@@ -130,6 +146,10 @@ type Server struct {
 	upgrader websocket.Upgrader
 	buffers  sync.Pool // *bytes.Buffer that frames are read into
 	users    directory
+	mail     [spread]postbox
+	rolls    [spread]roll
+	life     context.Context // of what is done for users: ends when Close has waited long enough
+	giveUp   context.CancelFunc
 
 	mu     sync.Mutex
 	closed bool
@@ -146,6 +166,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{})}
 	s.users.init()
+	s.life, s.giveUp = context.WithCancel(context.Background())
+	for i := range spread {
+		s.mail[i].srv, s.rolls[i].srv = s, s
+		s.rolls[i].there = make(map[string]*standing)
+	}
 	s.upgrader = websocket.Upgrader{
 		HandshakeTimeout: cfg.HelloTimeout,
 		ReadBufferSize:   512, // an idle connection keeps its read buffer and no write buffer
@@ -242,9 +267,33 @@ func (s *Server) Close() {
 	for _, c := range calls {
 		<-c.queue.Done()
 	}
+	s.settle()
 	for _, u := range sessions {
 		u.end(causeShutdown)
 	}
 	s.closeConns()
 	s.work.Wait()
+	s.closeQueues()
+}
+
+// settle returns when the messages that were taken by now are stored and pushed.
+func (s *Server) settle() {
+	for i := range spread {
+		done := make(chan struct{})
+		if s.mail[i].queue.Do(func() { close(done) }) {
+			<-done
+		}
+	}
+}
+
+// closeQueues returns when the last messages and presences are stored, or those
+// that a store was too slow for are given up.
+func (s *Server) closeQueues() {
+	patience := time.AfterFunc(2*s.cfg.StoreTimeout, s.giveUp)
+	defer patience.Stop()
+	for i := range spread {
+		s.mail[i].queue.Close()
+		s.rolls[i].queue.Close()
+	}
+	s.giveUp()
 }

@@ -37,8 +37,10 @@ var handlers = map[route]handler{
 	{signaling.TypeRTC, signaling.ActionCancel}:    handleCancel,
 	{signaling.TypeRTC, signaling.ActionLeave}:     handleLeave,
 	{signaling.TypeMessage, ""}:                    handleMessage,
+	{signaling.TypeState, ""}:                      handleState,
 	{signaling.TypeAck, ""}:                        handleReceipt,
 	{signaling.TypeToken, ""}:                      handleToken,
+	{signaling.TypeTURN, ""}:                       handleTURN,
 }
 
 // Why a session ended, as the log says.
@@ -69,6 +71,8 @@ type session struct {
 	state  serial.Queue         // writes to State, and tokens to be verified, in order
 	gone   bool                 // its record was removed; on the queue state only
 
+	backlog backlog // on the queue of the user's postbox only
+
 	mu      sync.Mutex
 	conn    *conn  // nil while detached
 	secret  string // of the resume token
@@ -80,6 +84,10 @@ type session struct {
 	expires time.Time   // when its token runs out; zero is never
 	timer   *time.Timer // with a connection: until its token runs out; detached: until it ends
 	ended   bool
+
+	released bool // what is stored for the user was pushed; until then the rest is held
+	held     []pushed
+	told     map[string]uint64 // the version of the presence that it was told last, by user
 }
 
 // log writes an event of the session.
@@ -210,6 +218,15 @@ func (u *session) pushThen(t signaling.Type, a signaling.Action, data any, acked
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if !u.released {
+		u.held = append(u.held, pushed{f, acked})
+		return
+	}
+	u.emit(f, acked)
+}
+
+// emit numbers a push and sends it. u.mu is held.
+func (u *session) emit(f signaling.Frame, acked func()) {
 	if u.ended {
 		return
 	}
@@ -218,11 +235,7 @@ func (u *session) pushThen(t signaling.Type, a signaling.Action, data any, acked
 		return
 	}
 	f.Seq = u.sent.last + 1
-	b, err := signaling.Encode(f)
-	if err != nil {
-		u.logAt(slog.LevelError, "session.failed", slog.String("error", err.Error()))
-		return
-	}
+	b := signaling.Render(f)
 	u.frameLog("frame.out", &f)
 	u.sent.add(b, acked)
 	if u.conn != nil {
@@ -237,7 +250,7 @@ func encode(f signaling.Frame, data any) ([]byte, error) {
 		return nil, err
 	}
 	filled.ID, filled.Seq = f.ID, f.Seq
-	return signaling.Encode(filled)
+	return signaling.Render(filled), nil
 }
 
 // detach is told that a connection of the session has ended. Without goodbye
@@ -309,11 +322,11 @@ func (u *session) close(cause string) {
 
 // leave tells everybody that the session has ended.
 func (u *session) leave() {
-	last := u.srv.users.remove(u)
+	u.srv.users.remove(u)
 	for _, call := range u.srv.users.callsOf(u) {
 		call.queue.Do(func() { call.gone(u) })
 	}
-	u.drop(last)
+	u.drop()
 }
 
 // endError is what the connection of a session that ends is told.
@@ -332,31 +345,27 @@ func (u *session) attached() bool {
 }
 
 // beat writes down when the client was last heard.
-func (u *session) beat(seen time.Time) { u.put(seen, nil) }
+func (u *session) beat(seen time.Time) { u.put(seen) }
 
 // put writes the session's record. The record outlives the time that a client
 // may be silent and then away.
-func (u *session) put(seen time.Time, presence *signaling.State) {
+func (u *session) put(seen time.Time) {
 	cfg := &u.srv.cfg
 	r := SessionRecord{SessionID: u.id, UserID: u.user, ConnectedAt: u.since, HeartbeatAt: seen, TTL: cfg.Timeout + cfg.ResumeWindow}
 	u.save("put session", func(ctx context.Context) error {
 		if u.gone { // a heartbeat at the last moment must not bring the record back
 			return nil
 		}
-		return cfg.State.PutSession(ctx, r, presence)
+		return cfg.State.PutSession(ctx, r)
 	})
 }
 
 // drop removes the session's record. It is the last that the session does.
-func (u *session) drop(last bool) {
-	var presence *signaling.State
-	if last {
-		presence = &signaling.State{UserID: u.user, Status: "offline", LastSeen: time.Now().UnixMilli()}
-	}
+func (u *session) drop() {
 	u.save("drop session", func(ctx context.Context) error {
 		defer u.srv.work.Done()
 		u.gone = true
-		return u.srv.cfg.State.DropSession(ctx, u.id, presence)
+		return u.srv.cfg.State.DropSession(ctx, u.id)
 	})
 	u.state.Stop()
 }

@@ -17,18 +17,29 @@ import (
 // one round trip. Package store implements it.
 type State interface {
 	SessionState
+	PresenceState
 	RoomState
 	LegState
 }
 
-// SessionState keeps ws:session:{sessionId} and tells user:{userId}:status.
+// SessionState keeps ws:session:{sessionId}.
 type SessionState interface {
 	// PutSession writes the session's record, prolongs it by r.TTL, and
-	// prolongs the record of its leg, if there is one, by LegTTL. A presence
-	// that is not nil is published.
-	PutSession(ctx context.Context, r SessionRecord, presence *signaling.State) error
-	// DropSession removes the record. A presence that is not nil is published.
-	DropSession(ctx context.Context, sessionID string, presence *signaling.State) error
+	// prolongs the record of its leg, if there is one, by LegTTL.
+	PutSession(ctx context.Context, r SessionRecord) error
+	// DropSession removes the record.
+	DropSession(ctx context.Context, sessionID string) error
+}
+
+// PresenceState keeps user:{userId}:presence and tells user:{userId}:status.
+type PresenceState interface {
+	// PutPresence stores a change, gives it the next version of this user's
+	// presence, whatever p says, and publishes it with that, in one step: the
+	// versions on the channel grow and the stored one is the last of them.
+	PutPresence(ctx context.Context, p signaling.State) (version uint64, err error)
+	// GetPresence reads what was stored last. A user of whom nothing is stored
+	// is offline, and its version is 0.
+	GetPresence(ctx context.Context, user string) (signaling.State, error)
 }
 
 // RoomState keeps rtc:room:{roomId}:state and rtc:room:{roomId}:members.

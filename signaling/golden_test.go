@@ -248,6 +248,35 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// TestRender is byte for byte what Encode makes of the same frame.
+func TestRender(t *testing.T) {
+	for name := range golden {
+		b, err := os.ReadFile(filepath.Join("testdata", "golden", name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := Decode(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{f.ID, "", "plain ~", `quote " and \\`, "new\nline", "ümlaut \u2028", "\xff"} {
+			f.ID = id
+			again, err := New(f.Type, f.Action, f.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again.ID, again.Seq = f.ID, f.Seq
+			want, err := Encode(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := Render(again); string(got) != string(want) {
+				t.Errorf("%s rendered %s, want %s", name, got, want)
+			}
+		}
+	}
+}
+
 func BenchmarkRelay(b *testing.B) {
 	sdp := bytes.Repeat([]byte("a=rtpmap:96 VP8/90000\\r\\n"), 400)
 	in := []byte(`{"type":"rtc","action":"offer","id":"4","data":{"roomId":"r-1","callId":"c-1","sdp":"` + string(sdp) + `"}}`)

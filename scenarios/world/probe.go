@@ -29,6 +29,11 @@ func (y *system) Probe(ctx context.Context) ([]scenarios.Finding, error) {
 		}
 		found = append(found, y.key(k))
 	}
+	relayed, err := y.relayed()
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, relayed...)
 	for _, r := range y.history.Rooms() {
 		if r.EndedAt.IsZero() {
 			found = append(found, left("room", r.RoomID))

@@ -49,6 +49,7 @@ type system struct {
 	control *kurento.Client // for probes
 	before  map[string]bool // objects that the media server held when the world began
 	media   *kms.Media
+	turn    *relays // nil if the scenario needs none
 	server  *server.Server
 	web     *http.Server
 	pacer   *media.Pacer
@@ -64,8 +65,9 @@ type parts struct {
 	mock        kmsmock.Config
 	webListener net.Listener
 	newID       func(kind, user string) string
-	workers     int  // of the pacer
-	level0      bool // the server speaks level 0 of the protocol only
+	workers     int        // of the pacer
+	level0      bool       // the server speaks level 0 of the protocol only
+	turn        *turnParts // nil: no TURN server
 	plant       Plant
 }
 
@@ -84,8 +86,15 @@ func (y *system) start(ctx context.Context, p parts) error {
 	if p.plant.History != nil {
 		history = p.plant.History(history)
 	}
-	srv, err := server.New(server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: history,
-		Log: y.logger("server"), NewID: p.newID, AllowLoopback: true, Level0: p.level0})
+	cfg := server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: history, Inbox: &store.MemoryInbox{}, Relations: &y.access,
+		Log: y.logger("server"), NewID: p.newID, AllowLoopback: true, Level0: p.level0}
+	if p.turn != nil {
+		if err := y.startTURN(*p.turn); err != nil {
+			return err
+		}
+		cfg.ICE = y.turn.issuer.ICE
+	}
+	srv, err := server.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -149,6 +158,7 @@ func (y *system) client(c scenarios.Client, log *trace.Log, url string, cfg simc
 	}
 	y.know(c.User, log)
 	cfg.User, cfg.Device, cfg.URL, cfg.Profile = c.User, c.Device, url, profile
+	cfg.Relay = c.Has("relay")
 	cfg.Token = func(context.Context) (string, error) { return y.token(c) }
 	cfg.Log, cfg.Pacer = slog.New(trace.Handler(log, c.Name)), y.pacer
 	return simclient.New(cfg)
@@ -183,6 +193,7 @@ func (y *system) close() error {
 	if y.redis != nil {
 		y.redis.Close()
 	}
+	errs = append(errs, y.closeTURN())
 	if y.media != nil {
 		errs = append(errs, y.media.Close())
 	}

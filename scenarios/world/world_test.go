@@ -216,10 +216,10 @@ func unitsOf(r reports.Scenario) map[string]int64 {
 }
 
 // chance are attributes that differ between runs though nothing did: sizes of
-// frames that hold random numbers of different length, and ids and counters
-// that two goroutines draw in random order within one instant.
+// frames that hold random numbers of different length, and ids, counters and
+// ports (client) that two goroutines draw in random order within one instant.
 var chance = map[string]bool{"size": true, "bytes": true, "sdp_size": true, "object": true, "subject": true, "endpoint": true, "pipeline": true,
-	"request": true, "kms_request": true, "seq": true, "kms_session": true, "kms_server": true, "subscription": true, "id": true, "conn": true, "number": true}
+	"request": true, "kms_request": true, "seq": true, "kms_session": true, "kms_server": true, "subscription": true, "id": true, "conn": true, "number": true, "client": true}
 
 // exact keeps everything but chance.
 func exact(_ trace.Event, a trace.Attr) bool { return !chance[a.Key] }

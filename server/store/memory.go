@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -87,32 +88,45 @@ func (m *Memory) prolong(key string, ttl time.Duration) {
 	}
 }
 
-func (m *Memory) tell(presence *signaling.State) {
-	if presence == nil {
-		return
-	}
-	for _, f := range m.publish {
-		f(presence.UserID, *presence)
-	}
-}
-
 // PutSession implements server.SessionState.
-func (m *Memory) PutSession(_ context.Context, r server.SessionRecord, presence *signaling.State) error {
+func (m *Memory) PutSession(_ context.Context, r server.SessionRecord) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.set(sessionKey(r.SessionID), r.TTL, sessionFields(r)...)
 	m.prolong(legKey(r.SessionID), server.LegTTL)
-	m.tell(presence)
 	return nil
 }
 
 // DropSession implements server.SessionState.
-func (m *Memory) DropSession(_ context.Context, sessionID string, presence *signaling.State) error {
+func (m *Memory) DropSession(_ context.Context, sessionID string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.hashes, sessionKey(sessionID))
-	m.tell(presence)
 	return nil
+}
+
+// PutPresence implements server.PresenceState.
+func (m *Memory) PutPresence(_ context.Context, p signaling.State) (uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := presenceKey(p.UserID)
+	stored, err := readPresence(p.UserID, m.hashes[key].fields)
+	if err != nil {
+		return 0, fmt.Errorf("put presence: %w", err)
+	}
+	p.Version = stored.Version + 1
+	m.set(key, 0, append(presenceFields(p), presenceVersion, strconv.FormatUint(p.Version, 10))...)
+	for _, f := range m.publish {
+		f(p.UserID, p)
+	}
+	return p.Version, nil
+}
+
+// GetPresence implements server.PresenceState.
+func (m *Memory) GetPresence(_ context.Context, user string) (signaling.State, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return readPresence(user, m.hashes[presenceKey(user)].fields)
 }
 
 // OpenRoom implements server.RoomState.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -64,7 +65,8 @@ func (r *Redis) Close() error {
 	return nil
 }
 
-// run sends what fill collects in one round trip.
+// run sends what fill collects in one round trip. Single commands go this way
+// too: the client would keep a second pool of connections for them.
 func (r *Redis) run(ctx context.Context, what string, fill func(redis.Pipeliner)) error {
 	p := r.client.Pipeline()
 	fill(p)
@@ -74,34 +76,60 @@ func (r *Redis) run(ctx context.Context, what string, fill func(redis.Pipeliner)
 	return nil
 }
 
-// publish tells a user's channel about its presence.
-func publish(ctx context.Context, p redis.Pipeliner, presence *signaling.State) {
-	if presence == nil {
-		return
-	}
-	b, err := json.Marshal(presence)
-	if err != nil { // strings and a number always can be
-		return
-	}
-	p.Publish(ctx, statusChannel(presence.UserID), b)
-}
-
 // PutSession implements server.SessionState.
-func (r *Redis) PutSession(ctx context.Context, s server.SessionRecord, presence *signaling.State) error {
+func (r *Redis) PutSession(ctx context.Context, s server.SessionRecord) error {
 	return r.run(ctx, "put session", func(p redis.Pipeliner) {
 		p.HSet(ctx, sessionKey(s.SessionID), sessionFields(s))
 		p.PExpire(ctx, sessionKey(s.SessionID), s.TTL)
 		p.Expire(ctx, legKey(s.SessionID), server.LegTTL)
-		publish(ctx, p, presence)
 	})
 }
 
 // DropSession implements server.SessionState.
-func (r *Redis) DropSession(ctx context.Context, sessionID string, presence *signaling.State) error {
-	return r.run(ctx, "drop session", func(p redis.Pipeliner) {
-		p.Del(ctx, sessionKey(sessionID))
-		publish(ctx, p, presence)
+func (r *Redis) DropSession(ctx context.Context, sessionID string) error {
+	return r.run(ctx, "drop session", func(p redis.Pipeliner) { p.Del(ctx, sessionKey(sessionID)) })
+}
+
+// putPresence makes one step of counting, storing and publishing, so that
+// changes from several instances cannot come between each other. Its arguments
+// are the fields and values to be stored, and then the channel and what is
+// published there as JSON, up to where the version goes.
+const putPresence = `
+local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+redis.call('PUBLISH', ARGV[5], ARGV[6] .. ',"version":' .. string.format('%d', version) .. '}')
+return version`
+
+// PutPresence implements server.PresenceState. The script is sent each time:
+// asking for it by its hash would cost a second round trip now and then.
+func (r *Redis) PutPresence(ctx context.Context, p signaling.State) (uint64, error) {
+	p.Version = 0
+	text, err := json.Marshal(p)
+	if err != nil {
+		return 0, fmt.Errorf("put presence: %w", err)
+	}
+	var args []any
+	for _, f := range append(presenceFields(p), statusChannel(p.UserID), strings.TrimSuffix(string(text), "}")) {
+		args = append(args, f)
+	}
+	var put *redis.Cmd
+	err = r.run(ctx, "put presence", func(pipe redis.Pipeliner) {
+		put = pipe.Eval(ctx, putPresence, []string{presenceKey(p.UserID)}, args...)
 	})
+	if err != nil {
+		return 0, err
+	}
+	return put.Uint64()
+}
+
+// GetPresence implements server.PresenceState.
+func (r *Redis) GetPresence(ctx context.Context, user string) (signaling.State, error) {
+	var get *redis.MapStringStringCmd
+	err := r.run(ctx, "get presence", func(p redis.Pipeliner) { get = p.HGetAll(ctx, presenceKey(user)) })
+	if err != nil {
+		return signaling.State{}, err
+	}
+	return readPresence(user, get.Val())
 }
 
 // OpenRoom implements server.RoomState.

@@ -2,11 +2,9 @@ package store_test
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +34,7 @@ type place struct {
 var suite = map[string]func(*testing.T, place){
 	"session":         testSession,
 	"presence":        testPresence,
+	"presence races":  testPresenceRaces,
 	"room":            testRoom,
 	"leg":             testLeg,
 	"everything goes": testNothingLeft,
@@ -80,37 +79,17 @@ func (p place) member(user string) (server.MemberRecord, server.LegRecord) {
 func testSession(t *testing.T, p place) {
 	ctx := t.Context()
 	r := p.session("alice")
-	must(t, p.PutSession(ctx, r, nil))
+	must(t, p.PutSession(ctx, r))
 	p.expect(t, "ws:session:"+r.SessionID, 150*time.Second, map[string]string{
 		"userId": r.UserID, "connectionTime": "1700000000123", "lastHeartbeat": "1700000001123"})
 	r.HeartbeatAt, r.TTL = at.Add(time.Minute), 99*time.Second
-	must(t, p.PutSession(ctx, r, nil))
+	must(t, p.PutSession(ctx, r))
 	p.expect(t, "ws:session:"+r.SessionID, 99*time.Second, map[string]string{
 		"userId": r.UserID, "connectionTime": "1700000000123", "lastHeartbeat": "1700000060123"})
 	p.expect(t, "rtc:session:"+r.SessionID, 0, nil) // prolonging makes no record
-	must(t, p.DropSession(ctx, r.SessionID, nil))
-	must(t, p.DropSession(ctx, r.SessionID, nil))
+	must(t, p.DropSession(ctx, r.SessionID))
+	must(t, p.DropSession(ctx, r.SessionID))
 	p.expect(t, "ws:session:"+r.SessionID, 0, nil)
-}
-
-func testPresence(t *testing.T, p place) {
-	ctx := t.Context()
-	r := p.session("bob")
-	p.told(r.UserID)
-	must(t, p.PutSession(ctx, r, &signaling.State{UserID: r.UserID, Status: "online", LastSeen: 5}))
-	must(t, p.PutSession(ctx, r, nil))
-	must(t, p.DropSession(ctx, r.SessionID, &signaling.State{UserID: r.UserID, Status: "offline", LastSeen: 6}))
-	var got []string
-	for range 1000 { // a subscriber hears of it a moment later
-		if got = p.told(r.UserID); len(got) >= 2 {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
-	want := []string{`{"userId":"` + r.UserID + `","status":"online","lastSeen":5}`, `{"userId":"` + r.UserID + `","status":"offline","lastSeen":6}`}
-	if !slices.Equal(got, want) {
-		t.Errorf("published %q, want %q", got, want)
-	}
 }
 
 func testRoom(t *testing.T, p place) {
@@ -157,8 +136,9 @@ func testLeg(t *testing.T, p place) {
 	p.expect(t, key, server.LegTTL, fields)
 
 	// A session that has left a room may be in the next before it is out.
-	next, first := alice, leg
-	next.RoomID, first = p.run+"r2", server.LegRecord{SessionID: leg.SessionID, UserID: leg.UserID, RoomID: p.run + "r2", EndpointID: "e-3"}
+	next := alice
+	next.RoomID = p.run + "r2"
+	first := server.LegRecord{SessionID: leg.SessionID, UserID: leg.UserID, RoomID: p.run + "r2", EndpointID: "e-3"}
 	must(t, p.JoinRoom(ctx, next, first))
 	must(t, p.LeaveRoom(ctx, alice))
 	must(t, p.CloseRoom(ctx, leg.RoomID))
@@ -171,49 +151,18 @@ func testLeg(t *testing.T, p place) {
 func testNothingLeft(t *testing.T, p place) {
 	ctx := t.Context()
 	alice, leg := p.member("alice")
-	must(t, p.PutSession(ctx, p.session("alice"), nil))
+	must(t, p.PutSession(ctx, p.session("alice")))
 	must(t, p.OpenRoom(ctx, server.RoomRecord{RoomID: alice.RoomID, Type: server.Room1v1, CreatedAt: at}, alice, leg))
 	if n := len(p.keys()); n != 4 {
 		t.Errorf("%d keys, want 4: %q", n, p.keys())
 	}
 	must(t, p.LeaveRoom(ctx, alice))
 	must(t, p.CloseRoom(ctx, alice.RoomID))
-	must(t, p.DropSession(ctx, alice.SessionID, nil))
+	must(t, p.DropSession(ctx, alice.SessionID))
 	if left := p.keys(); len(left) != 0 {
 		t.Errorf("left: %q", left)
 	}
 }
-
-// presences collects what is published.
-type presences struct {
-	mu   sync.Mutex
-	told map[string][]string
-}
-
-func (p *presences) add(user, text string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.told == nil {
-		p.told = make(map[string][]string)
-	}
-	p.told[user] = append(p.told[user], text)
-}
-
-func (p *presences) of(user string) []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.told[user])
-}
-
-func memory(*testing.T) place {
-	m, heard := &store.Memory{}, &presences{}
-	m.Watch(func(user string, s signaling.State) {
-		heard.add(user, fmt.Sprintf(`{"userId":%q,"status":%q,"lastSeen":%d}`, s.UserID, s.Status, s.LastSeen))
-	})
-	return place{State: m, keys: m.Keys, hash: m.Hash, told: heard.of}
-}
-
-func TestMemory(t *testing.T) { runSuite(t, memory) }
 
 // inRedis is a State in Redis, looked at through a client of the test's own.
 func inRedis(t *testing.T, dial func(context.Context, string, string) (net.Conn, error), addr, run string) place {
@@ -222,6 +171,11 @@ func inRedis(t *testing.T, dial func(context.Context, string, string) (net.Conn,
 	heard := &presences{}
 	var watching sync.WaitGroup
 	t.Cleanup(func() {
+		for _, k := range look.Keys(context.Background(), "user:*:presence").Val() {
+			if strings.Contains(k, run) { // they would stay
+				must(t, look.Del(context.Background(), k).Err())
+			}
+		}
 		must(t, r.Close())
 		must(t, look.Close())
 		watching.Wait()
@@ -279,7 +233,7 @@ func TestRedisInBubble(t *testing.T) {
 		defer m.Close()
 		r := store.NewRedis(store.RedisConfig{Dial: func(context.Context, string, string) (net.Conn, error) { return m.Dial() }})
 		p := place{State: r}
-		must(t, p.PutSession(t.Context(), p.session("alice"), nil))
+		must(t, p.PutSession(t.Context(), p.session("alice")))
 		time.Sleep(150*time.Second - time.Millisecond)
 		if !m.Exists("ws:session:s-alice") {
 			t.Error("the session's record is gone early")
@@ -303,10 +257,16 @@ func TestRoundTrips(t *testing.T) {
 	defer func() { must(t, r.Close()) }()
 	p := place{State: r}
 	alice, leg := p.member("alice")
-	must(t, p.PutSession(t.Context(), p.session("alice"), nil)) // connects
+	must(t, p.PutSession(t.Context(), p.session("alice"))) // connects
 	steps := map[string]func() error{
-		"put session": func() error {
-			return p.PutSession(t.Context(), p.session("alice"), &signaling.State{UserID: "alice", Status: "online"})
+		"put session": func() error { return p.PutSession(t.Context(), p.session("alice")) },
+		"put presence": func() error {
+			_, err := p.PutPresence(t.Context(), signaling.State{UserID: "alice", Status: "online"})
+			return err
+		},
+		"get presence": func() error {
+			_, err := p.GetPresence(t.Context(), "alice")
+			return err
 		},
 		"open room": func() error {
 			return p.OpenRoom(t.Context(), server.RoomRecord{RoomID: "r", Type: server.Room1v1}, alice, leg)
@@ -316,7 +276,7 @@ func TestRoundTrips(t *testing.T) {
 		"connected": func() error { return p.LegConnected(t.Context(), leg) },
 		"leave":     func() error { return p.LeaveRoom(t.Context(), alice) },
 		"close":     func() error { return p.CloseRoom(t.Context(), "r") },
-		"drop":      func() error { return p.DropSession(t.Context(), "s", &signaling.State{UserID: "alice"}) },
+		"drop":      func() error { return p.DropSession(t.Context(), "s") },
 	}
 	for name, step := range steps {
 		before := writes
@@ -369,7 +329,7 @@ func BenchmarkPutSession(b *testing.B) {
 	rec := p.session("alice")
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := r.PutSession(context.Background(), rec, nil); err != nil {
+		if err := r.PutSession(context.Background(), rec); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,0 +1,113 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/signaling"
+)
+
+// MemoryInbox is a server.Inbox in memory. Its zero value is ready to use.
+type MemoryInbox struct {
+	mu      sync.Mutex
+	last    uint64                     // number
+	boxes   map[string][]server.Letter // by owner, in the order of their numbers
+	senders map[string]*sent
+}
+
+// sent is what a sender sent last: a ring of message ids, the oldest at next.
+type sent struct {
+	ids  []string
+	next int
+	byID map[string]server.Letter // without content
+}
+
+// Put implements server.Inbox.
+func (i *MemoryInbox) Put(_ context.Context, owner string, m signaling.Message) (server.Letter, bool, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	own := owner == m.To
+	if own {
+		if s := i.senders[m.From]; s != nil {
+			if first, ok := s.byID[m.MessageID]; ok {
+				return first, false, nil
+			}
+		}
+	}
+	if len(i.boxes[owner]) >= server.MaxUndelivered {
+		return server.Letter{}, false, server.ErrInboxFull
+	}
+	i.last++
+	l := server.Letter{Number: i.last, Message: m}
+	if i.boxes == nil {
+		i.boxes, i.senders = make(map[string][]server.Letter), make(map[string]*sent)
+	}
+	i.boxes[owner] = append(i.boxes[owner], l)
+	if own {
+		i.remember(l)
+	}
+	return l, true, nil
+}
+
+// remember notes what was sent; i.mu is held.
+func (i *MemoryInbox) remember(l server.Letter) {
+	s := i.senders[l.Message.From]
+	if s == nil {
+		s = &sent{byID: make(map[string]server.Letter)}
+		i.senders[l.Message.From] = s
+	}
+	id := l.Message.MessageID
+	l.Message.Content = ""
+	s.byID[id] = l
+	if len(s.ids) < server.MaxRepeats {
+		s.ids = append(s.ids, id)
+		return
+	}
+	delete(s.byID, s.ids[s.next])
+	s.ids[s.next] = id
+	s.next = (s.next + 1) % server.MaxRepeats
+}
+
+// Undelivered implements server.Inbox.
+func (i *MemoryInbox) Undelivered(_ context.Context, owner string, after uint64, limit int) ([]server.Letter, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	box := i.boxes[owner]
+	n, _ := slices.BinarySearchFunc(box, after+1, byNumber)
+	return slices.Clone(box[n:min(len(box), n+limit)]), nil
+}
+
+// Delivered implements server.Inbox.
+func (i *MemoryInbox) Delivered(_ context.Context, owner string, numbers ...uint64) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	box := i.boxes[owner]
+	for _, number := range numbers {
+		if n, found := slices.BinarySearchFunc(box, number, byNumber); found {
+			box = slices.Delete(box, n, n+1)
+		}
+	}
+	switch {
+	case len(box) > 0 || cap(box) > 0 && cap(box) <= keepBox:
+		i.boxes[owner] = box
+	default:
+		delete(i.boxes, owner)
+	}
+	return nil
+}
+
+// keepBox is how many letters' room an empty box keeps, so that a conversation
+// does not make a new one for each message.
+const keepBox = 32
+
+func byNumber(l server.Letter, number uint64) int {
+	switch {
+	case l.Number < number:
+		return -1
+	case l.Number > number:
+		return 1
+	}
+	return 0
+}
