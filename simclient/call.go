@@ -337,7 +337,9 @@ func (c *Client) finish(k *call, reason, by string) {
 	if !k.known {
 		return // there never was a call, as its request will tell
 	}
-	c.over = append(c.over, k.name())
+	if k.name() != "" || k.state == callLeaving {
+		c.over = append(c.over, k.name())
+	}
 	if len(c.over) > rememberedCalls {
 		c.over = slices.Delete(c.over, 0, 1)
 	}

@@ -225,9 +225,13 @@ func (l *level0) means(k *call, action signaling.Action, rtc signaling.RTC) bool
 }
 
 // stray takes a push about a call that is not the current one. It may have
-// crossed the end of one, whose room this side may never have learned.
+// crossed the end of one, and be the first to name that one's room.
 func (l *level0) stray(action signaling.Action, rtc signaling.RTC) {
-	if slices.Contains(l.c.over, rtc.RoomID) || slices.Contains(l.c.over, "") {
+	if slices.Contains(l.c.over, rtc.RoomID) {
+		return
+	}
+	if i := slices.Index(l.c.over, ""); i >= 0 {
+		l.c.over[i] = rtc.RoomID
 		return
 	}
 	l.c.violation(nil, violationUnknownCall, slog.String("call", rtc.RoomID), slog.String("action", string(action)))

@@ -322,8 +322,10 @@ func TestLevel0Crossings(t *testing.T) {
 		})
 		time.Sleep(time.Second)
 		alice.none(t, eventViolation)
-		r.srv.locked(func() { r.srv.sessions["bob"].rtc(signaling.ActionAnswer, signaling.RTC{RoomID: "r-9"}) })
-		bob.wait(t, time.Second, eventViolation, "what=unknown_call", "call=r-9")
+		for _, a := range []*actor{alice, bob} {
+			r.srv.locked(func() { r.srv.sessions[a.cfg.User].rtc(signaling.ActionAnswer, signaling.RTC{RoomID: "r-9"}) })
+			a.wait(t, time.Second, eventViolation, "what=unknown_call", "call=r-9")
+		}
 	})
 }
 
