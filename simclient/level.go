@@ -14,6 +14,10 @@ type level interface {
 	opened(sock *socket, token string)
 	// welcomed takes a welcome.
 	welcomed(f signaling.Frame)
+	// alive takes the first pong of a socket that has no session yet.
+	alive()
+	// refusal is what a close code means that came instead of a session.
+	refusal(info signaling.ErrorInfo) signaling.Code
 	// lost goes on after the socket of a session ended.
 	lost(code int, cause string)
 	// request sends a frame and calls r.done, once.
@@ -50,6 +54,7 @@ func (c *Client) fallBack(why string, silent bool) {
 	c.link.timer.stop()
 	c.link.hello.stop()
 	c.event(eventFallback, slog.String("reason", why))
-	c.link.level = &level0{c: c, silent: silent}
-	c.link.level.opened(c.link.sock, "")
+	l := &level0{c: c, silent: silent}
+	c.link.level = l
+	l.ask(c.link.sock)
 }

@@ -29,33 +29,67 @@ const rememberedRequests = 64
 
 func (l *level0) number() int { return 0 }
 
-// opened begins the session: the request for the socket has shown who is there.
-func (l *level0) opened(*socket, string) {
+// opened says that the user is online. The request for the socket has shown who
+// that is, but a server that knows both levels waits a second for a hello, and
+// nobody can be reached until it knows that none comes.
+func (l *level0) opened(sock *socket, _ string) {
+	f, err := signaling.New(signaling.TypeState, "", signaling.State{Status: signaling.Online})
+	if err != nil {
+		l.c.failure(nil, "say who is there", err)
+		return
+	}
+	l.c.write(sock, f, false)
+	l.ask(sock)
+}
+
+// ask asks for a pong, which is the nearest thing to a welcome: the server has
+// then read what was said before.
+func (l *level0) ask(sock *socket) {
 	l.recent = nil
+	l.c.link.state = linkGreeting
+	l.c.link.timer = l.c.after(l.c.cfg.Reconnect.Attempt, func() { sock.kill(causePong) })
+	sock.ping()
+}
+
+// alive begins the session.
+func (l *level0) alive() {
+	l.c.link.timer.stop()
 	l.c.link.state = linkUp
 	l.c.beginSession(session{user: l.c.cfg.User})
-	l.c.probe()
 }
 
 // welcomed takes the answer to a hello that was given up on: the server speaks
-// level 1. The next connection will, too.
+// level 1. If this side has not said anything yet so does it now, else on the
+// next connection.
 func (l *level0) welcomed(f signaling.Frame) {
 	c := l.c
-	if !l.silent {
+	switch {
+	case !l.silent:
 		var w signaling.Welcome
 		_ = f.Into(&w)
 		c.violation(nil, violationWelcome, slog.String("session", w.SessionID))
-		return
+	case c.link.state == linkGreeting:
+		c.link.level = &level1{c: c}
+		c.link.level.welcomed(f)
+	default:
+		c.link.level = &level1{c: c}
+		c.link.sock.kill(causeLate)
 	}
-	c.link.level = &level1{c: c}
-	c.link.sock.kill(causeLate)
 }
 
-// lost ends the session with its socket. The server refuses a token that it does
-// not like by a close only.
+// refusal of a token that the server does not like: it waited for a hello with
+// a better one.
+func (l *level0) refusal(info signaling.ErrorInfo) signaling.Code {
+	if info.Code == signaling.CodeHelloRequired {
+		return signaling.CodeUnauthorized
+	}
+	return info.Code
+}
+
+// lost ends the session with its socket.
 func (l *level0) lost(code int, cause string) {
-	if info, _ := signaling.OfClose(code); info.Code == signaling.CodeHelloRequired {
-		l.c.giveUp(string(info.Code))
+	if info, _ := signaling.OfClose(code); l.refusal(info) == signaling.CodeUnauthorized {
+		l.c.giveUp(string(signaling.CodeUnauthorized))
 		return
 	}
 	l.c.reconnect(code, cause)
@@ -191,8 +225,13 @@ func candidates0(t signaling.Type, d signaling.RTC) (frames []signaling.Frame, e
 	return frames, nil
 }
 
-// inOrder is true: pushes have no numbers.
-func (l *level0) inOrder(signaling.Frame) bool { return true }
+// inOrder is true: pushes have no numbers. The first one says as much as a pong.
+func (l *level0) inOrder(f signaling.Frame) bool {
+	if l.c.link.state == linkGreeting && f.Type != signaling.TypeWelcome && f.Type != signaling.TypeError {
+		l.alive()
+	}
+	return true
+}
 
 // onRTC names a call whose room is not known yet, and takes a leave for the end.
 func (l *level0) onRTC(action signaling.Action, rtc signaling.RTC) {

@@ -46,6 +46,11 @@ func (l *level1) welcomed(f signaling.Frame) {
 	c.probe()
 }
 
+// alive is not called: nothing is pinged before welcome.
+func (l *level1) alive() {}
+
+func (l *level1) refusal(info signaling.ErrorInfo) signaling.Code { return info.Code }
+
 func (l *level1) lost(code int, cause string) { l.c.reconnect(code, cause) }
 
 // request sends a frame with an id, and r.done runs when its answer came. While

@@ -147,7 +147,7 @@ func (c *Client) refusal(code int, err error) error {
 		return c.link.refused
 	}
 	if info, ok := signaling.OfClose(code); ok {
-		return &signaling.Error{Code: info.Code, Message: info.Meaning}
+		return &signaling.Error{Code: c.link.level.refusal(info), Message: info.Meaning}
 	}
 	return err
 }

@@ -26,7 +26,7 @@ func TestPresence(t *testing.T) {
 			time.Sleep(time.Second)
 			alice.one(t, eventPresence)
 			alice.none(t, eventViolation)
-			if n := r.srv.count("alice state"); n != 3 {
+			if n := r.srv.count("alice state"); n != 4-level { // at level 0 the first one says who is there
 				t.Errorf("%d frames about presence", n)
 			}
 		})
