@@ -173,22 +173,6 @@ func TestSlowWelcome(t *testing.T) {
 	})
 }
 
-func TestTokenInHeader(t *testing.T) {
-	bubble(t, func(r *rig) {
-		r.connected("alice")
-		r.connected("bob", atLevel(1))
-		r.srv.locked(func() {
-			if got := strings.Join(r.srv.bearers, " "); got != "alice bob" {
-				t.Errorf("tokens of the headers: %q", got)
-			}
-		})
-		carol := r.client("carol", func(c *Config) { c.Token = nil })
-		if err := carol.Connect(r.ctx); code(err) != signaling.CodeUnauthorized {
-			t.Errorf("without a token: %v", err)
-		}
-	})
-}
-
 // TestLevel0WrongToken: all that such a server can do is to close.
 func TestLevel0WrongToken(t *testing.T) {
 	bubble(t, func(r *rig) {
@@ -486,17 +470,4 @@ func TestLevel0Repeats(t *testing.T) {
 			t.Fatalf("two runs differ:\n%s\n%s", first, again)
 		}
 	}
-}
-
-// TestForbiddenSocket: a server may refuse the token before there is a WebSocket.
-func TestForbiddenSocket(t *testing.T) {
-	bubble(t, func(r *rig) {
-		alice := r.connected("alice")
-		r.srv.locked(func() { r.srv.refuse = 401 })
-		alice.Drop()
-		alice.wait(t, 5*time.Second, eventEnded, "reason=unauthorized")
-		if err := alice.Connect(r.ctx); code(err) != signaling.CodeUnauthorized {
-			t.Errorf("connect: %v", err)
-		}
-	})
 }

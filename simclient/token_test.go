@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,6 +122,36 @@ func TestNoTokenToRefresh(t *testing.T) {
 		bob := r.client("bob")
 		if err := bob.RefreshToken(r.ctx); !errors.Is(err, ErrNotConnected) {
 			t.Errorf("refresh: %v", err)
+		}
+	})
+}
+
+// TestTokenInHeader: the request for the WebSocket shows it, at either level.
+func TestTokenInHeader(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.connected("alice")
+		r.connected("bob", atLevel(1))
+		r.srv.locked(func() {
+			if got := strings.Join(r.srv.bearers, " "); got != "alice bob" {
+				t.Errorf("tokens of the headers: %q", got)
+			}
+		})
+		carol := r.client("carol", func(c *Config) { c.Token = nil })
+		if err := carol.Connect(r.ctx); code(err) != signaling.CodeUnauthorized {
+			t.Errorf("without a token: %v", err)
+		}
+	})
+}
+
+// TestForbiddenSocket: a server may refuse the token before there is a WebSocket.
+func TestForbiddenSocket(t *testing.T) {
+	bubble(t, func(r *rig) {
+		alice := r.connected("alice")
+		r.srv.locked(func() { r.srv.refuse = 401 })
+		alice.Drop()
+		alice.wait(t, 5*time.Second, eventEnded, "reason=unauthorized")
+		if err := alice.Connect(r.ctx); code(err) != signaling.CodeUnauthorized {
+			t.Errorf("connect: %v", err)
 		}
 	})
 }
