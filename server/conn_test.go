@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -163,3 +164,23 @@ type recorder struct {
 func (r *recorder) Header() http.Header         { return r.header }
 func (r *recorder) Write(b []byte) (int, error) { return len(b), nil }
 func (r *recorder) WriteHeader(code int)        { r.code = code }
+
+// TestShutdownWhileATokenIsVerified does not give a client time to say hello.
+func TestShutdownWhileATokenIsVerified(t *testing.T) {
+	tune := func(c *server.Config) {
+		c.Auth = func(context.Context, string) (server.Identity, error) {
+			time.Sleep(2 * time.Second)
+			return server.Identity{User: "alice"}, nil
+		}
+	}
+	bubble(t, tune, func(t *testing.T, w *world) {
+		c := w.dial("alice", bearer("x"))
+		synctest.Wait()
+		c.lose() // it does not answer when it is asked to go
+		start := time.Now()
+		w.close()
+		if took := time.Since(start); took != 2*time.Second {
+			t.Errorf("closing took %v, want the 2 s of the token", took)
+		}
+	})
+}

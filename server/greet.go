@@ -11,7 +11,7 @@ import (
 // does its absence, if the header's token says who is there. A client that is
 // refused is told so; its connection is then shutting down, and session stays nil.
 func (c *conn) greet(shown bool) {
-	_ = c.ws.SetReadDeadline(time.Now().Add(c.srv.cfg.HelloTimeout))
+	c.expectHello()
 	switch {
 	case c.who == nil:
 	case c.srv.cfg.Level0:
@@ -21,7 +21,7 @@ func (c *conn) greet(shown bool) {
 		defer quiet.Stop()
 	}
 	f, err := c.read()
-	if !c.open1st() {
+	if !c.decide() {
 		err = c.take(f, err) // silence had decided
 	} else {
 		err = c.first(f, err, shown)
@@ -33,8 +33,18 @@ func (c *conn) greet(shown bool) {
 	go c.serve()
 }
 
-// open1st reports whether nothing has decided the level yet, and that this does.
-func (c *conn) open1st() bool {
+// expectHello gives the client its time to say hello, unless the server has
+// begun to shut down.
+func (c *conn) expectHello() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.shutting {
+		_ = c.ws.SetReadDeadline(time.Now().Add(c.srv.cfg.HelloTimeout))
+	}
+}
+
+// decide reports whether the level is open still. It is not any more then.
+func (c *conn) decide() bool {
 	c.opening.Lock()
 	defer c.opening.Unlock()
 	was := c.opened
