@@ -3,7 +3,7 @@
 GO ?= go
 SEED ?= 1
 
-.PHONY: test short sim loop service lint bench fuzz build
+.PHONY: test short sim loop service browser lint bench fuzz build
 
 test: lint ## everything that this machine can run
 	$(GO) test -race $(TESTFLAGS) ./...
@@ -19,6 +19,9 @@ loop: ## the suite on real loopback sockets
 
 service: ## against real services, from the addresses in CALLBENCH_KMS_URL, CALLBENCH_REDIS_ADDR, …
 	$(GO) test -run 'TestService|TestConform' ./...
+
+browser: ## in a real Chromium, from the path
+	$(GO) test -run TestBrowser ./...
 
 lint: ## format, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }

@@ -57,6 +57,9 @@ func (l *Load) Add(s Scenario, late time.Duration) {
 	for _, sp := range s.Spans {
 		l.time(sp.Name, sp.Took)
 	}
+	for _, p := range s.Phases {
+		l.time(p.Name, p.Took)
+	}
 	for _, c := range s.Calls {
 		for _, p := range c.Phases {
 			l.time(p.Name, p.Took)

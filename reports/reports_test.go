@@ -21,7 +21,7 @@ func example() Run {
 			Steps: []Step{{Line: 5, Text: "alice call bob", Verdict: Pass}},
 			Spans: []Span{{Name: "setup", At: time.Second, Took: 623400 * time.Microsecond}},
 			Calls: []Call{{ID: "c1", From: "alice", To: "bob", Took: 30 * time.Second, Reason: "hangup", Phases: []Phase{
-				{Name: "invite_to_ring", Party: "alice", Took: 40 * time.Millisecond}, {Name: "media_gap.audio", Party: "bob", Took: time.Second}, {Name: "media_gap.audio", Party: "bob", Took: 2 * time.Second}}}},
+				{Name: "invite_to_ring", Party: "alice", Took: 40 * time.Millisecond}, {Name: "media_gap.audio", Party: "bob", Took: time.Second}, {Name: "media_gap.audio", Party: "bob", Took: 2 * time.Second}, {Name: "call_setup_total", Party: "both", Took: 1500 * time.Millisecond}}}},
 			Media: []Media{{Call: "c1", Client: "bob", From: "alice", Kind: "video", Units: 898, Lost: 2, MaxGap: time.Second}}},
 		{Name: "bad", File: "bad.call", Verdict: Fail, Reason: "bad.call:3: <no> \"ring\"", Failures: []Failure{
 			{Check: "expect", File: "bad.call", Line: 3, Message: "<no> \"ring\"", Detail: "  alice saw nothing\n"}, {Check: "ended-twice", File: "bad.call", Message: "twice"}}},
@@ -46,10 +46,14 @@ func TestTableTellsEverything(t *testing.T) {
 		"BROKEN dead: no media server", "goroutine 1",
 		"SKIP not-here: turn: there is none",
 		"\n1 passed, 2 failed, 1 skipped\n",
+		"both", "call_setup_total 1.5s",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the table lacks %q:\n%s", want, b.String())
 		}
+	}
+	if strings.Index(text, "BROKEN dead: no media server") > strings.Index(text, "invite_to_ring") {
+		t.Errorf("the details come before the failures:\n%s", b.String())
 	}
 }
 
@@ -107,9 +111,13 @@ func read(t *testing.T, path string, decode func([]byte, any) error, into any) {
 func TestLoad(t *testing.T) {
 	l := NewLoad("call", "local")
 	for i := range 100 {
-		l.Add(Scenario{Verdict: Pass, Spans: []Span{{Name: "setup", Took: time.Duration(i+1) * time.Millisecond}}, Media: []Media{{Units: 10, Lost: 1}}}, time.Millisecond)
+		l.Add(Scenario{Verdict: Pass, Spans: []Span{{Name: "setup", Took: time.Duration(i+1) * time.Millisecond}}, Media: []Media{{Units: 10, Lost: 1}},
+			Phases: []Phase{{Name: "register", Took: time.Millisecond}}, Calls: []Call{{Phases: []Phase{{Name: "teardown", Party: "server", Took: time.Second}}}}}, time.Millisecond)
 	}
 	l.Summarize()
+	if r, d := l.Times["register"], l.Times["teardown"]; r == nil || r.Count != 100 || d == nil || d.Count != 100 {
+		t.Errorf("phases: %+v", l.Times)
+	}
 	if !l.OK() {
 		t.Error("100 good calls are not OK")
 	}

@@ -44,6 +44,7 @@ type Scenario struct {
 	Notes    []string      `json:"notes,omitempty"`
 	Spans    []Span        `json:"spans,omitempty"`
 	Calls    []Call        `json:"calls,omitempty"`
+	Phases   []Phase       `json:"phases,omitempty"` // of clients that are in no call
 	Media    []Media       `json:"media,omitempty"`
 	Trace    string        `json:"trace,omitempty"` // file name beside the report
 	Stderr   string        `json:"stderr,omitempty"`
@@ -63,11 +64,14 @@ type Step struct {
 // "expect", "never", "action", "late", or one of the checks that every run
 // is held to, such as "wrong-origin".
 type Failure struct {
-	Check   string `json:"check"`
-	File    string `json:"file"`
-	Line    int    `json:"line,omitempty"`
-	Message string `json:"message"`
-	Detail  string `json:"detail,omitempty"` // what was seen instead
+	Check    string        `json:"check"`
+	File     string        `json:"file"`
+	Line     int           `json:"line,omitempty"`
+	At       time.Duration `json:"at_ns"` // when it was found, on the scenario's clock
+	Message  string        `json:"message"`
+	Expected string        `json:"expected,omitempty"`
+	Seen     string        `json:"seen,omitempty"`   // what came in its place, in a line
+	Detail   string        `json:"detail,omitempty"` // all that was seen instead
 }
 
 // Place is file:line, or the file alone for what no line is to blame for.
@@ -90,7 +94,7 @@ type Call struct {
 	ID     string        `json:"id"`
 	From   string        `json:"from"`
 	To     string        `json:"to"`
-	Begin  time.Duration `json:"begin_ns"`
+	Begin  time.Duration `json:"begin_ns"` // when the caller asked for it
 	Took   time.Duration `json:"took_ns"`
 	Reason string        `json:"reason,omitempty"`
 	Phases []Phase       `json:"phases"`
@@ -99,7 +103,7 @@ type Call struct {
 // Phase is one phase of a call as one party saw it.
 type Phase struct {
 	Name  string        `json:"name"`
-	Party string        `json:"party"`
+	Party string        `json:"party"` // a client, a user, "server" or "both"
 	Begin time.Duration `json:"begin_ns"`
 	Took  time.Duration `json:"took_ns"`
 }

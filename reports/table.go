@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Table prints the run for a terminal: a row for each scenario, its phases and
-// media below it, and failures in full at the end.
+// Table prints the run for a terminal: a row for each scenario, failures in
+// full, then the phases and media of each.
 func Table(w io.Writer, r Run) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(tw, "VERDICT\tSCENARIO\tWORLD\tTOOK\tWALL\tSTEPS\n")
@@ -22,12 +22,12 @@ func Table(w io.Writer, r Run) error {
 		return err
 	}
 	for _, s := range r.Scenarios {
+		failures(w, s)
+	}
+	for _, s := range r.Scenarios {
 		if err := details(w, s); err != nil {
 			return err
 		}
-	}
-	for _, s := range r.Scenarios {
-		failures(w, s)
 	}
 	n := r.Count()
 	_, err := fmt.Fprintf(w, "\n%d passed, %d failed, %d skipped\n", n[Pass], n[Fail]+n[Broken], n[Skip])
@@ -46,13 +46,17 @@ func details(w io.Writer, s Scenario) error {
 		fmt.Fprintf(tw, "  span\t%s\t%s\tat %s\n", sp.Name, short(sp.Took), short(sp.At))
 	}
 	for _, c := range s.Calls {
-		parties := []string{c.From, c.To}
+		parties := c.parties()
 		fmt.Fprintf(tw, "  call\t%s → %s\t%s\n", c.From, c.To, c.fate())
 		if len(c.Phases) > 0 {
 			fmt.Fprintf(tw, "  phase\t\t%s\n", strings.Join(parties, "\t"))
 		}
 		for _, name := range phaseNames(c) {
-			fmt.Fprintf(tw, "  \t%s\t%s\t%s\n", name, phasesOf(c, name, parties[0]), phasesOf(c, name, parties[1]))
+			fmt.Fprintf(tw, "  \t%s", name)
+			for _, p := range parties {
+				fmt.Fprintf(tw, "\t%s", phasesOf(c, name, p))
+			}
+			fmt.Fprintln(tw)
 		}
 	}
 	for _, m := range s.Media {
@@ -62,6 +66,20 @@ func details(w io.Writer, s Scenario) error {
 		fmt.Fprintf(tw, "  note\t%s\n", n)
 	}
 	return tw.Flush()
+}
+
+// parties lists who has phases in a call: the caller first, then the callee,
+// whose client may have another name than its user, then server and both.
+func (c Call) parties() []string {
+	list := []string{c.From}
+	for _, shared := range []bool{false, true} {
+		for _, p := range c.Phases {
+			if !slices.Contains(list, p.Party) && shared == (p.Party == "server" || p.Party == "both") {
+				list = append(list, p.Party)
+			}
+		}
+	}
+	return list
 }
 
 // fate is how long a call lasted and why it ended.

@@ -10,12 +10,16 @@ import (
 	"strings"
 )
 
-// Write puts report.json and junit.xml into the folder, which exists.
+// Write puts report.html, report.json and junit.xml into the folder, which
+// exists. The page tells of events from the traces, which Scenario.Trace names.
 func Write(dir string, r Run) error {
 	if err := create(filepath.Join(dir, "report.json"), func(w io.Writer) error { return JSON(w, r) }); err != nil {
 		return err
 	}
-	return create(filepath.Join(dir, "junit.xml"), func(w io.Writer) error { return JUnit(w, r) })
+	if err := create(filepath.Join(dir, "junit.xml"), func(w io.Writer) error { return JUnit(w, r) }); err != nil {
+		return err
+	}
+	return create(filepath.Join(dir, "report.html"), func(w io.Writer) error { return HTML(w, dir, r) })
 }
 
 func create(path string, write func(io.Writer) error) error {

@@ -16,16 +16,24 @@ func contains(list []string, s string) bool { return slices.Contains(list, s) }
 var settings = []FieldSpec{
 	{Name: "timeout", Kind: Duration, Help: "how long an expectation may take that has no within=; 5s if not set. clean has its own: 15s"},
 	{Name: "delay", Kind: Duration, Help: "one-way delay of each client's network in the virtual world; 20ms if not set"},
+	{Name: "turn_ttl", Kind: Duration, Help: "how long TURN credentials are good, in whole seconds; 5m if not set"},
 }
 
 // Capabilities are the words that need takes; a world says which it has.
 var Capabilities = map[string]string{
 	"media":  "RTP really flows",
 	"resume": "the server speaks resume (protocol level 1)",
+
+	needTURN:        "relayed candidates through a TURN server",
+	needAllocations: "a TURN server whose allocations can be listed",
+	needRotation:    "a TURN server whose secrets can be changed",
 }
 
 // profiles are the client profiles that can be played.
 var profiles = []string{"electron", "react-native"}
+
+// options are what a profile may be played with.
+var options = []string{optionRelay}
 
 // Check finds what the parser cannot: words that no table has, wrong numbers of
 // arguments, values of the wrong kind. The error joins one *Problem for each.
@@ -72,8 +80,11 @@ func (c *checker) header() {
 		if !contains(profiles, cl.Profile) {
 			c.fail("no profile is called %q, only %s%s", cl.Profile, strings.Join(profiles, " and "), suggest(cl.Profile, profiles))
 		}
-		if cl.Option != "" {
-			c.fail("profile %s has no option %q", cl.Profile, cl.Option)
+		if cl.Option != "" && !contains(options, cl.Option) {
+			c.fail("profile %s has no option %q%s", cl.Profile, cl.Option, suggest(cl.Option, options))
+		}
+		if cl.Option == optionRelay && !c.s.TURN() {
+			c.fail("%v", c.s.says(needTURN, cl.Name+"=…:relay"))
 		}
 	}
 	c.line = 1
@@ -168,6 +179,10 @@ func (c *checker) expectation(st Step, cl Clause) {
 			if k != "audio" && k != "video" {
 				c.fail("%q is neither audio nor video", k)
 			}
+		}
+	case "turn":
+		if err := c.s.says(needAllocations, "expect turn"); err != nil {
+			c.fail("%v", err)
 		}
 	case "span":
 		c.spanEnds(cl)

@@ -26,6 +26,14 @@ type checks struct {
 	pushed map[string]int        // client to candidates that the server sent it
 }
 
+// rules says what each check expects.
+var rules = map[string]string{
+	"wrong-origin":   "media comes from the other party of the call alone",
+	"ended-twice":    "a client is told once that a call has ended",
+	"candidate-lost": "every candidate that the media server gathers reaches its client",
+	"sequence":       "the server's pushes to a client are numbered without a gap",
+}
+
 // gathering is what one endpoint owes its client: the candidates that it
 // gathered, and that there are no more.
 type gathering struct {
@@ -103,6 +111,9 @@ func (c *checks) failures() []reports.Failure {
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.gaps)) {
 		out = append(out, reports.Failure{Check: "sequence", Message: fmt.Sprintf("%s: %d gaps in the numbers of the server's pushes", k, c.gaps[k])})
+	}
+	for i := range out {
+		out[i].Expected = rules[out[i].Check]
 	}
 	return out
 }

@@ -57,6 +57,7 @@ var Expectations = []Expectation{
 	{Name: "peer-reconnecting", Help: "the client is told that the other party's connection dropped", kind: "call.reconnecting"},
 	{Name: "peer-reconnected", Help: "the client is told that the other party is back", kind: "call.reconnected"},
 	{Name: "negotiate", Help: "the server asks for a new leg", kind: "call.negotiate", Fields: []FieldSpec{{Name: "reason", Kind: Text, Help: "why", Values: reasons(signaling.ActionNegotiate)}}},
+	pairExpectation,
 	{Name: "ended", Help: "the call is over", kind: "call.ended", Fields: []FieldSpec{{Name: "reason", Kind: Text, Help: "why", Values: reasons(signaling.ActionEnded)}, {Name: "by", Kind: Text, Help: "who left"}}},
 	{Name: "hangup", Help: "the call is over because a party left it", kind: "call.ended", where: map[string]string{"reason": "hangup"}},
 	{Name: "error", Help: "a frame of the client was refused", kind: "error", Fields: []FieldSpec{{Name: "code", Kind: Text, Help: "error code", Values: codes()}}},
@@ -64,6 +65,7 @@ var Expectations = []Expectation{
 	{Name: "history", World: true, Usage: "[1v1|mcu|broadcast]", Help: "a room in the history is as described", Max: 1, round: roundHistory,
 		Fields: []FieldSpec{{Name: "status", Kind: Text, Help: "where it stands", Values: []string{"active", "ended"}}, {Name: "members", Kind: Number, Help: "how many ever joined"}, {Name: "reason", Kind: Text, Help: "why it ended", Values: reasons(signaling.ActionEnded)}, {Name: "count", Kind: Number, Help: "how many such rooms there are; at least one if absent"}}},
 	{Name: "clean", World: true, Help: "no media server object, Redis key, room or TURN allocation of a call is left", round: roundClean},
+	turnExpectation,
 	{Name: "span", World: true, Usage: "<from>..<to>", Help: "the time between two instants named with as: when an action began, when an expectation was fulfilled",
 		Min: 1, Max: 1, Fields: []FieldSpec{{Name: "took", Kind: Duration, Help: "length of the span"}}, now: spanTook},
 }

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -71,7 +72,7 @@ type part struct {
 // NewJudge makes a judge of one scenario (one case of it, if it has cases).
 func NewJudge(s *Scenario) *Judge {
 	return &Judge{s: s, callNow: map[string]string{}, callBefore: map[string]string{}, instants: map[string]time.Duration{},
-		media: ledger{}, phases: newPhases(), checks: newChecks(),
+		media: ledger{}, phases: newPhases(s.Clients), checks: newChecks(),
 		result: reports.Scenario{Name: s.Name, File: s.File, Verdict: reports.Pass}}
 }
 
@@ -116,6 +117,7 @@ func (j *Judge) finish(e trace.Event) {
 		j.result.Notes = append(j.result.Notes, "the run broke: "+msg)
 	}
 	for _, f := range j.checks.failures() {
+		f.At = e.T
 		j.fail(f)
 	}
 	if n := j.decided(); j.result.Verdict == reports.Pass && n < len(j.s.Steps) {
@@ -142,7 +144,7 @@ func (j *Judge) stepBegin(e trace.Event) {
 	st := j.s.Steps[i]
 	j.result.Steps = append(j.result.Steps, reports.Step{Line: st.Line, Text: st.Text, At: e.T, Verdict: reports.Broken})
 	if late := e.T - st.At; st.At >= 0 && late > 0 {
-		j.late(st, late)
+		j.late(st, e.T, late)
 	}
 	if st.Kind != Action {
 		j.expect(i, st, e.T)
@@ -163,13 +165,14 @@ const timerGrain = 20 * time.Millisecond
 
 // late is an error in virtual time, where nothing but the script can delay a
 // step, and a note in real time.
-func (j *Judge) late(st Step, by time.Duration) {
+func (j *Judge) late(st Step, now, by time.Duration) {
 	if !j.strict && by < timerGrain {
 		return
 	}
 	text := fmt.Sprintf("line %d began %v late: the steps above it took until then", st.Line, by.Round(time.Microsecond))
 	if j.strict {
-		j.fail(reports.Failure{Check: "late", Line: st.Line, Message: text})
+		j.fail(reports.Failure{Check: "late", Line: st.Line, At: now, Message: text, Expected: fmt.Sprintf("the step begins at %s", clock(st.At)),
+			Seen: fmt.Sprintf("the steps above it took until %s", clock(now))})
 		return
 	}
 	j.result.Notes = append(j.result.Notes, text)
@@ -183,7 +186,11 @@ func (j *Judge) stepEnd(e trace.Event) {
 	}
 	st := j.s.Steps[i]
 	if problem := outcome(st, e); problem != "" {
-		j.decide(i, e.T, &reports.Failure{Check: "action", Line: st.Line, Message: problem})
+		f := &reports.Failure{Check: "action", Line: st.Line, Message: problem, Expected: "the action is done", Seen: e.Get("error")}
+		if st.Refused {
+			f.Expected, f.Seen = strings.TrimSpace("the server refuses it "+st.Clauses[0].Get("code")), cmp.Or(f.Seen, "it was done")
+		}
+		j.decide(i, e.T, f)
 		return
 	}
 	if st.As != "" {
@@ -255,7 +262,8 @@ func (j *Judge) spanStep(p *pending, now time.Duration) {
 	}
 	from, to, _ := strings.Cut(c.Args[0], "..")
 	j.decide(p.index, now, &reports.Failure{Check: "expect", Line: p.step.Line,
-		Message: fmt.Sprintf("%q does not hold: it took %v", p.step.Text, j.instants[to]-j.instants[from])})
+		Message:  fmt.Sprintf("%q does not hold: it took %v", p.step.Text, j.instants[to]-j.instants[from]),
+		Expected: "from " + from + " to " + to + " " + limits(c), Seen: fmt.Sprintf("it took %v", j.instants[to]-j.instants[from])})
 }
 
 // happened takes an event of a part under test.
@@ -286,7 +294,8 @@ func (j *Judge) offer(e *seen) {
 		}
 		if p.step.Kind == Never {
 			j.decide(p.index, e.T, &reports.Failure{Check: "never", Line: p.step.Line, Message: fmt.Sprintf("%q, but it happened at %s: %s",
-				p.step.Text, clock(e.T), describe(e.Event))})
+				p.step.Text, clock(e.T), describe(e.Event)), Expected: fmt.Sprintf("it does not happen to %s for %v", w.actor, p.step.For),
+				Seen: fmt.Sprintf("at %s: %s", clock(e.T), describe(e.Event))})
 			return
 		}
 	}
@@ -342,7 +351,7 @@ func (j *Judge) deadline(e trace.Event) {
 		j.decide(p.index, e.T, nil)
 		return
 	}
-	j.decide(p.index, e.T, &reports.Failure{Check: "expect", Line: p.step.Line, Detail: j.seenInstead(p),
+	j.decide(p.index, e.T, &reports.Failure{Check: "expect", Line: p.step.Line, Detail: j.seenInstead(p), Expected: p.expected(e.T - p.begin), Seen: j.cameInstead(p),
 		Message: fmt.Sprintf("%q: not within %v%s", p.step.Text, (e.T - p.begin).Round(timerGrain), j.lacking(p))})
 }
 
@@ -351,6 +360,7 @@ func (j *Judge) decide(i int, at time.Duration, f *reports.Failure) {
 	last.Verdict, last.Took = reports.Pass, at-last.At
 	if f != nil {
 		last.Verdict = reports.Fail
+		f.At = at
 		j.fail(*f)
 	}
 	j.open = nil
@@ -378,7 +388,7 @@ func (j *Judge) Result() reports.Scenario {
 	if !j.end && r.Verdict != reports.Broken {
 		r.Verdict, r.Reason = reports.Broken, "the trace ends before the run does"
 	}
-	r.Calls = j.phases.calls()
+	r.Calls, r.Phases = j.phases.calls(), j.phases.outside
 	r.Media = j.media.rows()
 	return r
 }

@@ -2,6 +2,8 @@ package scenarios
 
 import (
 	"bytes"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,7 +28,7 @@ func record(t *testing.T, text, world string, lines ...string) []trace.Event {
 		if err != nil {
 			t.Fatalf("%s: %v", l, err)
 		}
-		e := trace.Event{T: time.Duration(sec * float64(time.Second)), Actor: words[1]}
+		e := trace.Event{T: time.Duration(sec * float64(time.Second)).Round(time.Microsecond), Actor: words[1]}
 		rest := words[2:]
 		switch kind, ok := map[string]trace.Kind{"begin": trace.KindStepBegin, "end": trace.KindStepEnd, "deadline": trace.KindDeadline}[words[1]]; {
 		case ok:
@@ -88,6 +90,12 @@ var expectationCases = []struct {
 	{"peer-reconnecting", "expect alice peer-reconnecting", []string{"2 alice call.reconnecting user=bob"}, []string{"2 bob call.reconnecting user=bob"}},
 	{"peer-reconnected", "expect alice peer-reconnected", []string{"2 alice call.reconnected user=bob"}, []string{"2 alice call.reconnecting user=bob"}},
 	{"negotiate", "expect alice negotiate reason=dtls_timeout", []string{"2 alice call.negotiate reason=dtls_timeout"}, []string{"2 alice call.negotiate reason=ice_failed"}},
+	{"pair", "expect alice pair local=relay remote=host", []string{"2 alice ice.pair local_type=relay remote_type=host"},
+		[]string{"2 alice ice.pair local_type=host remote_type=relay", "2 bob ice.pair local_type=relay remote_type=host", "3 alice ice.state state=connected"}},
+	{"turn", "expect turn allocations=2", []string{"2 probe what=left where=turn id=1 user=alice", "2 probe what=left where=turn id=2 user=bob", "2 probe what=done"},
+		[]string{"2 probe what=left where=turn id=1 user=alice", "2 probe what=left where=kms id=2", "2 probe what=done", "3 probe what=left where=turn id=1 user=alice", "3 probe what=done"}},
+	{"turn", "expect turn user=bob", []string{"2 probe what=left where=turn id=1 user=bob", "2 probe what=done"},
+		[]string{"2 probe what=left where=turn id=1 user=alice", "2 probe what=done"}},
 	{"ended", "expect bob ended reason=hangup by=alice", []string{"2 bob call.ended reason=hangup by=alice"}, []string{"2 bob call.ended reason=dropped by=alice", "3 alice call.ended reason=hangup by=alice"}},
 	{"hangup", "expect bob hangup", []string{"2 bob call.ended reason=hangup"}, []string{"2 bob call.ended reason=declined"}},
 	{"error", "expect bob error code=busy", []string{"2 bob error code=busy"}, []string{"2 bob error code=bad_state"}},
@@ -106,7 +114,11 @@ func TestExpectations(t *testing.T) {
 		if c.name == "span" {
 			continue // TestSpans
 		}
-		text := pair + "alice call bob\n" + c.step + "\n"
+		head, line := pair, 3
+		if c.name == "turn" {
+			head, line = "need allocations\n"+pair, 4
+		}
+		text := head + "alice call bob\n" + c.step + "\n"
 		run := func(events []string) reports.Scenario {
 			lines := append([]string{"1 begin 0", "1 end 0", "1 begin 1"}, events...)
 			return judge(t, record(t, text, "virtual", append(lines, "9 deadline 1")...))
@@ -115,7 +127,7 @@ func TestExpectations(t *testing.T) {
 			t.Errorf("%s: %+v", c.step, r.Failures)
 		}
 		r := run(c.nay)
-		if r.Verdict != reports.Fail || r.Failures[0].Line != 3 || r.Failures[0].Check != "expect" {
+		if r.Verdict != reports.Fail || r.Failures[0].Line != line || r.Failures[0].Check != "expect" {
 			t.Errorf("%s held on %q: %+v", c.step, c.nay, r)
 		}
 	}
@@ -221,18 +233,22 @@ func TestNever(t *testing.T) {
 // Every action can fail, and after "!" must.
 func TestActions(t *testing.T) {
 	steps := map[string]string{"call": "alice call bob", "accept": "alice accept", "hangup": "alice hangup", "drop": "alice drop",
-		"send": "alice send x", "close": "alice close", "net": "net alice cut"}
+		"send": "alice send x", "close": "alice close", "net": "net alice cut", "turn": "turn rotate"}
 	for _, v := range Verbs {
 		step := steps[v.Name]
 		if step == "" {
 			t.Errorf("verb %s has no case here", v.Name)
 			continue
 		}
-		if r := judge(t, record(t, pair+step+"\n", "virtual", "1 begin 0", "1 end 0")); r.Verdict != reports.Pass {
+		head, line := pair, "x.call:2: "
+		if v.Name == "turn" {
+			head, line = "need rotation\n"+pair, "x.call:3: "
+		}
+		if r := judge(t, record(t, head+step+"\n", "virtual", "1 begin 0", "1 end 0")); r.Verdict != reports.Pass {
 			t.Errorf("%s: %+v", step, r.Failures)
 		}
-		r := judge(t, record(t, pair+step+"\n", "virtual", "1 begin 0", "2 end 0 error=boom"))
-		if r.Verdict != reports.Fail || r.Failures[0].Check != "action" || !strings.Contains(r.Reason, "x.call:2: ") {
+		r := judge(t, record(t, head+step+"\n", "virtual", "1 begin 0", "2 end 0 error=boom"))
+		if r.Verdict != reports.Fail || r.Failures[0].Check != "action" || !strings.Contains(r.Reason, line) {
 			t.Errorf("%s failed and was let pass: %+v", step, r)
 		}
 	}
@@ -314,22 +330,133 @@ func TestCandidatesOfALegGivenUp(t *testing.T) {
 	}
 }
 
+// A failure says in a line each what was expected and what came in its place,
+// and when that was found.
+func TestFailuresTellExpectedAndSeen(t *testing.T) {
+	for _, c := range []struct {
+		script         string
+		events         []string
+		at             time.Duration
+		expected, seen string
+	}{
+		{"alice call bob\nexpect bob incoming from=carol within=2s\n", []string{"1 begin 0", "1 end 0", "1 begin 1", "2 bob call.incoming call=c1 from=alice", "3 deadline 1"},
+			3 * time.Second, "bob: incoming from=carol, within 2s", "bob: at 2.000s came call.incoming call=c1 from=alice"},
+		{"alice call bob\nexpect bob incoming or ended within=2s\n", []string{"1 begin 0", "1 end 0", "1 begin 1", "3 deadline 1"},
+			3 * time.Second, "bob: incoming or ended, within 2s", "bob: nothing of the kind"},
+		{"alice call bob\nexpect clean within=1s\n", []string{"1 begin 0", "1 end 0", "1 begin 1", "1 probe what=left where=kms id=1", "1 probe what=done", "2 deadline 1"},
+			2 * time.Second, "clean, within 1s", "the last look found left where=kms id=1"},
+		{"alice call bob\nnever bob ended for=5s\n", []string{"1 begin 0", "1 end 0", "1 begin 1", "2 bob call.ended reason=hangup"},
+			2 * time.Second, "it does not happen to bob for 5s", "at 2.000s: call.ended reason=hangup"},
+		{"alice call bob\n", []string{"1 begin 0", "1.5 end 0 code=busy error=busy"}, 1500 * time.Millisecond, "the action is done", "busy"},
+		{"! alice call bob code=busy\n", []string{"1 begin 0", "1.5 end 0"}, 1500 * time.Millisecond, "the server refuses it busy", "it was done"},
+		{"alice call bob\nat 1s bob accept\n", []string{"1 begin 0", "1.5 end 0", "1.5 begin 1"}, 1500 * time.Millisecond, "the step begins at 1.000s", "the steps above it took until 1.500s"},
+		{"alice call bob as a\nbob accept as b\nexpect span a..b took<1s\n", []string{"1 begin 0", "1 end 0", "4 begin 1", "4 end 1", "4 begin 2"},
+			4 * time.Second, "from a to b took<1s", "it took 3s"},
+		{"alice call bob\n", []string{"1 begin 0", "1 end 0", "2 alice protocol.violation what=seq_gap"}, 2 * time.Second, "the server's pushes to a client are numbered without a gap", ""},
+	} {
+		r := judge(t, record(t, pair+c.script, "virtual", c.events...))
+		if len(r.Failures) == 0 {
+			t.Fatalf("%s: no failure", c.script)
+		}
+		if f := r.Failures[0]; f.At != c.at || f.Expected != c.expected || f.Seen != c.seen {
+			t.Errorf("%s: at %v, expected %q, seen %q", c.script, f.At, f.Expected, f.Seen)
+		}
+	}
+}
+
+// Every phase of the table, from events that somebody else's come between.
 func TestPhases(t *testing.T) {
 	r := judge(t, record(t, pair+"alice call bob\n", "virtual", "1 begin 0", "1 end 0",
-		"1 alice call.outgoing call=c1 to=bob", "1.1 bob call.incoming call=c1 from=alice", "1.3 alice call.ringing call=c1", "4.3 alice call.accepted call=c1",
-		"4.5 alice media.flow call=c1 media=audio state=flowing", "4.8 alice media.flow call=c1 media=video state=flowing",
-		"10.5 alice media.flow call=c1 media=video state=silent", "20 alice media.flow call=c1 media=video state=flowing gap_ms=10000", "30 alice call.ended call=c1 reason=hangup"))
-	var got []string
-	for _, p := range r.Calls[0].Phases {
-		got = append(got, p.Party+" "+p.Name+" "+p.Begin.String()+" "+p.Took.String())
+		"0.1 alice ws.open attempt=0 took_ms=60", "0.1 alice signal.sent type=hello", "0.15 alice session.welcome session=s1",
+		"1 alice signal.sent type=rtc action=call", "1.02 server call.start call=c1 user=alice callee=bob", "1.05 server leg.created call=c1 user=alice endpoint=e1",
+		"1.1 bob call.incoming call=c1 from=alice", "1.15 alice call.outgoing call=c1 to=bob", "1.3 alice call.ringing call=c1",
+		"4.2 bob signal.sent type=rtc action=answer call=c1", "4.21 server frame.in user=bob frame=rtc/answer", "4.22 server leg.created call=c1 user=bob endpoint=e2",
+		"4.3 bob call.accepted call=c1", "4.3 alice call.accepted call=c1",
+		"4.3 alice signal.sent type=rtc action=offer call=c1", "4.31 server call.offer call=c1 user=alice", "4.33 server call.answer call=c1 user=alice", "4.35 alice signal.received type=rtc action=answer call=c1",
+		"4.34 server kms.request operation=gatherCandidates object=e1", "4.35 server kms.event type=IceGatheringDone object=e2", "4.36 server kms.event type=IceGatheringDone object=e1",
+		"4.32 alice ice.gathered call=c1", "4.36 alice ice.state call=c1 state=checking", "4.4 alice ice.state call=c1 state=connected", "4.45 alice call.connected call=c1",
+		"4.45 alice media.source call=c1 state=started media=audio", "4.45 alice media.source call=c1 state=started media=video", "4.5 bob media.flow call=c1 media=audio state=flowing",
+		"4.55 bob media.source call=c1 state=started media=audio",
+		"4.6 alice media.flow call=c1 media=audio state=flowing", "4.8 bob media.flow call=c1 media=video state=flowing",
+		"10.5 alice media.flow call=c1 media=audio state=silent", "20 alice media.flow call=c1 media=audio state=flowing gap_ms=10000",
+		"21 bob session.reconnecting cause=eof", "23 bob ws.open attempt=1 took_ms=100", "23 bob signal.sent type=hello", "23.1 bob session.welcome", "23.2 bob session.resumed",
+		"30 alice signal.sent type=rtc action=leave call=c1", "30.1 alice call.ended call=c1 reason=hangup", "30.15 bob call.ended call=c1 reason=hangup", "30.2 server call.state call=c1 to=ended"))
+	tell := func(list []reports.Phase) (got []string) {
+		for _, p := range list {
+			got = append(got, p.Party+" "+p.Name+" "+p.Begin.String()+" "+p.Took.String())
+		}
+		slices.Sort(got)
+		return got
 	}
-	want := []string{"alice invite_to_ring 1s 300ms", "alice ring_duration 1.3s 3s", "alice first_marked_media.audio 4.3s 200ms",
-		"alice first_marked_media.video 4.3s 500ms", "alice media_gap.video 10s 10s"}
-	if diff := cmp.Diff(want, got); diff != "" {
+	want := []string{
+		"alice first_marked_media.audio 4.3s 300ms", "alice ice_connect 4.36s 40ms", "alice ice_gathering 4.3s 20ms", "alice invite_to_ring 1s 300ms",
+		"alice answer_propagation 4.2s 100ms", "alice dtls_handshake 4.4s 50ms", "alice kms_create 1.02s 30ms", "alice kms_gather 4.34s 20ms", "alice kms_process_offer 4.31s 20ms", "alice media_gap.audio 10s 10s",
+		"alice ring_duration 1.3s 3s", "alice sdp_offer_answer 4.3s 50ms",
+		"bob end_propagation 30s 150ms", "bob first_marked_media.audio 4.3s 200ms", "bob first_marked_media.video 4.3s 500ms", "bob kms_create 4.21s 10ms",
+		"bob register 23s 100ms", "bob ring_delivery 1s 100ms", "bob ws_connect 22.9s 100ms", "bob ws_recovery 21s 2.2s",
+		"both call_setup_total 1s 3.8s", "server teardown 30s 200ms",
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, tell(r.Calls[0].Phases)); diff != "" {
 		t.Error(diff)
 	}
-	if c := r.Calls[0]; c.From != "alice" || c.To != "bob" || c.Reason != "hangup" || c.Took != 29*time.Second {
-		t.Errorf("call: %+v", c)
+	if diff := cmp.Diff([]string{"alice register 100ms 50ms", "alice ws_connect 40ms 60ms"}, tell(r.Phases)); diff != "" {
+		t.Error("outside of a call:", diff)
+	}
+	if c := r.Calls[0]; len(r.Calls) != 1 || c.From != "alice" || c.To != "bob" || c.Reason != "hangup" || c.Begin != time.Second || c.Took != 29100*time.Millisecond {
+		t.Errorf("calls: %+v", r.Calls)
+	}
+	named := map[string]bool{}
+	for _, p := range append(r.Phases, r.Calls[0].Phases...) {
+		name, _, _ := strings.Cut(p.Name, ".")
+		named[name] = true
+	}
+	for _, r := range phaseRules {
+		if !named[r.name] {
+			t.Errorf("%s is tried by no event here", r.name)
+		}
+	}
+}
+
+// Whoever calls again has a new call, whose phases begin with the new request;
+// a call that only the server tells of ends when the server says so.
+func TestPhasesOfTwoCalls(t *testing.T) {
+	r := judge(t, record(t, pair+"alice call bob\n", "virtual", "1 begin 0", "1 end 0",
+		"1 alice signal.sent type=rtc action=call", "1.1 server call.start call=c1 user=alice callee=bob", "1.2 server call.state call=c1 to=ended reason=media_failed",
+		"2 alice signal.sent type=rtc action=call", "2.1 alice call.outgoing call=c2 to=bob", "2.2 bob call.incoming call=c2 from=alice",
+		"3 bob signal.sent type=rtc action=leave call=c2", "3.1 alice call.ended call=c2 reason=declined"))
+	if len(r.Calls) != 2 || r.Calls[0].Reason != "media_failed" || r.Calls[0].Took != 200*time.Millisecond || r.Calls[1].Begin != 2*time.Second {
+		t.Fatalf("calls: %+v", r.Calls)
+	}
+	want := []reports.Phase{{Name: "ring_delivery", Party: "bob", Begin: 2 * time.Second, Took: 200 * time.Millisecond},
+		{Name: "end_propagation", Party: "alice", Begin: 3 * time.Second, Took: 100 * time.Millisecond}}
+	if diff := cmp.Diff(want, r.Calls[1].Phases); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// docs/metrics.md defines the phases that there are, and no others.
+func TestMetricsPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	for _, l := range strings.Split(string(page), "\n") {
+		if cells := strings.Split(l, "|"); len(cells) > 3 && strings.Contains(cells[1], "`") {
+			rows = append(rows, strings.TrimSpace(cells[1]))
+		}
+	}
+	var want []string
+	for _, r := range phaseRules {
+		if r.perMedia {
+			want = append(want, "`"+r.name+".audio`, `.video`")
+		} else {
+			want = append(want, "`"+r.name+"`")
+		}
+	}
+	if diff := cmp.Diff(want, rows); diff != "" {
+		t.Errorf("the table of docs/metrics.md and phaseRules differ:\n%s", diff)
 	}
 }
 
@@ -340,12 +467,17 @@ func TestRejudgeFromTheFile(t *testing.T) {
 	for _, e := range events {
 		file.Write(e.Append(nil))
 	}
-	var back []trace.Event
-	if err := trace.Read(&file, func(e trace.Event) { back = append(back, e) }); err != nil {
+	back, err := RejudgeFile(&file)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(judge(t, events), judge(t, back)); diff != "" {
+	if diff := cmp.Diff(judge(t, events), back); diff != "" {
 		t.Error(diff)
+	}
+	for _, bad := range []string{"", "nonsense\n"} {
+		if _, err := RejudgeFile(strings.NewReader(bad)); err == nil {
+			t.Errorf("%q was judged", bad)
+		}
 	}
 }
 

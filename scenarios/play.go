@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -147,7 +148,7 @@ func (p *play) head(stage Stage, seed int64) []trace.Attr {
 	for _, part := range sortedKeys(stage.Parts) {
 		attrs = append(attrs, trace.String("part."+part, stage.Parts[part]))
 	}
-	return attrs
+	return append(attrs, trace.String("env.system", runtime.GOOS+"/"+runtime.GOARCH), trace.Int("env.cpus", runtime.GOMAXPROCS(0)))
 }
 
 func (p *play) run(ctx context.Context) error {

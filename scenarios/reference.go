@@ -38,7 +38,8 @@ ends twice for a client (ended-twice), no candidate that the media server gather
 (candidate-lost; where the media server tells what it gathered, as kmsmock does), no gap in the server's pushes (sequence).
 
 The events that ` + "`event`" + ` can wait for are those of the trace: run the scenario once and look into its ` + "`*.trace.jsonl`" + `. Both
-worlds, virtual and local, have all capabilities.
+worlds, virtual and local, have all capabilities; with ` + "`-turn`" + ` the local one cannot change the secrets of the TURN server,
+and lists its allocations only with ` + "`-turn-log`" + `. A TURN server is there if the scenario needs one.
 `
 
 // Reference is the language's reference in Markdown, generated from its tables.
@@ -53,7 +54,7 @@ func Reference() string {
 	for _, k := range sortedKeys(Capabilities) {
 		fmt.Fprintf(&b, "- `need %s`: %s\n", k, Capabilities[k])
 	}
-	fmt.Fprintf(&b, "\n## Profiles\n\n%s\n", strings.Join(profiles, ", "))
+	fmt.Fprintf(&b, "\n## Profiles\n\n%s\n\n`alice=electron:relay` lets the client use relayed candidates only (RTCIceTransportPolicy relay).\n", strings.Join(profiles, ", "))
 	b.WriteString("\n## Actions\n\n")
 	for _, v := range Verbs {
 		entry(&b, subject(v.World, "<client> "), v.Name, v.Usage, v.Help, v.Fields)

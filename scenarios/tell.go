@@ -24,6 +24,75 @@ func (j *Judge) lacking(p *pending) string {
 	return "; " + strings.Join(lack, "; ")
 }
 
+// expected says what an expectation waited for, and for whom.
+func (p *pending) expected(limit time.Duration) string {
+	var all []string
+	for _, w := range p.wants {
+		if !w.done {
+			all = append(all, w.actor+": "+w.rest()+fields(p.step))
+		}
+	}
+	if p.world != nil {
+		c := p.step.Clauses[0]
+		all = append(all, strings.Join(append([]string{c.Verb}, c.Args...), " ")+fields(p.step))
+	}
+	return fmt.Sprintf("%s, within %v", strings.Join(all, "; "), limit.Round(timerGrain))
+}
+
+// fields are the conditions of a step that has no alternatives.
+func fields(st Step) string {
+	if len(st.Clauses) > 1 {
+		return ""
+	}
+	if l := limits(st.Clauses[0]); l != "" {
+		return " " + l
+	}
+	return ""
+}
+
+// limits renders a clause's fields.
+func limits(c Clause) string {
+	var all []string
+	for _, f := range c.Fields {
+		all = append(all, f.String())
+	}
+	return strings.Join(all, " ")
+}
+
+// cameInstead is, in a line, what there was in the place of what is lacking.
+func (j *Judge) cameInstead(p *pending) string {
+	if p.world != nil {
+		return "the last look found " + glance(j.lastRound)
+	}
+	var all []string
+	for _, w := range p.wants {
+		if !w.done {
+			came := strings.Trim(j.instead(w), " ()")
+			if came == "" {
+				came = "nothing of the kind"
+			}
+			all = append(all, w.actor+": "+came)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+// glance names the first findings of a look at the world.
+func glance(found []trace.Event) string {
+	const most = 3
+	var all []string
+	for _, e := range found[:min(most, len(found))] {
+		all = append(all, strings.TrimPrefix(describe(e), string(trace.KindProbe)+" what="))
+	}
+	switch {
+	case len(found) == 0:
+		return "nothing"
+	case len(found) > most:
+		all = append(all, fmt.Sprintf("and %d more", len(found)-most))
+	}
+	return strings.Join(all, "; ")
+}
+
 // rest is what a client must still see.
 func (w *want) rest() string {
 	var alternatives []string

@@ -84,6 +84,7 @@ var Verbs = []Verb{
 		Help:   "acts on clients' networks: cut drops every packet and stalls every stream, restore ends that, reset breaks the streams",
 		Fields: []FieldSpec{{Name: "loss", Kind: Number, Help: "share of datagrams lost each way from now on, 0 to 100 percent"}, {Name: "delay", Kind: Duration, Help: "one-way delay from now on"}},
 		world:  actOnNet, target: checkNet},
+	turnVerb,
 }
 
 func actOnNet(w World, s *Scenario, c Clause) error {

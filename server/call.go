@@ -127,7 +127,9 @@ func (c *call) push(m *member, a signaling.Action, data signaling.RTC) {
 // end.
 func (c *call) start(r request) {
 	c.log.Info("call.start", "session", r.id, "user", c.caller.user, "request", r.frame.ID, "callee", c.callee.user)
-	c.waitFor(c.before, func() { c.dial(r) })
+	before := c.before
+	c.before = nil // nobody needs them any more
+	c.waitFor(before, func() { c.dial(r) })
 }
 
 // waitFor continues when all these calls have told their members the end.

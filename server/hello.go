@@ -11,8 +11,12 @@ import (
 )
 
 // features are what this server can do, as welcome lists them.
-func features() []string {
-	return []string{signaling.FeatureResume, signaling.FeatureCallID, signaling.FeatureAck}
+func (s *Server) features() []string {
+	list := []string{signaling.FeatureResume, signaling.FeatureCallID, signaling.FeatureAck}
+	if s.cfg.ICE != nil {
+		list = append(list, signaling.FeatureTURN)
+	}
+	return list
 }
 
 // maxDevice is the longest device id, in bytes.
@@ -185,7 +189,7 @@ func (u *session) attach(c *conn) {
 func (u *session) sendWelcome(c *conn, id string, resumed bool) {
 	cfg := &u.srv.cfg
 	w := signaling.Welcome{
-		Version: signaling.Version, Features: features(), SessionID: u.id, UserID: u.user,
+		Version: signaling.Version, Features: u.srv.features(), SessionID: u.id, UserID: u.user,
 		ResumeToken: u.id + "." + u.secret, Resumed: resumed,
 		Heartbeat: seconds(cfg.Heartbeat), Timeout: seconds(cfg.Timeout), ResumeWindow: seconds(cfg.ResumeWindow),
 		TokenTTL: ttl(u.expires),
@@ -193,6 +197,8 @@ func (u *session) sendWelcome(c *conn, id string, resumed bool) {
 	if calls := u.srv.users.callsOf(u); len(calls) > 0 && resumed {
 		w.Call = calls[0].refFor(u)
 	}
+	ice := u.iceServers()
+	w.ICEServers, w.ICETTL = ice.ICEServers, ice.TTL
 	if b, err := encode(signaling.Frame{Type: signaling.TypeWelcome, ID: id}, w); err == nil {
 		c.welcome(b, resumed, u.sent.frames())
 	}

@@ -46,10 +46,9 @@ func (c *call) engage(r request, again bool) error {
 	case not == nil:
 		c.queue.Do(func() { c.start(r) })
 		return nil
-	case not.in == nil:
 	case not.who == c.callee:
 		c.srv.missed(c.caller.user, c.callee.user, c.id)
-	case !again:
+	case not.in != nil && !again:
 		retry := func() {
 			if err := c.engage(r, true); err != nil {
 				r.fail(err)

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/callbench/callbench/signaling"
 )
 
 // Config says what a Server works with and how patient it is. Auth, Media,
@@ -43,6 +45,10 @@ type Config struct {
 	// server's own host connect, and clients that send no Origin at all, such
 	// as apps.
 	CheckOrigin func(*http.Request) bool
+	// ICE gives a user's ICE servers, with credentials of its own, and how long
+	// those are good. It must not wait. Nil: clients get none, and there is no
+	// feature turn.
+	ICE func(user string) ([]signaling.ICEServer, time.Duration)
 	// NewID names a new session, call, room or message of a user. Nil makes random ids.
 	// A test that compares runs makes repeatable ones.
 	NewID func(kind, user string) string

@@ -40,6 +40,7 @@ var handlers = map[route]handler{
 	{signaling.TypeState, ""}:                      handleState,
 	{signaling.TypeAck, ""}:                        handleReceipt,
 	{signaling.TypeToken, ""}:                      handleToken,
+	{signaling.TypeTURN, ""}:                       handleTURN,
 }
 
 // Why a session ended, as the log says.

@@ -56,6 +56,11 @@ func settings(cfg *Config) webrtc.SettingEngine {
 	// A media server that closes DTLS looks to a browser as one that is gone: ICE
 	// finds out. Pion would close the PeerConnection.
 	s.DisableCloseByDTLS(true)
+	if cfg.Relay {
+		// Pion holds a relayed pair back for 2 s, in case a better one comes. Here none can,
+		// and a browser does not wait either.
+		s.SetRelayAcceptanceMinWait(0)
+	}
 	s.SetIncludeLoopbackCandidate(cfg.Loopback)
 	if cfg.IPFilter != nil {
 		s.SetIPFilter(cfg.IPFilter)

@@ -40,6 +40,7 @@ type call struct {
 
 	leg    *leg
 	legs   int
+	anew   bool   // a leg was made anew because the one before got no relayed candidate
 	offers []*leg // sent and not answered yet, the oldest first
 	media  *mediaFlow
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pion/transport/v5"
 
+	"github.com/callbench/callbench/signaling"
 	"github.com/callbench/callbench/simclient/media"
 )
 
@@ -54,6 +55,12 @@ type Config struct {
 	Loopback bool
 	// IPFilter, if set, says which local addresses ICE may use.
 	IPFilter func(net.IP) bool
+	// ICEServers are used where the server gives none, as one does not that speaks
+	// level 0 of the protocol.
+	ICEServers []signaling.ICEServer
+	// Relay lets ICE use relayed candidates only, as RTCIceTransportPolicy "relay"
+	// does: media goes through a TURN server or not at all.
+	Relay bool
 
 	Reconnect Reconnect
 	Heartbeat Heartbeat

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -24,8 +25,9 @@ type fake struct {
 	calls    int
 	// onRequest may swallow a request by returning true. It is called with the lock.
 	onRequest func(s *fakeSession, f signaling.Frame) bool
-	requests  []string // "user type/action", in order, repetitions too
-	mute      bool     // nobody is welcomed
+	requests  []string                                                 // "user type/action", in order, repetitions too
+	mute      bool                                                     // nobody is welcomed
+	ice       func(user string) ([]signaling.ICEServer, time.Duration) // nil: there are none
 	conns     sync.WaitGroup
 }
 
@@ -150,6 +152,10 @@ func (s *fakeSession) attach(ws *websocket.Conn, id string, lastSeq uint64, resu
 	s.ws, s.deaf = ws, false
 	s.resume = s.id + "/" + id
 	w := signaling.Welcome{Version: 1, SessionID: s.id, UserID: s.user, ResumeToken: s.resume, Resumed: resumed}
+	if ice := s.srv.ice; ice != nil {
+		servers, ttl := ice(s.user)
+		w.ICEServers, w.ICETTL = servers, int(ttl.Seconds())
+	}
 	if k := s.srv.call; k != nil && resumed {
 		w.Call = &signaling.CallRef{CallID: k.id, RoomID: k.room, Peer: k.caller.user}
 		if s == k.caller {
@@ -212,6 +218,10 @@ func (s *fakeSession) handle(f signaling.Frame) {
 }
 
 func (s *fakeSession) answer(f signaling.Frame) signaling.Frame {
+	if ice := s.srv.ice; ice != nil && f.Type == signaling.TypeTURN {
+		servers, ttl := ice(s.user)
+		return frame(signaling.TypeAck, "", f.ID, signaling.TURN{ICEServers: servers, TTL: int(ttl.Seconds())})
+	}
 	var in signaling.RTC
 	out, err := signaling.RTC{}, f.Into(&in)
 	if err == nil {

@@ -4,7 +4,7 @@ package simclient
 // a call has call, its id, as well; durations are in milliseconds. Kinds marked
 // with * are logged at debug level, all others at info level.
 const (
-	eventWSOpen   = "ws.open"   // attempt
+	eventWSOpen   = "ws.open"   // attempt, took_ms: from dialing to the upgrade
 	eventWSClosed = "ws.closed" // code, cause; 1006: there was no close frame
 
 	eventWelcome      = "session.welcome"      // session, resumed
@@ -27,13 +27,14 @@ const (
 	eventNegotiate        = "call.negotiate"    // reason, from, leg: the server or the client wants a new leg
 	eventCallEnded        = "call.ended"        // reason, by
 
-	eventICE      = "ice.state"          // state, leg
-	eventDTLS     = "dtls.state"         // state, leg
-	eventPC       = "pc.state"           // state, leg
-	eventGathered = "ice.gathered"       // candidates, leg
-	eventPair     = "ice.pair"           // local_type, remote_type, protocol, leg
-	eventTrickled = "candidate.sent"     // * n, type, leg; type "end" says that there are no more
-	eventTrickle  = "candidate.received" // * n, type, leg; ignored if it is not used, and why
+	eventICE        = "ice.state"          // state, leg
+	eventDTLS       = "dtls.state"         // state, leg
+	eventPC         = "pc.state"           // state, leg
+	eventGathered   = "ice.gathered"       // candidates, relay, leg: there are no more; relay are those of TURN servers
+	eventICEServers = "ice.servers"        // servers, ttl_ms: fresh credentials came
+	eventPair       = "ice.pair"           // local_type, remote_type, protocol, leg
+	eventTrickled   = "candidate.sent"     // * n, type, leg; type "end" says that there are no more
+	eventTrickle    = "candidate.received" // * n, type, leg; ignored if it is not used, and why
 
 	eventFlow        = "media.flow"         // media, state, from, gap_ms
 	eventWrongOrigin = "media.wrong_origin" // media, track, from_hash, call_hash: once for each such track

@@ -76,10 +76,12 @@ func (c *Client) attempt() {
 		defer cancel()
 		token, err := c.token(ctx)
 		var sock *socket
+		begin := time.Now()
 		if err == nil {
 			sock, err = dialSocket(ctx, &c.cfg)
 		}
-		c.q.Do(func() { c.dialed(sock, token, err) })
+		took := time.Since(begin)
+		c.q.Do(func() { c.dialed(sock, token, took, err) })
 	})
 }
 
@@ -90,8 +92,8 @@ func (c *Client) token(ctx context.Context) (string, error) {
 	return c.cfg.Token(ctx)
 }
 
-// dialed goes on with a new socket, or without.
-func (c *Client) dialed(sock *socket, token string, err error) {
+// dialed goes on with a new socket, which took so long to open, or without.
+func (c *Client) dialed(sock *socket, token string, took time.Duration, err error) {
 	if c.link.state != linkDialing { // closed meanwhile
 		if sock != nil {
 			sock.ws.Close()
@@ -102,7 +104,7 @@ func (c *Client) dialed(sock *socket, token string, err error) {
 		c.attemptFailed(err)
 		return
 	}
-	c.callEvent(c.call, eventWSOpen, slog.Int("attempt", c.link.backoff.attempts))
+	c.callEvent(c.call, eventWSOpen, slog.Int("attempt", c.link.backoff.attempts), ms("took_ms", took))
 	c.link.state, c.link.sock = linkGreeting, sock
 	c.link.timer = c.after(c.cfg.Reconnect.Attempt, func() { sock.kill(causeWelcome) })
 	c.sayHello(sock, token)

@@ -53,14 +53,20 @@ func (l *leg) onLocalCandidate(candidate *webrtc.ICECandidate) {
 		init := candidate.ToJSON()
 		rtc.Candidate, typ = init.Candidate, candidate.Typ.String()
 		l.gathered++
+		if candidate.Typ == webrtc.ICECandidateTypeRelay {
+			l.relayed++
+		}
 	} else {
-		l.event(eventGathered, slog.Int("candidates", l.gathered))
+		l.event(eventGathered, slog.Int("candidates", l.gathered), slog.Int("relay", l.relayed))
 	}
 	if l.c.cfg.Profile.UsernameFragment {
 		rtc.UsernameFragment = l.ufrag
 	}
 	l.c.callLog(slog.LevelDebug, l.call, eventTrickled, slog.Int("n", l.gathered), slog.String("type", typ), slog.Int("leg", l.n))
 	l.ask(signaling.ActionCandidate, rtc, func(error) {})
+	if candidate == nil {
+		l.c.relaysGathered(l)
+	}
 }
 
 // onCandidate takes a candidate of the media server.

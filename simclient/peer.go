@@ -27,6 +27,7 @@ type leg struct {
 
 	ufrag            string
 	gathered, remote int                       // candidates
+	relayed          int                       // of those gathered, the ones of a TURN server
 	waiting          []webrtc.ICECandidateInit // until the answer is set
 	answered         bool
 }
@@ -47,6 +48,10 @@ func (c *Client) newLeg(k *call) {
 	c.closeLeg(k)
 	k.legs++
 	k.state = callAccepted
+	c.withICE(k, func() { c.startLeg(k) })
+}
+
+func (c *Client) startLeg(k *call) {
 	l, err := c.openLeg(k)
 	if err != nil {
 		c.failure(k, "make PeerConnection", err)
@@ -59,7 +64,7 @@ func (c *Client) newLeg(k *call) {
 }
 
 func (c *Client) openLeg(k *call) (*leg, error) {
-	pc, err := c.api.NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{c.cert}})
+	pc, err := c.api.NewPeerConnection(c.configuration())
 	if err != nil {
 		return nil, err
 	}

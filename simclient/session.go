@@ -14,12 +14,13 @@ const (
 	reasonNotResumed = "not_resumed"
 )
 
-// session is what a level 1 server knows the client by. This file, request.go
-// and inOrder are all of the client that is not in level 0 of the protocol.
+// session is what a level 1 server knows the client by. This file, request.go,
+// ice.go and inOrder are all of the client that is not in level 0 of the protocol.
 type session struct {
 	id, user string
 	token    string // to resume it with
 	lastSeq  uint64 // of the pushes that were seen
+	ice      iceServers
 }
 
 // sayHello sends hello: a new session's, or one that resumes the last.
@@ -61,6 +62,7 @@ func (c *Client) begin(w signaling.Welcome) {
 		c.endSession(reasonNotResumed)
 	}
 	c.session = session{id: w.SessionID, user: w.UserID, token: w.ResumeToken}
+	c.session.ice.take(w.ICEServers, w.ICETTL)
 	c.event(eventWelcome, slog.String("session", w.SessionID), slog.Bool("resumed", false))
 	if done := c.link.connect; done != nil {
 		c.link.connect = nil
@@ -75,6 +77,7 @@ func (c *Client) resuming(w signaling.Welcome) {
 		c.violation(c.call, violationSession, slog.String("session", w.SessionID))
 	}
 	c.session.token = w.ResumeToken
+	c.session.ice.take(w.ICEServers, w.ICETTL)
 	c.link.resume = &resumption{attempts: c.link.backoff.attempts, gap: time.Since(c.link.down)}
 	if w.Call != nil {
 		c.link.resume.call = w.Call.CallID

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/callbench/callbench/reports"
-	"github.com/callbench/callbench/reports/trace"
 	"github.com/callbench/callbench/scenarios"
 	"github.com/callbench/callbench/scenarios/world"
 )
@@ -23,8 +22,9 @@ func (c *judgeCmd) Run(_ context.Context, out *console) error {
 	run := reports.Run{Tool: world.Tool(), Started: time.Now()}
 	for _, path := range c.Traces {
 		s, err := judgeFile(path)
+		s.Trace = beside(c.Out, path)
 		if err != nil { // the others can be judged all the same
-			s = reports.Scenario{Name: filepath.Base(path), File: path, Verdict: reports.Broken, Reason: err.Error()}
+			s = reports.Scenario{Name: filepath.Base(path), File: path, Trace: s.Trace, Verdict: reports.Broken, Reason: err.Error()}
 		}
 		run.World = s.World
 		run.Scenarios = append(run.Scenarios, s)
@@ -41,11 +41,13 @@ func judgeFile(path string) (reports.Scenario, error) {
 		return reports.Scenario{}, err
 	}
 	defer f.Close()
-	var events []trace.Event
-	if err := trace.Read(f, func(e trace.Event) { events = append(events, e) }); err != nil {
-		return reports.Scenario{}, err
+	return scenarios.RejudgeFile(f)
+}
+
+// beside is the path of a trace as seen from the report's folder.
+func beside(dir, path string) string {
+	if rel, err := filepath.Rel(dir, path); err == nil {
+		return rel
 	}
-	s, err := scenarios.Rejudge(events)
-	s.Trace = path
-	return s, err
+	return path
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/callbench/callbench/reports"
@@ -16,6 +17,9 @@ type runCmd struct {
 	Scenarios []string      `arg:"" optional:"" name:"scenario" help:"Files, or names from the suite; the whole suite if none."`
 	World     string        `default:"virtual" enum:"virtual,local" help:"Where to play: virtual (in memory, virtual time) or local (real sockets on loopback, real time)."`
 	Kms       string        `name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A real Kurento for the local world, instead of the mock."`
+	Turn      string        `name:"turn" placeholder:"turn:HOST:PORT" help:"A TURN server for the local world, such as Coturn, instead of the embedded one."`
+	Secret    string        `name:"turn-secret" env:"CALLBENCH_TURN_SECRET" placeholder:"SECRET" help:"Secret that the TURN server verifies its credentials with (TURN REST, Coturn's static-auth-secret); better in CALLBENCH_TURN_SECRET, which other users of the machine do not see."`
+	TurnLog   string        `name:"turn-log" type:"existingfile" placeholder:"FILE" help:"Coturn's verbose log, from which the allocations are read that scenarios assert; without it those scenarios are skipped."`
 	Seed      int64         `default:"1" help:"Seed of everything random."`
 	Out       string        `short:"o" default:"callbench-report" type:"path" help:"Folder for the report and the traces."`
 	ParseOnly bool          `short:"n" help:"Parse and check the scenarios; play nothing."`
@@ -37,6 +41,10 @@ func (c *runCmd) Run(ctx context.Context, out *console) error {
 	if c.Kms != "" && c.World == "virtual" {
 		return fmt.Errorf("-kms is a real server and the virtual world has no real sockets; add -world local")
 	}
+	outside, err := c.turn()
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return fmt.Errorf("make the report's folder: %w", err)
 	}
@@ -49,7 +57,7 @@ func (c *runCmd) Run(ctx context.Context, out *console) error {
 		c.Timeout = 15 * time.Minute
 	}
 	progress := &progress{out: out, total: len(list)}
-	runner := world.Runner{World: c.World, KMS: c.Kms, Seed: c.Seed, Dir: c.Out, Timeout: c.Timeout, Begin: progress.begin, End: progress.end}
+	runner := world.Runner{World: c.World, KMS: c.Kms, TURN: outside, Seed: c.Seed, Dir: c.Out, Timeout: c.Timeout, Begin: progress.begin, End: progress.end}
 	run, err := runner.Run(ctx, list)
 	if err != nil && len(run.Scenarios) == 0 {
 		return err
@@ -60,6 +68,23 @@ func (c *runCmd) Run(ctx context.Context, out *console) error {
 		return errFailed
 	}
 	return failed
+}
+
+// turn is the TURN server that -turn names; nil is the embedded one.
+func (c *runCmd) turn() (*world.TURN, error) {
+	switch {
+	case c.Turn == "" && c.TurnLog != "":
+		return nil, fmt.Errorf("-turn-log is the log of a TURN server; add -turn")
+	case c.Turn == "":
+		return nil, nil
+	case c.World == "virtual":
+		return nil, fmt.Errorf("-turn is a real server and the virtual world has no real sockets; add -world local")
+	case !strings.HasPrefix(c.Turn, "turn:") && !strings.HasPrefix(c.Turn, "turns:"):
+		return nil, fmt.Errorf("-turn %s is not a URL such as turn:127.0.0.1:3478?transport=udp", c.Turn)
+	case c.Secret == "":
+		return nil, fmt.Errorf("-turn takes the server's secret as well: -turn-secret, or CALLBENCH_TURN_SECRET")
+	}
+	return &world.TURN{URL: c.Turn, Secret: c.Secret, Log: c.TurnLog}, nil
 }
 
 // load finds the scenarios, checks them and takes their cases apart.
@@ -102,7 +127,7 @@ func finish(out *console, dir string, run reports.Run) error {
 	if err := reports.Write(dir, run); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "report: %s\n", filepath.Join(dir, "report.json"))
+	fmt.Fprintf(out, "report: %s\n", filepath.Join(dir, "report.html"))
 	if !run.Passed() {
 		return errFailed
 	}

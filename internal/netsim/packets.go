@@ -64,7 +64,7 @@ func (o *outbox) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.sending = true
-	for !o.closed && len(o.queue) > 0 && !time.Now().Before(o.queue[0].due) {
+	for len(o.queue) > 0 && !time.Now().Before(o.queue[0].due) {
 		p := o.queue[0]
 		o.queue = o.queue[1:]
 		o.mu.Unlock()
@@ -74,19 +74,17 @@ func (o *outbox) flush() {
 	}
 	o.sending = false
 	o.idle.Broadcast()
-	if !o.closed && len(o.queue) > 0 {
+	if len(o.queue) > 0 {
 		o.arm()
 	}
 }
 
-// close drops what has not been sent, and returns when nothing is being sent.
+// close takes no more, and returns when nothing is being sent. What waits is
+// sent when it is due: it left the host before the socket was closed.
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closed, o.queue = true, nil
-	if o.timer != nil {
-		o.timer.Stop()
-	}
+	o.closed = true
 	for o.sending {
 		o.idle.Wait()
 	}

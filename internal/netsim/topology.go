@@ -203,6 +203,16 @@ type orderlyPorts struct {
 	last uint16
 }
 
+// ResolveUDPAddr finds no IPv6 address, as on a host of an IPv4 network. vnet
+// would name its IPv4 one, and who then opened an IPv6 socket would wait for an
+// answer that cannot come.
+func (o *orderlyPorts) ResolveUDPAddr(network, address string) (*net.UDPAddr, error) {
+	if network == "udp6" {
+		return nil, &net.AddrError{Err: "no suitable address found", Addr: address}
+	}
+	return o.Net.ResolveUDPAddr(network, address)
+}
+
 // ListenPacket opens a UDP socket.
 func (o *orderlyPorts) ListenPacket(network, address string) (net.PacketConn, error) {
 	local, err := o.ResolveUDPAddr(network, address)

@@ -79,3 +79,22 @@ func TestPionThroughTURN(t *testing.T) {
 		})
 	}
 }
+
+// A host has no IPv6, and whoever asks for it learns that at once: a client of
+// TURN would otherwise wait for an answer that cannot come.
+func TestNoIPv6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		topology := newTopology(t, netsim.TopologyConfig{})
+		h := mustHost(t, topology, "alice")
+		if addr, err := h.Net.ResolveUDPAddr("udp6", h.IP.String()+":3478"); err == nil {
+			t.Errorf("resolved to %v", addr)
+		}
+		if addr, err := h.Net.ResolveUDPAddr("udp4", "alice:3478"); err != nil || addr.IP.String() != h.IP.String() {
+			t.Errorf("resolved to %v: %v", addr, err)
+		}
+		defer topology.Close()
+		if c, err := h.Net.ListenPacket("udp6", "[::]:0"); err == nil {
+			t.Errorf("listens at %v", c.LocalAddr())
+		}
+	})
+}

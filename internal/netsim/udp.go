@@ -235,7 +235,10 @@ func (c *udpConn) checkRead() error {
 	return c.readError(os.ErrDeadlineExceeded)
 }
 
-// Close closes the socket; packets that wait to be sent are dropped.
+// Close closes the socket. Packets that wait to be sent arrive all the same on
+// a network in memory, as they would on a wire: the last words of a connection,
+// such as DTLS's close_notify and the Refresh that ends a TURN allocation, come
+// right before the end of their socket. A real socket drops them.
 func (c *udpConn) Close() error {
 	c.mu.Lock()
 	if c.closed {

@@ -143,6 +143,21 @@ func TestDatagramsCutUnderWay(t *testing.T) {
 	})
 }
 
+// TestDatagramsOutliveTheirSocket: what was sent right before a socket was
+// closed arrives, as the last words of a connection do on a wire.
+func TestDatagramsOutliveTheirSocket(t *testing.T) {
+	inWorld(t, 20*time.Millisecond, func(t *testing.T, w *world) {
+		w.alice.Link.SetDelay(15 * time.Millisecond)
+		w.send(t, []byte("last words"))
+		if err := w.a.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.drain(t); !slices.Equal(got, []string{"last words"}) {
+			t.Errorf("bob received %q", got)
+		}
+	})
+}
+
 func TestDatagramClasses(t *testing.T) {
 	inWorld(t, 0, func(t *testing.T, w *world) {
 		for _, b := range [][]byte{stunPacket, dtlsPacket, rtpPacket, rtcpPacket, turnPacket, oddPacket, {}} {

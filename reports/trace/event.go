@@ -17,7 +17,7 @@ type Kind string
 // The kinds that the harness itself writes. Everything else comes from the
 // parts under test, which name their own.
 const (
-	KindRunBegin  Kind = "run.begin"  // version, scenario, file, text, seed, world, case, and the parts' versions
+	KindRunBegin  Kind = "run.begin"  // version, scenario, file, text, seed, world, part.* (the parts' versions), env.* (where it ran)
 	KindRunEnd    Kind = "run.end"    // error, if the run itself broke; skip, if the world lacks what the scenario needs
 	KindLoadBegin Kind = "load.begin" // version, scenario, text, world, calls, seed: of many runs at once
 	KindLoadEnd   Kind = "load.end"

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime"
 	"sync"
 	"time"
 
 	"github.com/pion/transport/v5/stdnet"
+	"github.com/pion/turn/v5"
 
 	"github.com/callbench/callbench/internal/netsim"
 	"github.com/callbench/callbench/kmsmock"
@@ -33,26 +35,36 @@ type Local struct {
 // LocalStage puts up local worlds. kms is the URL of a real Kurento, or empty
 // for the mock.
 func LocalStage(kms string, seed int64, plant Plant) scenarios.Stage {
+	return LocalStageWithTURN(kms, nil, seed, plant)
+}
+
+// LocalStageWithTURN is LocalStage with a TURN server outside, or with the
+// embedded one if outside is nil.
+func LocalStageWithTURN(kms string, outside *TURN, seed int64, plant Plant) scenarios.Stage {
 	parts := map[string]string{"callbench": Version, "go": runtime.Version(), "kurento": "kmsmock of 7.3.0",
 		"redis": "miniredis " + library("github.com/alicebob/miniredis/v2"), "webrtc": "pion " + library("github.com/pion/webrtc/v4")}
 	if kms != "" {
 		parts["kurento"] = "at " + kms
 	}
-	return scenarios.Stage{Name: "local", Parts: parts, Lacks: nothing,
-		Open: func(ctx context.Context, _ *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
-			return newLocal(ctx, kms, seed, log, plant)
+	lacks := nothing
+	if outside != nil {
+		parts["turn"], lacks = "at "+outside.URL, outside.lacks
+	}
+	return scenarios.Stage{Name: "local", Parts: parts, Lacks: lacks,
+		Open: func(ctx context.Context, s *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
+			return newLocal(ctx, s, kms, outside, seed, log, plant)
 		}}
 }
 
-func newLocal(ctx context.Context, kms string, seed int64, log *trace.Log, plant Plant) (*Local, error) {
+func newLocal(ctx context.Context, s *scenarios.Scenario, kms string, outside *TURN, seed int64, log *trace.Log, plant Plant) (*Local, error) {
 	l := &Local{system: system{log: log}, seed: seed, links: map[string]*netsim.Link{}}
-	if err := l.boot(ctx, kms, plant); err != nil {
+	if err := l.boot(ctx, s, kms, outside, plant); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-func (l *Local) boot(ctx context.Context, kms string, plant Plant) error {
+func (l *Local) boot(ctx context.Context, s *scenarios.Scenario, kms string, outside *TURN, plant Plant) error {
 	web, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for clients: %w", err)
@@ -67,7 +79,27 @@ func (l *Local) boot(ctx context.Context, kms string, plant Plant) error {
 		p.kmsURL = "ws://" + p.kmsListener.Addr().String() + "/kurento"
 		p.mock = kmsmock.Config{Interfaces: []string{"lo"}, Seed: uint64(l.seed)}
 	}
+	if s.TURN() {
+		if p.turn, err = turnOnLoopback(outside, s.TURNTTL()); err != nil {
+			return err
+		}
+	}
 	return l.start(ctx, p)
+}
+
+// turnOnLoopback opens the sockets of the embedded TURN server, if there is
+// none outside.
+func turnOnLoopback(outside *TURN, ttl time.Duration) (*turnParts, error) {
+	if outside != nil {
+		return &turnParts{outside: outside, ttl: ttl}, nil
+	}
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen for TURN clients: %w", err)
+	}
+	return &turnParts{conn: conn, url: "turn:" + conn.LocalAddr().String() + "?transport=udp", ttl: ttl,
+		peers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		relay: &turn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"}}, nil
 }
 
 // Settle implements scenarios.World.

@@ -18,6 +18,7 @@ import (
 type Runner struct {
 	World   string // "virtual" or "local"
 	KMS     string // URL of a real Kurento for the local world
+	TURN    *TURN  // a TURN server outside for the local world; nil: the embedded one
 	Seed    int64
 	Dir     string        // where traces go; it exists
 	Timeout time.Duration // wall time for one scenario
@@ -50,7 +51,7 @@ func (r Runner) Run(ctx context.Context, list []*scenarios.Scenario) (reports.Ru
 
 func (r Runner) stage() scenarios.Stage {
 	if r.World == "local" {
-		return LocalStage(r.KMS, r.Seed, Plant{})
+		return LocalStageWithTURN(r.KMS, r.TURN, r.Seed, Plant{})
 	}
 	return VirtualStage(r.Seed, Plant{})
 }

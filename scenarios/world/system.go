@@ -49,6 +49,7 @@ type system struct {
 	control *kurento.Client // for probes
 	before  map[string]bool // objects that the media server held when the world began
 	media   *kms.Media
+	turn    *relays // nil if the scenario needs none
 	server  *server.Server
 	web     *http.Server
 	pacer   *media.Pacer
@@ -64,7 +65,8 @@ type parts struct {
 	mock        kmsmock.Config
 	webListener net.Listener
 	newID       func(kind, user string) string
-	workers     int // of the pacer
+	workers     int        // of the pacer
+	turn        *turnParts // nil: no TURN server
 	plant       Plant
 }
 
@@ -79,8 +81,15 @@ func (y *system) start(ctx context.Context, p parts) error {
 	y.redis.ClockTTL(true)
 	y.state = store.NewRedis(store.RedisConfig{Dial: func(context.Context, string, string) (net.Conn, error) { return y.redis.Dial() }})
 	y.history = store.NewMemoryHistory()
-	srv, err := server.New(server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: y.history, Inbox: &store.MemoryInbox{},
-		Log: y.logger("server"), NewID: p.newID, AllowLoopback: true})
+	cfg := server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: y.history, Inbox: &store.MemoryInbox{},
+		Log: y.logger("server"), NewID: p.newID, AllowLoopback: true}
+	if p.turn != nil {
+		if err := y.startTURN(*p.turn); err != nil {
+			return err
+		}
+		cfg.ICE = y.turn.issuer.ICE
+	}
+	srv, err := server.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -143,6 +152,7 @@ func (y *system) client(c scenarios.Client, log *trace.Log, url string, cfg simc
 		return nil, err
 	}
 	cfg.User, cfg.Device, cfg.URL, cfg.Profile = c.User, c.Device, url, profile
+	cfg.Relay = c.Option == "relay"
 	cfg.Token = func(context.Context) (string, error) { return y.token(c.User) }
 	cfg.Log, cfg.Pacer = slog.New(trace.Handler(log, c.Name)), y.pacer
 	return simclient.New(cfg)
@@ -171,6 +181,11 @@ func (y *system) Probe(ctx context.Context) ([]scenarios.Finding, error) {
 			found = append(found, left("redis", k))
 		}
 	}
+	relayed, err := y.relayed()
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, relayed...)
 	for _, r := range y.history.Rooms() {
 		if r.EndedAt.IsZero() {
 			found = append(found, left("room", r.RoomID))
@@ -222,6 +237,7 @@ func (y *system) close() error {
 	if y.redis != nil {
 		y.redis.Close()
 	}
+	errs = append(errs, y.closeTURN())
 	if y.media != nil {
 		errs = append(errs, y.media.Close())
 	}

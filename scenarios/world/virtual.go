@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime"
 	"strconv"
 	"time"
+
+	"github.com/pion/turn/v5"
 
 	"github.com/callbench/callbench/internal/netsim"
 	"github.com/callbench/callbench/kmsmock"
@@ -28,6 +31,7 @@ type Virtual struct {
 const (
 	virtualServer = "server:8080"
 	virtualKMS    = "kms:8888"
+	virtualTURN   = "turn:3478"
 )
 
 // VirtualStage puts up virtual worlds. Its Open must be called in a bubble.
@@ -53,13 +57,13 @@ func newVirtual(ctx context.Context, s *scenarios.Scenario, seed int64, log *tra
 		return nil, err
 	}
 	v.net = net
-	if err := v.boot(ctx, seed, plant); err != nil {
+	if err := v.boot(ctx, s, seed, plant); err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
 	return v, nil
 }
 
-func (v *Virtual) boot(ctx context.Context, seed int64, plant Plant) error {
+func (v *Virtual) boot(ctx context.Context, s *scenarios.Scenario, seed int64, plant Plant) error {
 	serverHost, err := v.net.Host("server")
 	if err != nil {
 		return err
@@ -68,6 +72,8 @@ func (v *Virtual) boot(ctx context.Context, seed int64, plant Plant) error {
 	if err != nil {
 		return err
 	}
+	serverHost.Link.SetDelay(serverSkew)
+	kmsHost.Link.SetDelay(kmsSkew)
 	web, err := serverHost.Listen(virtualServer)
 	if err != nil {
 		return err
@@ -76,10 +82,31 @@ func (v *Virtual) boot(ctx context.Context, seed int64, plant Plant) error {
 	if err != nil {
 		return err
 	}
-	return v.start(ctx, parts{
+	var relay *turnParts
+	if s.TURN() {
+		if relay, err = v.turnHost(kmsHost, s.TURNTTL()); err != nil {
+			return err
+		}
+	}
+	return v.start(ctx, parts{turn: relay,
 		kmsURL: "ws://" + virtualKMS + "/kurento", kmsDial: serverHost.Dial, kmsListener: kms,
 		mock: kmsmock.Config{Net: kmsHost.Net, Seed: uint64(seed)}, webListener: web, newID: numberedIDs(), workers: 1, plant: plant,
 	})
+}
+
+// turnHost makes the host of the TURN server, which may reach the media server
+// and nobody else of this private network.
+func (v *Virtual) turnHost(kms *netsim.Host, ttl time.Duration) (*turnParts, error) {
+	h, err := v.net.Host("turn")
+	if err != nil {
+		return nil, err
+	}
+	conn, err := h.Net.ListenPacket("udp4", h.IP.String()+":3478")
+	if err != nil {
+		return nil, fmt.Errorf("listen for TURN clients: %w", err)
+	}
+	return &turnParts{conn: conn, url: "turn:" + virtualTURN + "?transport=udp", ttl: ttl, peers: []netip.Prefix{netip.PrefixFrom(kms.IP, kms.IP.BitLen())},
+		relay: &turn.RelayAddressGeneratorStatic{RelayAddress: h.IP.AsSlice(), Address: h.IP.String(), Net: h.Net}}, nil
 }
 
 // numberedIDs names sessions, calls and rooms by their users, so that two runs
@@ -103,6 +130,14 @@ func (v *Virtual) Settle() time.Duration { return 15 * time.Second }
 // what two clients send in the same instant arrives in the same instant, and
 // which comes first, and so waits for the other, would be chance.
 const skew = 100 * time.Microsecond
+
+// serverSkew and kmsSkew do the same for what a client says to both servers in
+// one instant, such as that it leaves and that its DTLS ends: neither arrives
+// together with what the other server makes of it and passes on.
+const (
+	serverSkew = 13 * time.Microsecond
+	kmsSkew    = 29 * time.Microsecond
+)
 
 func (v *Virtual) host(c scenarios.Client) (*netsim.Host, error) {
 	if h := v.hosts[c.Name]; h != nil {
