@@ -154,7 +154,7 @@ const (
 
 // State is the data of a presence frame. LastSeen is in Unix milliseconds.
 type State struct {
-	UserID   string `json:"userId"`
+	UserID   string `json:"userId,omitempty"`
 	Status   Status `json:"status,omitempty"`
 	LastSeen int64  `json:"lastSeen,omitempty"`
 	Version  uint64 `json:"version,omitempty"` // level 1: grows with each change of this user's presence

@@ -22,6 +22,12 @@ const (
 	callLeaving   callState = "leaving" // hung up here, not acknowledged
 )
 
+// leaving is a wish to leave a call: how, and who waits for it.
+type leaving struct {
+	action signaling.Action
+	done   func(error)
+}
+
 // rememberedCalls is how many calls that ended are remembered, to tell what
 // comes late from what was never there.
 const rememberedCalls = 16
@@ -32,11 +38,12 @@ type call struct {
 	peer     string
 	outgoing bool
 	state    callState
+	known    bool // the log tells of it
 	answered bool
 
-	hangup func(error) // who waits to leave a call that is still callDialing
-	left   string      // the reason of a call that is callLeaving
-	renew  bool        // its leg must be made anew once the signaling connection is known to live
+	quit  *leaving // who waits to leave a call that is still callDialing
+	left  string   // the reason of a call that is callLeaving
+	renew bool     // its leg must be made anew once the signaling connection is known to live
 
 	leg    *leg
 	legs   int
@@ -46,6 +53,24 @@ type call struct {
 }
 
 func (k *call) ref() signaling.RTC { return signaling.RTC{RoomID: k.room, CallID: k.id} }
+
+// name is what the log calls the call: by its id, or at level 0 by its room.
+// The server may not have told either yet.
+func (k *call) name() string {
+	if k.id != "" {
+		return k.id
+	}
+	return k.room
+}
+
+// mark is what the call's media is marked with. Both parties know the room,
+// whatever level each of them speaks.
+func (k *call) mark() string {
+	if k.room != "" {
+		return k.room
+	}
+	return k.id
+}
 
 // leaveReason is what the server will call it if the client leaves now.
 func (k *call) leaveReason() signaling.Reason {
@@ -63,17 +88,26 @@ func (k *call) leaveReason() signaling.Reason {
 // server's business.
 func (c *Client) startCall(target string, done func(error)) {
 	k := &call{peer: target, outgoing: true, state: callDialing}
-	if c.call == nil && c.session.id != "" {
+	if c.call == nil && c.session.begun {
 		c.call = k
 	}
-	c.request(&request{done: func(f signaling.Frame, err error) {
-		switch {
-		case err == nil:
-			err = c.called(k, f)
-		case c.call == k:
+	failed := func(err error) {
+		if c.call == k {
 			c.finish(k, string(signaling.AsError(err).Code), "")
 		}
-		k.finishHangup(err)
+	}
+	late := func(err error) {
+		if !k.answered {
+			failed(err)
+		}
+	}
+	c.request(&request{late: late, done: func(f signaling.Frame, err error) {
+		if err == nil {
+			err = c.called(k, f)
+		} else {
+			failed(err)
+		}
+		k.finishLeaving(err)
 		done(err)
 	}}, signaling.TypeRTC, signaling.ActionCall, signaling.RTC{TargetUser: target})
 }
@@ -84,10 +118,13 @@ func (c *Client) called(k *call, f signaling.Frame) error {
 	if err := f.Into(&ref); err != nil {
 		return err
 	}
+	named := ref.CallID != "" || ref.RoomID != ""
 	switch {
-	case slices.Contains(c.over, ref.CallID): // it ended before its acknowledgement came
+	case named && slices.Contains(c.over, ref.CallID): // it ended before its acknowledgement came
 	case c.call != nil && c.call != k:
-		c.violation(c.call, violationSecondCall, slog.String("room", ref.RoomID))
+		if named {
+			c.violation(c.call, violationSecondCall, slog.String("room", ref.RoomID))
+		}
 	default:
 		c.call = k
 		c.identify(k, ref.CallID, ref.RoomID)
@@ -96,19 +133,24 @@ func (c *Client) called(k *call, f signaling.Frame) error {
 }
 
 // identify names a call that the server made. That is learned from the
-// acknowledgement, or after a resume from what comes before it.
+// acknowledgement, or after a resume from what comes before it. At level 0 the
+// names come later.
 func (c *Client) identify(k *call, id, room string) {
-	if k.id != "" {
+	if k.state != callDialing {
 		if k.id != id {
 			c.violation(k, violationOtherCall, slog.String("to", id))
 		}
 		return
 	}
-	k.id, k.room, k.state = id, room, callOutgoing
-	c.callEvent(k, eventOutgoing, slog.String("room", room), slog.String("to", k.peer))
-	if done := k.hangup; done != nil {
-		k.hangup = nil
-		c.leave(k, done)
+	k.id, k.room, k.state, k.known = id, room, callOutgoing, true
+	attrs := []slog.Attr{slog.String("to", k.peer)}
+	if room != "" {
+		attrs = append(attrs, slog.String("room", room))
+	}
+	c.callEvent(k, eventOutgoing, attrs...)
+	if quit := k.quit; quit != nil {
+		k.quit = nil
+		c.leave(k, quit.action, quit.done)
 	}
 }
 
@@ -139,14 +181,15 @@ func (c *Client) invited(f signaling.Frame) {
 	}
 	switch k := c.call; {
 	case k == nil:
-	case k.state == callDialing: // will be refused: the server had made the other one before
+	case k.name() == "" && k.state != callLeaving: // will be refused: the server had made the other one before
+		c.finish(k, string(signaling.CodeBusy), "")
 	case k.state == callLeaving: // was left, or there would be no invitation
 		c.finish(k, k.left, c.cfg.User)
 	default:
 		c.violation(k, violationBusyInvite, slog.String("room", inv.RoomID), slog.String("from", inv.From))
 		return
 	}
-	c.call = &call{id: inv.CallID, room: inv.RoomID, peer: inv.From, state: callIncoming}
+	c.call = &call{id: inv.CallID, room: inv.RoomID, peer: inv.From, state: callIncoming, known: true}
 	c.callEvent(c.call, eventIncoming, slog.String("room", inv.RoomID), slog.String("from", inv.From))
 	if !c.cfg.ManualRing {
 		c.tell(c.call, signaling.ActionRinging, c.call.ref())
@@ -167,8 +210,17 @@ func (c *Client) accept(done func(error)) {
 		done(ErrNoCall)
 		return
 	}
+	c.acceptBy(k, signaling.ActionAnswer, k.ref(), done)
+}
+
+// acceptBy accepts the incoming call in one of the two ways that there are.
+func (c *Client) acceptBy(k *call, action signaling.Action, data signaling.RTC, done func(error)) {
 	k.state = callAccepting
-	c.ask(k, signaling.ActionAnswer, k.ref(), func(err error) {
+	c.request(&request{call: k, late: func(err error) {
+		if c.call == k {
+			c.finish(k, string(signaling.AsError(err).Code), "")
+		}
+	}, done: func(_ signaling.Frame, err error) {
 		switch {
 		case c.call != k || k.state != callAccepting: // ended or left meanwhile
 		case err != nil:
@@ -177,7 +229,24 @@ func (c *Client) accept(done func(error)) {
 			c.accepted(k, c.cfg.User)
 		}
 		done(err)
-	})
+	}}, signaling.TypeRTC, action, data)
+}
+
+// join comes into a room: by accepting, if it is the ringing call's. What else
+// it may be is the server's to judge.
+func (c *Client) join(room string, done func(error)) {
+	k := c.call
+	if room == "" && k != nil {
+		room = k.room
+	}
+	switch {
+	case room == "":
+		done(ErrNoCall)
+	case k != nil && k.state == callIncoming && k.room == room:
+		c.acceptBy(k, signaling.ActionJoin, signaling.RTC{RoomID: room}, done)
+	default:
+		c.ask(k, signaling.ActionJoin, signaling.RTC{RoomID: room}, done)
+	}
 }
 
 // accepted sets up media, on either side.
@@ -193,32 +262,66 @@ func (c *Client) accepted(k *call, by string) {
 	c.newLeg(k)
 }
 
-func (c *Client) hangup(done func(error)) {
+// quit leaves the call by leave, reject, busy or cancel.
+func (c *Client) quit(action signaling.Action, done func(error)) {
 	k := c.call
 	switch {
-	case k == nil || k.state == callLeaving || k.hangup != nil:
+	case k == nil || k.state == callLeaving || k.quit != nil:
 		done(ErrNoCall)
 	case k.state == callDialing:
-		k.hangup = done // as soon as the call has an id
+		k.quit = &leaving{action, done} // as soon as the server has made the call
+	case !k.leftBy(action):
+		c.tryLeaving(k, action, done)
 	default:
-		c.leave(k, done)
+		c.leave(k, action, done)
 	}
 }
 
-// finishHangup tells who waits to leave a call that never came to be.
-func (k *call) finishHangup(err error) {
-	if k.hangup != nil {
-		k.hangup(err)
-		k.hangup = nil
+// leftBy tells whether the call, as far as this side knows, may be left so.
+func (k *call) leftBy(action signaling.Action) bool {
+	switch action {
+	case signaling.ActionReject, signaling.ActionBusy:
+		return k.state == callIncoming
+	case signaling.ActionCancel:
+		return k.outgoing && !k.answered
+	default:
+		return true
+	}
+}
+
+// tryLeaving lets the server judge what makes no sense on this side: the call
+// goes on unless the server agrees.
+func (c *Client) tryLeaving(k *call, action signaling.Action, done func(error)) {
+	c.ask(k, action, k.ref(), func(err error) {
+		if err == nil && c.call == k {
+			c.finish(k, string(k.leaveReason()), c.cfg.User)
+		}
+		done(err)
+	})
+}
+
+// finishLeaving tells who waits to leave a call that never came to be.
+func (k *call) finishLeaving(err error) {
+	if k.quit != nil {
+		k.quit.done(err)
+		k.quit = nil
 	}
 }
 
 // leave stops media at once and tells the server.
-func (c *Client) leave(k *call, done func(error)) {
+func (c *Client) leave(k *call, action signaling.Action, done func(error)) {
 	k.left = string(k.leaveReason())
+	if action == signaling.ActionBusy {
+		k.left = string(signaling.ReasonBusy)
+	}
+	c.leaveBecause(k, action, done)
+}
+
+// leaveBecause leaves for the reason that k.left says.
+func (c *Client) leaveBecause(k *call, action signaling.Action, done func(error)) {
 	k.state = callLeaving
 	c.stopMedia(k)
-	c.ask(k, signaling.ActionLeave, k.ref(), func(err error) {
+	c.ask(k, action, k.ref(), func(err error) {
 		if c.call == k {
 			c.finish(k, k.left, c.cfg.User)
 		} else if !errors.Is(err, ErrSessionLost) {
@@ -232,14 +335,16 @@ func (c *Client) leave(k *call, done func(error)) {
 func (c *Client) finish(k *call, reason, by string) {
 	c.stopMedia(k)
 	c.call = nil
-	if k.id == "" {
+	if !k.known {
 		return // there never was a call, as its request will tell
 	}
-	c.over = append(c.over, k.id)
+	if k.name() != "" || k.state == callLeaving {
+		c.over = append(c.over, k.name())
+	}
 	if len(c.over) > rememberedCalls {
 		c.over = slices.Delete(c.over, 0, 1)
 	}
-	attrs := []slog.Attr{slog.String("reason", reason)}
+	attrs := []slog.Attr{slog.String("reason", reason), slog.Int("level", c.link.level.number())}
 	if by != "" {
 		attrs = append(attrs, slog.String("by", by))
 	}

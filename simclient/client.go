@@ -24,6 +24,8 @@ var (
 	ErrNotConnected = errors.New("the client is not connected")
 	ErrNoCall       = errors.New("there is no such call at this client")
 	ErrSessionLost  = errors.New("the session ended before the request was answered")
+	ErrLevel        = errors.New("level 0 of the protocol has no words for this")
+	ErrNoToken      = errors.New("there is no token: Config.Token is nil")
 )
 
 // Client is one device of one user. Its methods may be called from any
@@ -47,6 +49,8 @@ type Client struct {
 	requests requests
 	call     *call
 	over     []string // ids of the calls that ended last
+	messages messages
+	presence map[string]uint64 // the newest version that is known of each user's
 	count    Counters
 }
 
@@ -66,7 +70,8 @@ func New(cfg Config) (*Client, error) {
 	if c.pacer == nil {
 		c.pacer, c.ownPacer = media.NewPacer(media.PacerConfig{}), true
 	}
-	c.link.state = linkIdle
+	c.link.state, c.link.level = linkIdle, c.firstLevel()
+	c.presence = make(map[string]uint64)
 	c.link.backoff = newBackoff(cfg.Reconnect, cfg.User, cfg.Device)
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c, nil
@@ -89,7 +94,7 @@ func newCertificate() (webrtc.Certificate, error) {
 // Connect opens the WebSocket and says hello. It returns when the server's
 // welcome is there, with the server's *signaling.Error if it refused, and does
 // not try again by itself. From then on the client reconnects as its policy
-// says.
+// says. At level 0 there is neither hello nor welcome.
 func (c *Client) Connect(ctx context.Context) error {
 	err := c.do(ctx, c.connect)
 	if err != nil && ctx.Err() != nil {
@@ -121,7 +126,34 @@ func (c *Client) Accept(ctx context.Context) error {
 // answered, declines an incoming one, and ends any other. It returns when the
 // server has acknowledged it.
 func (c *Client) Hangup(ctx context.Context) error {
-	return c.wrap("hang up", c.do(ctx, c.hangup))
+	return c.wrap("hang up", c.leaveBy(ctx, signaling.ActionLeave))
+}
+
+// Reject declines the current incoming call. Like Busy and Cancel it asks the
+// server even if the call is past that, and leaves it alone if the server
+// refuses; at level 0 all three are rtc/leave.
+func (c *Client) Reject(ctx context.Context) error {
+	return c.wrap("reject", c.leaveBy(ctx, signaling.ActionReject))
+}
+
+// Busy says that this device is in a call that the server does not know of.
+func (c *Client) Busy(ctx context.Context) error {
+	return c.wrap("say busy", c.leaveBy(ctx, signaling.ActionBusy))
+}
+
+// Cancel takes the outgoing call back before it is answered.
+func (c *Client) Cancel(ctx context.Context) error {
+	return c.wrap("cancel", c.leaveBy(ctx, signaling.ActionCancel))
+}
+
+func (c *Client) leaveBy(ctx context.Context, action signaling.Action) error {
+	return c.do(ctx, func(done func(error)) { c.quit(action, done) })
+}
+
+// Join comes into a room; "" is that of the call that the client is in or that
+// rings. If the room's call rings here, that accepts it as Accept does.
+func (c *Client) Join(ctx context.Context, room string) error {
+	return c.wrap("join", c.do(ctx, func(done func(error)) { c.join(room, done) }))
 }
 
 // Request sends any frame as a request and returns the acknowledgement, or the
@@ -231,8 +263,8 @@ func (c *Client) callLog(level slog.Level, call *call, kind string, attrs ...slo
 	if !c.log.Enabled(c.ctx, level) {
 		return
 	}
-	if call != nil && call.id != "" {
-		attrs = append([]slog.Attr{slog.String("call", call.id)}, attrs...)
+	if call != nil && call.name() != "" {
+		attrs = append([]slog.Attr{slog.String("call", call.name())}, attrs...)
 	}
 	c.log.LogAttrs(c.ctx, level, kind, attrs...)
 }

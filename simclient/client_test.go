@@ -253,7 +253,7 @@ func TestNextCallAtOnce(t *testing.T) {
 		r.srv.intercept(func(s *fakeSession, f signaling.Frame) bool {
 			if s.user == "alice" && f.Action == signaling.ActionLeave { // an invitation overtakes the acknowledgement
 				r.srv.onRequest = nil
-				s.leave(signaling.RTC{CallID: "c-3"})
+				s.leave(signaling.RTC{CallID: "c-3"}, "")
 				r.srv.sessions["carol"].do(signaling.ActionCall, signaling.RTC{TargetUser: "alice"})
 			}
 			return false

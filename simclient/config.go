@@ -25,8 +25,15 @@ type Config struct {
 	Device string
 	// URL of the signaling server, ws:// or wss://.
 	URL string
-	// Token gives a JWT for each hello. Nil sends none.
+	// Token gives a JWT for each connection, and another one before it runs out. Nil
+	// sends none.
 	Token func(ctx context.Context) (string, error)
+	// Level of the protocol. Nil tries level 1 and falls back to level 0 if the server
+	// does not know hello; 0 and 1 do not try the other one.
+	Level *int
+	// HelloTimeout is how long hello may stay unanswered before the client falls back.
+	// Zero means 3 s.
+	HelloTimeout time.Duration
 	// Dial opens the connection under the WebSocket. Nil is a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Net carries ICE and media. Nil is the machine's own network.
@@ -49,6 +56,9 @@ type Config struct {
 	// ManualRing leaves it to Ring to send rtc/ringing. Otherwise the client rings by
 	// itself as soon as it is invited.
 	ManualRing bool
+	// Batch collects ICE candidates for so long and sends them in one frame. Zero
+	// sends each by itself, as level 0 always does.
+	Batch time.Duration
 	// Interceptors are what runs between RTP and SRTP. The zero value is Lean.
 	Interceptors Interceptors
 	// Loopback lets ICE use loopback addresses, which it leaves out otherwise.
@@ -90,6 +100,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Interceptors == "" {
 		cfg.Interceptors = Lean
 	}
+	setDefault(&cfg.HelloTimeout, 3*time.Second)
 	setDefault(&cfg.Heartbeat.Every, 10*time.Second)
 	setDefault(&cfg.Heartbeat.Pong, 2*time.Second)
 	cfg.Reconnect = cfg.Reconnect.withDefaults()
@@ -111,8 +122,11 @@ func (cfg *Config) check() error {
 	if cfg.Clips != nil && len(cfg.Clips) == 0 {
 		return errors.New("no clips: nothing could be sent")
 	}
+	if cfg.Level != nil && *cfg.Level != 0 && *cfg.Level != 1 {
+		return fmt.Errorf("unknown protocol level %d", *cfg.Level)
+	}
 	r := cfg.Reconnect
-	for _, d := range []time.Duration{cfg.Silence, cfg.Heartbeat.Every, cfg.Heartbeat.Pong, r.First, r.Max, r.Attempt, r.GiveUp} {
+	for _, d := range []time.Duration{cfg.Silence, cfg.HelloTimeout, cfg.Batch, cfg.Heartbeat.Every, cfg.Heartbeat.Pong, r.First, r.Max, r.Attempt, r.GiveUp} {
 		if d < 0 {
 			return fmt.Errorf("negative duration %v", d)
 		}

@@ -3,6 +3,7 @@ package simclient
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,8 +26,15 @@ type fake struct {
 	calls    int
 	// onRequest may swallow a request by returning true. It is called with the lock.
 	onRequest func(s *fakeSession, f signaling.Frame) bool
-	requests  []string                                                 // "user type/action", in order, repetitions too
-	mute      bool                                                     // nobody is welcomed
+	requests  []string // "user type/action", in order, repetitions too
+	mute      bool     // nobody is welcomed, and no hello answered
+	// level0 says for which users it is a server of level 0, as the design document
+	// alone has it. Nil: for nobody.
+	level0    func(user string) bool
+	helloCode signaling.Code // with which a hello is refused then
+	bearers   []string       // tokens of the headers, in order
+	tokenTTL  int
+	refuse    int                                                      // status with which every WebSocket is refused, if not 0
 	ice       func(user string) ([]signaling.ICEServer, time.Duration) // nil: there are none
 	conns     sync.WaitGroup
 }
@@ -38,7 +46,10 @@ type fakeSession struct {
 	ws       *websocket.Conn // nil: detached
 	pushed   []signaling.Frame
 	answers  map[string]signaling.Frame
-	deaf     bool // answers and pushes get lost
+	level0   bool
+	receipts []uint64
+	tokens   []string // of token frames
+	deaf     bool     // answers and pushes get lost
 	onAttach func()
 }
 
@@ -50,12 +61,31 @@ type fakeCall struct {
 
 func (k *fakeCall) ref() signaling.RTC { return signaling.RTC{CallID: k.id, RoomID: k.room} }
 
+// is tells whether a request is about the call: by id, by room, or by neither.
+func (k *fakeCall) is(in signaling.RTC) bool {
+	switch {
+	case k == nil:
+		return false
+	case in.CallID != "":
+		return in.CallID == k.id
+	default:
+		return in.RoomID == "" || in.RoomID == k.room
+	}
+}
+
 func newFake(t *testing.T) *fake {
 	return &fake{t: t, sessions: map[string]*fakeSession{}}
 }
 
 // ServeHTTP is the life of a connection.
 func (s *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	status := s.refuse
+	s.mu.Unlock()
+	if status != 0 {
+		http.Error(w, "no", status)
+		return
+	}
 	ws, err := new(websocket.Upgrader).Upgrade(w, r, nil)
 	if err != nil {
 		return
@@ -63,7 +93,7 @@ func (s *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.conns.Add(1)
 	defer s.conns.Done()
 	defer ws.Close()
-	sess := s.hello(ws)
+	sess := s.greet(ws, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
 	for sess != nil {
 		f, err := read(ws)
 		if err != nil {
@@ -115,9 +145,15 @@ func (s *fake) hello(ws *websocket.Conn) *fakeSession {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sess := &fakeSession{srv: s, user: h.Token, id: "s-" + strconv.Itoa(len(s.requests)) + h.Token, answers: map[string]signaling.Frame{}}
-	s.sessions[sess.user] = sess
+	sess := s.session(h.Token)
 	sess.attach(ws, f.ID, 0, false)
+	return sess
+}
+
+// session makes a session; the lock is held.
+func (s *fake) session(user string) *fakeSession {
+	sess := &fakeSession{srv: s, user: user, id: "s-" + strconv.Itoa(len(s.requests)) + user, answers: map[string]signaling.Frame{}}
+	s.sessions[user] = sess
 	return sess
 }
 
@@ -151,7 +187,8 @@ func (s *fakeSession) attach(ws *websocket.Conn, id string, lastSeq uint64, resu
 	}
 	s.ws, s.deaf = ws, false
 	s.resume = s.id + "/" + id
-	w := signaling.Welcome{Version: 1, SessionID: s.id, UserID: s.user, ResumeToken: s.resume, Resumed: resumed}
+	w := signaling.Welcome{Version: 1, SessionID: s.id, UserID: s.user, ResumeToken: s.resume, Resumed: resumed,
+		TokenTTL: s.srv.tokenTTL}
 	if ice := s.srv.ice; ice != nil {
 		servers, ttl := ice(s.user)
 		w.ICEServers, w.ICETTL = servers, int(ttl.Seconds())
@@ -195,6 +232,10 @@ func (s *fakeSession) write(f signaling.Frame) {
 
 // push sends a numbered frame now or after a resume.
 func (s *fakeSession) push(t signaling.Type, a signaling.Action, data any) {
+	if s.level0 {
+		s.push0(t, a, data)
+		return
+	}
 	f := frame(t, a, "", data)
 	f.Seq = uint64(len(s.pushed) + 1)
 	s.pushed = append(s.pushed, f)
@@ -209,6 +250,18 @@ func (s *fakeSession) handle(f signaling.Frame) {
 	if hook := s.srv.onRequest; hook != nil && hook(s, f) {
 		return
 	}
+	switch {
+	case s.level0:
+		s.handle0(f)
+		return
+	case f.Type == signaling.TypeAck:
+		var receipt signaling.Receipt
+		if err := f.Into(&receipt); err != nil || f.ID != "" {
+			s.srv.t.Errorf("receipt %+v: %v", f, err)
+		}
+		s.receipts = append(s.receipts, receipt.Seq)
+		return
+	}
 	answer, ok := s.answers[f.ID]
 	if !ok {
 		answer = s.answer(f)
@@ -218,19 +271,38 @@ func (s *fakeSession) handle(f signaling.Frame) {
 }
 
 func (s *fakeSession) answer(f signaling.Frame) signaling.Frame {
-	if ice := s.srv.ice; ice != nil && f.Type == signaling.TypeTURN {
-		servers, ttl := ice(s.user)
-		return frame(signaling.TypeAck, "", f.ID, signaling.TURN{ICEServers: servers, TTL: int(ttl.Seconds())})
-	}
-	var in signaling.RTC
-	out, err := signaling.RTC{}, f.Into(&in)
-	if err == nil {
-		out, err = s.do(f.Action, in)
-	}
+	out, err := s.perform(f)
 	if err != nil {
 		return frame(signaling.TypeError, "", f.ID, signaling.AsError(err))
 	}
 	return frame(signaling.TypeAck, "", f.ID, out)
+}
+
+// perform does a request of any type.
+func (s *fakeSession) perform(f signaling.Frame) (any, error) {
+	switch f.Type {
+	case signaling.TypeMessage:
+		return s.deliver(f)
+	case signaling.TypeState:
+		return s.presence(f)
+	case signaling.TypeToken:
+		return s.renew(f)
+	case signaling.TypeTURN:
+		return s.iceServers()
+	}
+	var in signaling.RTC
+	if err := f.Into(&in); err != nil {
+		return nil, err
+	}
+	return s.do(f.Action, in)
+}
+
+func (s *fakeSession) iceServers() (any, error) {
+	if s.srv.ice == nil {
+		return nil, signaling.Errorf(signaling.CodeUnknownType, "no TURN server")
+	}
+	servers, ttl := s.srv.ice(s.user)
+	return signaling.TURN{ICEServers: servers, TTL: int(ttl.Seconds())}, nil
 }
 
 func (s *fakeSession) do(action signaling.Action, in signaling.RTC) (signaling.RTC, error) {
@@ -239,10 +311,10 @@ func (s *fakeSession) do(action signaling.Action, in signaling.RTC) (signaling.R
 		return s.startCall(in.TargetUser)
 	}
 	if action == signaling.ActionLeave {
-		s.leave(in)
+		s.leave(in, "")
 		return signaling.RTC{}, nil
 	}
-	if k == nil || in.CallID != k.id {
+	if !k.is(in) || s != k.caller && s != k.callee {
 		return signaling.RTC{}, signaling.Errorf(signaling.CodeNoSuchCall, "no such call")
 	}
 	with := k.ref()
@@ -250,6 +322,13 @@ func (s *fakeSession) do(action signaling.Action, in signaling.RTC) (signaling.R
 	switch action {
 	case signaling.ActionRinging:
 		k.caller.rtc(signaling.ActionRinging, with)
+	case signaling.ActionReject, signaling.ActionBusy, signaling.ActionCancel:
+		return signaling.RTC{}, s.decline(k, action, in)
+	case signaling.ActionJoin:
+		if k.answered {
+			return signaling.RTC{}, nil
+		}
+		fallthrough
 	case signaling.ActionAnswer:
 		k.answered = true
 		k.caller.rtc(signaling.ActionAnswer, with)
@@ -282,15 +361,17 @@ func (s *fakeSession) startCall(target string) (signaling.RTC, error) {
 }
 
 // leave ends the call, or confirms that it ended.
-func (s *fakeSession) leave(in signaling.RTC) {
+func (s *fakeSession) leave(in signaling.RTC, reason signaling.Reason) {
 	k := s.srv.call
-	if k == nil || k.id != in.CallID {
+	if !k.is(in) {
 		return
 	}
 	end := k.ref()
 	end.UserID = s.user
 	other := k.caller
 	switch {
+	case reason != "":
+		end.Reason = reason
 	case k.answered:
 		end.Reason = signaling.ReasonHangup
 	case s == k.callee:

@@ -18,6 +18,9 @@ func (c *Client) probe() {
 // that everything missed has been replayed, for the server wrote that before it
 // read the ping.
 func (c *Client) ponged(sock *socket) {
+	if sock == c.link.sock && c.link.state == linkGreeting {
+		c.link.level.alive()
+	}
 	if sock != c.link.sock || c.link.state != linkUp {
 		return
 	}

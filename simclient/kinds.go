@@ -1,17 +1,20 @@
 package simclient
 
 // The kinds of events that a client logs, with their attributes. Each event of
-// a call has call, its id, as well; durations are in milliseconds. Kinds marked
+// a call has call, its id or at level 0 its room, as well; durations are in milliseconds. Kinds marked
 // with * are logged at debug level, all others at info level.
 const (
 	eventWSOpen   = "ws.open"   // attempt, took_ms: from dialing to the upgrade
 	eventWSClosed = "ws.closed" // code, cause; 1006: there was no close frame
 
-	eventWelcome      = "session.welcome"      // session, resumed
+	eventWelcome      = "session.welcome"      // session, resumed, level; at level 0, where nobody says welcome: the socket is open
+	eventFallback     = "session.fallback"     // reason: the server does not know hello, the session is one of level 0
 	eventReconnecting = "session.reconnecting" // session, cause
 	eventRetry        = "session.retry"        // attempt, error: an attempt failed
 	eventResumed      = "session.resumed"      // session, attempts, replayed, gap_ms
-	eventEnded        = "session.ended"        // session, reason
+	eventEnded        = "session.ended"        // session, reason, receipts
+
+	eventTokenRefreshed = "token.refreshed" // ttl in seconds
 
 	eventSent      = "signal.sent"      // * type, action, request, size, repeated
 	eventReceived  = "signal.received"  // * type, action, seq, request, room, code, reason, user, size
@@ -25,7 +28,13 @@ const (
 	eventPeerReconnecting = "call.reconnecting" // user: the other party's connection dropped
 	eventPeerReconnected  = "call.reconnected"  // user
 	eventNegotiate        = "call.negotiate"    // reason, from, leg: the server or the client wants a new leg
-	eventCallEnded        = "call.ended"        // reason, by
+	eventCallEnded        = "call.ended"        // reason, by, level
+
+	eventMessage       = "im.message"     // from, to, message, text; of a call's: outcome, duration in seconds
+	eventMessageSent   = "im.sent"        // to, message: the server has it
+	eventMessageAgain  = "im.duplicate"   // from, to, message: it was delivered before
+	eventPresence      = "presence.state" // user, status, last_seen in Unix milliseconds, version
+	eventPresenceStale = "presence.stale" // the same, and known: the newer version that is known
 
 	eventICE        = "ice.state"          // state, leg
 	eventDTLS       = "dtls.state"         // state, leg

@@ -27,11 +27,13 @@ const (
 // next one.
 type link struct {
 	state   linkState
+	level   level
 	sock    *socket
 	connect func(error) // who waits in Connect
 	refused error       // the server's answer to hello
 	cancel  context.CancelFunc
 	timer   *timer // of the attempt, or until the next one
+	hello   *timer // until hello counts as unanswered
 
 	down    time.Time // when the last socket that was up ended
 	backoff *backoff
@@ -53,7 +55,7 @@ func (c *Client) connect(done func(error)) {
 		done(ErrConnected)
 		return
 	}
-	c.link.connect = done
+	c.link.connect, c.link.level = done, c.firstLevel()
 	c.attempt()
 }
 
@@ -68,7 +70,7 @@ func (c *Client) abandonConnect() {
 	}
 }
 
-// attempt dials and says hello, beside the queue.
+// attempt dials beside the queue; what is said first is the level's.
 func (c *Client) attempt() {
 	ctx, cancel := context.WithTimeout(c.ctx, c.cfg.Reconnect.Attempt)
 	c.link.state, c.link.cancel, c.link.refused = linkDialing, cancel, nil
@@ -78,7 +80,7 @@ func (c *Client) attempt() {
 		var sock *socket
 		begin := time.Now()
 		if err == nil {
-			sock, err = dialSocket(ctx, &c.cfg)
+			sock, err = dialSocket(ctx, &c.cfg, token)
 		}
 		took := time.Since(begin)
 		c.q.Do(func() { c.dialed(sock, token, took, err) })
@@ -105,9 +107,8 @@ func (c *Client) dialed(sock *socket, token string, took time.Duration, err erro
 		return
 	}
 	c.callEvent(c.call, eventWSOpen, slog.Int("attempt", c.link.backoff.attempts), ms("took_ms", took))
-	c.link.state, c.link.sock = linkGreeting, sock
-	c.link.timer = c.after(c.cfg.Reconnect.Attempt, func() { sock.kill(causeWelcome) })
-	c.sayHello(sock, token)
+	c.link.sock = sock
+	c.link.level.opened(sock, token)
 	c.group.Go(func() {
 		err := sock.read(func(b []byte) { c.q.Do(func() { c.receive(sock, b) }) },
 			func() { c.q.Do(func() { c.ponged(sock) }) })
@@ -124,14 +125,21 @@ func (c *Client) lost(sock *socket, err error) {
 	}
 	state := c.link.state
 	c.link.sock = nil
-	c.stopHeartbeat()
-	c.link.timer.stop()
+	c.stopTimers()
 	switch state {
 	case linkGreeting:
 		c.attemptFailed(c.refusal(code, err))
 	case linkUp:
-		c.reconnect(code, cause)
+		c.link.level.lost(code, cause)
 	}
+}
+
+// stopTimers stops what is timed on a socket.
+func (c *Client) stopTimers() {
+	c.stopHeartbeat()
+	c.link.timer.stop()
+	c.link.hello.stop()
+	c.session.receipt.stop()
 }
 
 // refusal is why there was no welcome: the server's error frame, else what its
@@ -141,7 +149,7 @@ func (c *Client) refusal(code int, err error) error {
 		return c.link.refused
 	}
 	if info, ok := signaling.OfClose(code); ok {
-		return &signaling.Error{Code: info.Code, Message: info.Meaning}
+		return &signaling.Error{Code: c.link.level.refusal(info), Message: info.Meaning}
 	}
 	return err
 }
@@ -196,7 +204,11 @@ func (c *Client) retry() {
 // giveUp ends the session for good. Connect may be called again.
 func (c *Client) giveUp(reason string) {
 	c.link.state = linkIdle
-	c.endSession(reason)
+	if c.session.begun {
+		c.endSession(reason)
+	} else {
+		c.event(eventEnded, slog.String("reason", reason))
+	}
 }
 
 // closeLink ends the connection in an orderly way.
@@ -204,13 +216,16 @@ func (c *Client) closeLink() {
 	if c.link.state == linkClosed {
 		return
 	}
+	if c.link.state == linkUp {
+		c.sendReceipt()
+	}
 	c.link.state = linkClosed
-	c.stopHeartbeat()
-	c.link.timer.stop()
+	c.stopTimers()
+	c.session.refresh.stop()
 	if c.link.sock != nil {
 		c.link.sock.shut(websocket.CloseNormalClosure, causeClosed)
 	}
-	if c.session.id != "" {
-		c.event(eventEnded, slog.String("session", c.session.id), slog.String("reason", reasonClosed))
+	if c.session.begun {
+		c.sessionEnded(reasonClosed)
 	}
 }

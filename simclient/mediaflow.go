@@ -123,7 +123,7 @@ func (m *mediaFlow) sink(mimeType string) (*sink, error) {
 
 func (m *mediaFlow) addSink(codec media.Codec) (*sink, error) {
 	proof, err := media.NewSink(media.SinkConfig{Codec: codec, SilentAfter: m.c.cfg.Silence, Pacer: m.c.pacer,
-		Expect: media.Expect{Call: m.call.id, Participants: []string{m.call.peer}},
+		Expect: media.Expect{Call: m.call.mark(), Participants: []string{m.call.peer}},
 		OnFlow: func(f media.FlowChange) {
 			m.c.q.Do(func() {
 				if m.call.media == m {

@@ -10,16 +10,20 @@ import (
 	"github.com/callbench/callbench/signaling"
 )
 
+// maxBatch is how many candidates go in one frame, far below its size limit.
+const maxBatch = 32
+
 // sendOffer sends a leg's offer. An answer does not say which offer it is for,
 // but a server handles the offers of a call in order, so the oldest one that
 // was not refused is meant.
 func (l *leg) sendOffer(rtc signaling.RTC) {
 	k := l.call
-	l.ask(signaling.ActionOffer, rtc, func(err error) {
+	failed := func(error) { k.offers = slices.DeleteFunc(k.offers, func(o *leg) bool { return o == l }) }
+	l.c.request(&request{call: k, leg: l, late: failed, done: func(_ signaling.Frame, err error) {
 		if err != nil {
-			k.offers = slices.DeleteFunc(k.offers, func(o *leg) bool { return o == l })
+			failed(err)
 		}
-	})
+	}}, signaling.TypeRTC, signaling.ActionOffer, rtc)
 }
 
 // onSDPAnswer takes the media server's answer. That to a leg which has been
@@ -36,22 +40,12 @@ func (c *Client) onSDPAnswer(k *call, sdp string) {
 	}
 }
 
-// mediaLost makes a leg anew that lost its media for good, as soon as a pong has
-// shown that the signaling connection is alive.
-func (c *Client) mediaLost(k *call) {
-	k.renew = true
-	c.probe()
-}
-
 // onLocalCandidate sends a candidate; nil says that there are no more.
 func (l *leg) onLocalCandidate(candidate *webrtc.ICECandidate) {
-	rtc := l.call.ref()
 	first := 0
-	rtc.SDPMid, rtc.SDPMLineIndex = "0", &first
-	typ := "end"
+	out, typ := signaling.ICECandidate{SDPMid: "0", SDPMLineIndex: &first}, "end"
 	if candidate != nil {
-		init := candidate.ToJSON()
-		rtc.Candidate, typ = init.Candidate, candidate.Typ.String()
+		out.Candidate, typ = candidate.ToJSON().Candidate, candidate.Typ.String()
 		l.gathered++
 		if candidate.Typ == webrtc.ICECandidateTypeRelay {
 			l.relayed++
@@ -60,23 +54,54 @@ func (l *leg) onLocalCandidate(candidate *webrtc.ICECandidate) {
 		l.event(eventGathered, slog.Int("candidates", l.gathered), slog.Int("relay", l.relayed))
 	}
 	if l.c.cfg.Profile.UsernameFragment {
-		rtc.UsernameFragment = l.ufrag
+		out.UsernameFragment = l.ufrag
 	}
 	l.c.callLog(slog.LevelDebug, l.call, eventTrickled, slog.Int("n", l.gathered), slog.String("type", typ), slog.Int("leg", l.n))
-	l.ask(signaling.ActionCandidate, rtc, func(error) {})
+	l.sendCandidate(out)
 	if candidate == nil {
 		l.c.relaysGathered(l)
 	}
 }
 
-// onCandidate takes a candidate of the media server.
-func (c *Client) onCandidate(k *call, rtc signaling.RTC) {
-	l := k.leg
-	if l == nil {
+// sendCandidate sends a candidate by itself, or in a batch: the first one waits
+// for others, and the last one for nobody.
+func (l *leg) sendCandidate(candidate signaling.ICECandidate) {
+	if l.c.cfg.Batch == 0 {
+		rtc := l.call.ref()
+		rtc.Candidate, rtc.SDPMid = candidate.Candidate, candidate.SDPMid
+		rtc.SDPMLineIndex, rtc.UsernameFragment = candidate.SDPMLineIndex, candidate.UsernameFragment
+		l.ask(signaling.ActionCandidate, rtc, func(error) {})
 		return
 	}
+	l.batch = append(l.batch, candidate)
+	switch {
+	case candidate.Candidate == "" || len(l.batch) == maxBatch:
+		l.sendBatch()
+	case !l.flush.pending():
+		l.flush = l.c.after(l.c.cfg.Batch, func() { l.do(l.sendBatch) })
+	}
+}
+
+func (l *leg) sendBatch() {
+	l.flush.stop()
+	rtc := l.call.ref()
+	rtc.Candidates, l.batch = l.batch, nil
+	l.ask(signaling.ActionCandidate, rtc, func(error) {})
+}
+
+// onCandidates takes candidates of the media server.
+func (c *Client) onCandidates(k *call, rtc signaling.RTC) {
+	if k.leg == nil {
+		return
+	}
+	for _, candidate := range rtc.Batch() {
+		c.onCandidate(k, k.leg, candidate)
+	}
+}
+
+func (c *Client) onCandidate(k *call, l *leg, candidate signaling.ICECandidate) {
 	l.remote++
-	component, typ := describe(rtc.Candidate)
+	component, typ := describe(candidate.Candidate)
 	ignored := ""
 	switch {
 	case len(k.offers) > 0 && k.offers[0] != l:
@@ -95,7 +120,7 @@ func (c *Client) onCandidate(k *call, rtc signaling.RTC) {
 	}
 	c.callLog(slog.LevelDebug, k, eventTrickle, attrs...)
 	if ignored == "" {
-		l.addRemote(webrtc.ICECandidateInit{Candidate: rtc.Candidate, SDPMid: &rtc.SDPMid})
+		l.addRemote(webrtc.ICECandidateInit{Candidate: candidate.Candidate, SDPMid: &candidate.SDPMid})
 	}
 }
 

@@ -28,6 +28,8 @@ type leg struct {
 	ufrag            string
 	gathered, remote int                       // candidates
 	relayed          int                       // of those gathered, the ones of a TURN server
+	batch            []signaling.ICECandidate  // gathered, to be sent together
+	flush            *timer                    // sends the batch
 	waiting          []webrtc.ICECandidateInit // until the answer is set
 	answered         bool
 }
@@ -95,6 +97,7 @@ func (l *leg) do(f func()) {
 func (c *Client) closeLeg(k *call) {
 	if l := k.leg; l != nil {
 		k.leg = nil
+		l.flush.stop()
 		c.group.Go(func() {
 			if err := l.pc.GracefulClose(); err != nil {
 				c.q.Do(func() { c.failure(k, "close PeerConnection", err) })
@@ -191,7 +194,7 @@ func (l *leg) onICE(s webrtc.ICEConnectionState) {
 	case webrtc.ICEConnectionStateDisconnected:
 		l.c.probe()
 	case webrtc.ICEConnectionStateFailed:
-		l.c.mediaLost(l.call)
+		l.c.link.level.mediaLost(l.call)
 	}
 }
 

@@ -25,7 +25,9 @@ func TestViolations(t *testing.T) {
 			s.pushed = append(s.pushed, signaling.Frame{Seq: 99})
 			s.push(signaling.TypeState, "", signaling.State{UserID: "bob", Status: "online"})
 		}, "what=seq_gap seq=4 expected=3"},
-		"no number":     {func(s *fakeSession) { s.write(frame(signaling.TypeState, "", "", signaling.State{})) }, "what=seq_missing type=state"},
+		"no number": {func(s *fakeSession) {
+			s.write(frame(signaling.TypeState, "", "", signaling.State{UserID: "bob", Status: signaling.Online}))
+		}, "what=seq_missing type=state"},
 		"not JSON":      {func(s *fakeSession) { s.ws.WriteMessage(1, []byte("{")) }, "what=bad_frame size=1"},
 		"wrong data":    {func(s *fakeSession) { s.push(signaling.TypeRTC, signaling.ActionEnded, []int{1}) }, "what=bad_frame"},
 		"unknown type":  {func(s *fakeSession) { s.push("news", "", nil) }, "what=unknown_type type=news"},

@@ -2,18 +2,12 @@ package simclient
 
 import (
 	"log/slog"
-	"slices"
 
 	"github.com/callbench/callbench/signaling"
 )
 
-// onRTC takes a push about a call.
-func (c *Client) onRTC(action signaling.Action, rtc signaling.RTC) {
-	k := c.call
-	if k == nil || !k.is(rtc) {
-		c.stray(action, rtc)
-		return
-	}
+// pushed takes a push about the current call.
+func (c *Client) pushed(k *call, action signaling.Action, rtc signaling.RTC) {
 	if k.state == callLeaving && action != signaling.ActionEnded {
 		return // it was sent before the server knew
 	}
@@ -23,7 +17,7 @@ func (c *Client) onRTC(action signaling.Action, rtc signaling.RTC) {
 	case signaling.ActionAnswer:
 		c.onAnswer(k, rtc)
 	case signaling.ActionCandidate:
-		c.onCandidate(k, rtc)
+		c.onCandidates(k, rtc)
 	case signaling.ActionEnded:
 		c.onEnded(k, rtc)
 	case signaling.ActionNegotiate:
@@ -34,33 +28,6 @@ func (c *Client) onRTC(action signaling.Action, rtc signaling.RTC) {
 		c.callEvent(k, eventPeerReconnected, slog.String("user", rtc.UserID))
 	default:
 		c.violation(k, violationUnknownType, slog.String("type", string(signaling.TypeRTC)), slog.String("action", string(action)))
-	}
-}
-
-// is tells whether a frame is about this call: by its call id, and by its room
-// if it has none.
-func (k *call) is(rtc signaling.RTC) bool {
-	if rtc.CallID == "" || k.id == "" {
-		return rtc.RoomID != "" && rtc.RoomID == k.room
-	}
-	return rtc.CallID == k.id
-}
-
-// stray takes a push about a call that is not the current one.
-func (c *Client) stray(action signaling.Action, rtc signaling.RTC) {
-	of := []slog.Attr{slog.String("call", rtc.CallID), slog.String("action", string(action))}
-	switch {
-	case slices.Contains(c.over, rtc.CallID):
-		if action == signaling.ActionEnded {
-			c.violation(nil, violationEndedTwice, append(of, slog.String("reason", string(rtc.Reason)))...)
-		}
-	case c.call != nil && c.call.state == callDialing && c.link.resume != nil:
-		// The acknowledgement was lost with the last connection; the replay comes before
-		// the repeated request's.
-		c.identify(c.call, rtc.CallID, rtc.RoomID)
-		c.onRTC(action, rtc)
-	default:
-		c.violation(nil, violationUnknownCall, of...)
 	}
 }
 

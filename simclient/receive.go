@@ -26,7 +26,7 @@ func (c *Client) receive(sock *socket, b []byte) {
 		}
 	}
 	c.logReceived(f, rtc, len(b))
-	if c.inOrder(f) {
+	if c.link.level.inOrder(f) {
 		c.route(f, rtc)
 	}
 }
@@ -34,46 +34,20 @@ func (c *Client) receive(sock *socket, b []byte) {
 func (c *Client) route(f signaling.Frame, rtc signaling.RTC) {
 	switch f.Type {
 	case signaling.TypeWelcome:
-		c.welcomed(f)
+		c.link.level.welcomed(f)
 	case signaling.TypeAck, signaling.TypeError:
-		c.answered(f)
+		c.link.level.answered(f)
 	case signaling.TypeInvite:
 		c.invited(f)
 	case signaling.TypeRTC:
-		c.onRTC(f.Action, rtc)
-	case signaling.TypeMessage, signaling.TypeState: // logged, and nothing depends on them
+		c.link.level.onRTC(f.Action, rtc)
+	case signaling.TypeMessage:
+		c.onMessage(f)
+	case signaling.TypeState:
+		c.onState(f)
 	default:
 		c.violation(c.call, violationUnknownType, slog.String("type", string(f.Type)), slog.String("action", string(f.Action)))
 	}
-}
-
-// inOrder follows the numbers of pushes. It returns false for one that was
-// seen before.
-func (c *Client) inOrder(f signaling.Frame) bool {
-	switch f.Type {
-	case signaling.TypeRTC, signaling.TypeInvite, signaling.TypeMessage, signaling.TypeState:
-	default:
-		return true
-	}
-	kind := []slog.Attr{slog.String("type", string(f.Type)), slog.String("action", string(f.Action))}
-	if f.Seq == 0 {
-		c.violation(c.call, violationNoSeq, kind...)
-		return true
-	}
-	if f.Seq <= c.session.lastSeq {
-		c.count.Duplicates++
-		c.callEvent(c.call, eventDuplicate, append(kind, slog.Uint64("seq", f.Seq))...)
-		return false
-	}
-	if expected := c.session.lastSeq + 1; f.Seq != expected {
-		c.count.Missing += f.Seq - expected
-		c.violation(c.call, violationSeqGap, slog.Uint64("seq", f.Seq), slog.Uint64("expected", expected))
-	}
-	c.session.lastSeq = f.Seq
-	if c.link.resume != nil {
-		c.link.resume.replayed++
-	}
-	return true
 }
 
 func (c *Client) logReceived(f signaling.Frame, rtc signaling.RTC, size int) {

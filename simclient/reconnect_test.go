@@ -345,7 +345,7 @@ func TestHeartbeat(t *testing.T) {
 // TestSilentServer: one that accepts the socket and never says welcome.
 func TestSilentServer(t *testing.T) {
 	bubble(t, func(r *rig) {
-		alice := r.client("alice")
+		alice := r.client("alice", atLevel(1))
 		r.srv.locked(func() { r.srv.mute = true })
 		if err := alice.Connect(r.ctx); err == nil {
 			t.Fatal("connected")

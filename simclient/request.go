@@ -15,6 +15,7 @@ type request struct {
 	leg   *leg  // that it is about, if it is
 	sent  bool
 	done  func(signaling.Frame, error)
+	late  func(error) // level 0: it was done, and is refused after all; may be nil
 }
 
 // moot tells whether a refusal is no news: the call has ended here too or the
@@ -46,13 +47,22 @@ func (r *requests) issued(id string) bool {
 
 // take removes the request with that id.
 func (r *requests) take(id string) *request {
-	i := slices.IndexFunc(r.pending, func(q *request) bool { return q.frame.ID == id })
-	if i < 0 {
-		return nil
+	for _, q := range r.pending {
+		if q.frame.ID == id {
+			r.remove(q)
+			return q
+		}
 	}
-	q := r.pending[i]
-	r.pending = slices.Delete(r.pending, i, i+1)
-	return q
+	return nil
+}
+
+// remove tells whether the request was still without an answer.
+func (r *requests) remove(q *request) bool {
+	i := slices.Index(r.pending, q)
+	if i >= 0 {
+		r.pending = slices.Delete(r.pending, i, i+1)
+	}
+	return i >= 0
 }
 
 // fail answers all of them with err.
@@ -80,41 +90,30 @@ func (l *leg) ask(action signaling.Action, data signaling.RTC, done func(error))
 		signaling.TypeRTC, action, data)
 }
 
-// request sends a frame with an id, and r.done runs on the queue when its answer
-// came. While there is no connection it waits for the session to be resumed.
+// request sends a frame, and r.done runs on the queue when it was answered or, at
+// level 0, written.
 func (c *Client) request(r *request, t signaling.Type, action signaling.Action, data any) {
-	if c.session.id == "" {
+	if !c.session.begun {
 		r.done(signaling.Frame{}, ErrNotConnected)
 		return
 	}
-	f, err := signaling.New(t, action, data)
-	if err != nil {
-		r.done(signaling.Frame{}, err)
-		return
-	}
-	f.ID = c.requests.newID()
-	r.frame = f
-	c.requests.pending = append(c.requests.pending, r)
-	if c.link.state == linkUp {
-		c.submit(r)
-	}
-}
-
-// submit sends a request, maybe not for the first time.
-func (c *Client) submit(r *request) {
-	c.write(c.link.sock, r.frame, r.sent)
-	r.sent = true
+	c.link.level.request(r, t, action, data)
 }
 
 // write puts a frame on a socket.
 func (c *Client) write(sock *socket, f signaling.Frame, repeated bool) {
+	c.writeThen(sock, f, repeated, func() {})
+}
+
+// writeThen has then run, beside the queue, once the frame was written.
+func (c *Client) writeThen(sock *socket, f signaling.Frame, repeated bool, then func()) {
 	b, err := signaling.Encode(f)
 	if err != nil {
 		c.failure(c.call, "encode "+f.Kind(), err)
 		return
 	}
 	c.logSent(f, len(b), repeated)
-	sock.send(b)
+	sock.sendThen(b, then)
 }
 
 func (c *Client) logSent(f signaling.Frame, size int, repeated bool) {
@@ -127,29 +126,18 @@ func (c *Client) logSent(f signaling.Frame, size int, repeated bool) {
 	c.callLog(slog.LevelDebug, c.call, eventSent, attrs...)
 }
 
-// answered handles ack and error.
-func (c *Client) answered(f signaling.Frame) {
-	r := c.requests.take(f.ID)
-	var err error
-	if f.Type == signaling.TypeError {
-		err = c.refused(f, r)
+// errorOf is what an error frame says.
+func errorOf(f signaling.Frame) *signaling.Error {
+	e := new(signaling.Error)
+	if err := f.Into(e); err != nil || e.Code == "" {
+		return signaling.Errorf(signaling.CodeInternal, "error frame without a code")
 	}
-	switch {
-	case c.link.state == linkGreeting && err != nil: // of hello, whether it names it or not
-		c.link.refused = err
-	case r != nil:
-		r.done(f, err)
-	case f.ID != "" && !c.requests.issued(f.ID):
-		c.violation(c.call, violationUnknownID, slog.String("request", f.ID))
-	}
+	return e
 }
 
 // refused logs an error frame, unless it is moot, and returns it.
-func (c *Client) refused(f signaling.Frame, r *request) error {
-	e := new(signaling.Error)
-	if err := f.Into(e); err != nil || e.Code == "" {
-		e = signaling.Errorf(signaling.CodeInternal, "error frame without a code")
-	}
+func (c *Client) refused(f signaling.Frame, r *request) *signaling.Error {
+	e := errorOf(f)
 	if !r.moot(c, e.Code) {
 		c.callEvent(c.call, eventError, slog.String("code", string(e.Code)), slog.String("message", e.Message),
 			slog.String("request", f.ID))

@@ -101,6 +101,9 @@ func (r *rig) client(user string, options ...func(*Config)) *actor {
 	return a
 }
 
+// atLevel makes a client speak that level of the protocol only.
+func atLevel(level int) func(*Config) { return func(c *Config) { c.Level = &level } }
+
 // connected makes a client and connects it.
 func (r *rig) connected(user string, options ...func(*Config)) *actor {
 	r.t.Helper()

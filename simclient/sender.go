@@ -52,8 +52,8 @@ func (c *Client) newSender(kind media.Kind, number uint8, k *call) (*sender, err
 			return nil, err
 		}
 		source, err := media.NewSource(media.SourceConfig{Clip: clip, Writer: track, Pacer: c.pacer,
-			Identity: media.Identity{Call: k.id, Participant: c.cfg.User, Track: number},
-			Logger:   c.log.With(slog.String("call", k.id))})
+			Identity: media.Identity{Call: k.mark(), Participant: c.cfg.User, Track: number},
+			Logger:   c.log.With(slog.String("call", k.name()))})
 		if err != nil {
 			return nil, err
 		}

@@ -12,15 +12,23 @@ const (
 	reasonGaveUp     = "gave_up"
 	reasonClosed     = "closed"
 	reasonNotResumed = "not_resumed"
+	reasonDropped    = "dropped" // level 0: with its connection
 )
 
-// session is what a level 1 server knows the client by. This file, request.go,
-// ice.go and inOrder are all of the client that is not in level 0 of the protocol.
+// session is what the server knows the client by. At level 0 it is as old as
+// its connection, and has no id.
 type session struct {
+	begun    bool
 	id, user string
 	token    string // to resume it with
 	lastSeq  uint64 // of the pushes that were seen
 	ice      iceServers
+
+	told    uint64 // the last of them that the server was told of
+	receipt *timer // tells it of the next ones
+
+	expires time.Time // when the client's token runs out
+	refresh *timer    // gets a newer one
 }
 
 // sayHello sends hello: a new session's, or one that resumes the last.
@@ -39,31 +47,26 @@ func (c *Client) sayHello(sock *socket, token string) {
 	c.write(sock, f, false)
 }
 
-// welcomed begins or goes on with a session.
-func (c *Client) welcomed(f signaling.Frame) {
-	var w signaling.Welcome
-	if err := f.Into(&w); err != nil || c.link.state != linkGreeting {
-		c.violation(nil, violationWelcome, slog.String("session", w.SessionID))
-		return
-	}
-	c.link.timer.stop()
-	c.link.state = linkUp
-	if w.Resumed && c.session.id != "" {
-		c.resuming(w)
-	} else {
-		c.begin(w)
-	}
-	c.probe()
-}
-
 // begin takes a new session. Whatever the last one had is over.
 func (c *Client) begin(w signaling.Welcome) {
-	if c.session.id != "" {
+	s := session{id: w.SessionID, user: w.UserID, token: w.ResumeToken}
+	s.ice.take(w.ICEServers, w.ICETTL)
+	c.beginSession(s)
+	c.tokenTTL(w.TokenTTL)
+}
+
+// beginSession goes on with a new session of either level.
+func (c *Client) beginSession(s session) {
+	if c.session.begun {
 		c.endSession(reasonNotResumed)
 	}
-	c.session = session{id: w.SessionID, user: w.UserID, token: w.ResumeToken}
-	c.session.ice.take(w.ICEServers, w.ICETTL)
-	c.event(eventWelcome, slog.String("session", w.SessionID), slog.Bool("resumed", false))
+	s.begun = true
+	c.session = s
+	attrs := []slog.Attr{slog.Bool("resumed", false), slog.Int("level", c.link.level.number())}
+	if s.id != "" {
+		attrs = append(attrs, slog.String("session", s.id))
+	}
+	c.event(eventWelcome, attrs...)
 	if done := c.link.connect; done != nil {
 		c.link.connect = nil
 		done(nil)
@@ -76,7 +79,7 @@ func (c *Client) resuming(w signaling.Welcome) {
 	if w.SessionID != c.session.id {
 		c.violation(c.call, violationSession, slog.String("session", w.SessionID))
 	}
-	c.session.token = w.ResumeToken
+	c.session.token, c.session.told = w.ResumeToken, c.session.lastSeq // which hello has told
 	c.session.ice.take(w.ICEServers, w.ICETTL)
 	c.link.resume = &resumption{attempts: c.link.backoff.attempts, gap: time.Since(c.link.down)}
 	if w.Call != nil {
@@ -84,7 +87,9 @@ func (c *Client) resuming(w signaling.Welcome) {
 		c.recognize(w.Call)
 	}
 	c.link.resume.had = c.call
-	c.callEvent(c.call, eventWelcome, slog.String("session", w.SessionID), slog.Bool("resumed", true))
+	c.callEvent(c.call, eventWelcome, slog.String("session", w.SessionID), slog.Bool("resumed", true),
+		slog.Int("level", c.link.level.number()))
+	c.tokenTTL(w.TokenTTL)
 	for _, r := range c.requests.pending {
 		c.submit(r)
 	}
@@ -107,10 +112,20 @@ func (c *Client) endSession(reason string) {
 	if call := c.call; call != nil {
 		c.finish(call, string(signaling.ReasonDropped), "")
 	}
-	c.event(eventEnded, slog.String("session", c.session.id), slog.String("reason", reason))
+	c.sessionEnded(reason)
+	c.session.refresh.stop()
+	c.session.receipt.stop()
 	c.session = session{}
 	c.link.resume = nil
 	c.requests.fail(ErrSessionLost)
+}
+
+func (c *Client) sessionEnded(reason string) {
+	attrs := []slog.Attr{slog.String("reason", reason), slog.Uint64("receipts", c.count.Receipts)}
+	if c.session.id != "" {
+		attrs = append(attrs, slog.String("session", c.session.id))
+	}
+	c.event(eventEnded, attrs...)
 }
 
 // ms is a duration as the event log writes it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ const (
 // Why a socket ended, when this side found out.
 const (
 	causePong    = "pong_timeout"
+	causeLate    = "late_welcome" // the server speaks level 1 after all
 	causeWelcome = "welcome_timeout"
 	causeWrite   = "write_error"
 	causeRead    = "read_error"
@@ -41,8 +43,9 @@ type socket struct {
 	cause atomic.Pointer[string] // why this side ended it, if it did
 }
 
-// dialSocket opens a WebSocket. The end of ctx interrupts it wherever it is.
-func dialSocket(ctx context.Context, cfg *Config) (*socket, error) {
+// dialSocket opens a WebSocket and shows the token in its request. The end of
+// ctx interrupts it wherever it is.
+func dialSocket(ctx context.Context, cfg *Config, token string) (*socket, error) {
 	watched := func() bool { return true }
 	dialer := websocket.Dialer{NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := cfg.Dial(ctx, network, addr)
@@ -51,14 +54,22 @@ func dialSocket(ctx context.Context, cfg *Config) (*socket, error) {
 		}
 		return conn, err
 	}}
-	ws, resp, err := dialer.DialContext(ctx, cfg.URL, nil)
+	var header http.Header
+	if token != "" {
+		header = http.Header{"Authorization": {"Bearer " + token}}
+	}
+	ws, resp, err := dialer.DialContext(ctx, cfg.URL, header)
 	if err == nil && !watched() {
 		ws.Close()
 		err = context.Cause(ctx)
 	}
 	if err != nil {
 		watched()
-		if resp != nil {
+		switch {
+		case resp == nil:
+		case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
+			err = signaling.Errorf(signaling.CodeUnauthorized, "%s", resp.Status)
+		default:
 			err = fmt.Errorf("%w: %s", err, resp.Status)
 		}
 		return nil, fmt.Errorf("open %s: %w", cfg.URL, err)
@@ -86,8 +97,17 @@ func (s *socket) read(onFrame func([]byte), onPong func()) error {
 }
 
 // send queues one text message.
-func (s *socket) send(b []byte) {
-	s.write(func() error { return s.ws.WriteMessage(websocket.TextMessage, b) })
+func (s *socket) send(b []byte) { s.sendThen(b, func() {}) }
+
+// sendThen queues one text message, and then runs after it was written.
+func (s *socket) sendThen(b []byte, then func()) {
+	s.write(func() error {
+		err := s.ws.WriteMessage(websocket.TextMessage, b)
+		if err == nil {
+			then()
+		}
+		return err
+	})
 }
 
 // sendBinary queues one binary message.

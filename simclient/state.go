@@ -6,9 +6,12 @@ type State struct {
 	// or closed.
 	Link string
 	// Session and User are empty without a session. User is who the server says that
-	// the client is.
+	// the client is. Level 0 tells no Session, and User is the client's own word.
 	Session, User string
-	// Call, Room, Peer and CallState are empty without a call. CallState is dialing,
+	// Level of the protocol that is spoken, or tried.
+	Level int
+	// Call, Room, Peer and CallState are empty without a call. Level 0 has no Call, and
+	// a caller's Room only after the answer. CallState is dialing,
 	// outgoing, ringing, incoming, accepting, accepted, connected or leaving.
 	Call, Room, Peer string
 	CallState        string
@@ -20,6 +23,7 @@ type State struct {
 // Counters count since the client was made.
 type Counters struct {
 	Sent, Received uint64 // frames
+	Receipts       uint64 // that were sent for pushes
 	Duplicates     uint64 // pushes that came again and were dropped
 	Missing        uint64 // pushes that never came, by their numbers
 	Violations     uint64 // of the protocol, by the server
@@ -37,7 +41,7 @@ func (c *Client) State() State {
 }
 
 func (c *Client) snapshot() State {
-	s := State{Link: string(c.link.state), Session: c.session.id, User: c.session.user, Counters: c.count}
+	s := State{Link: string(c.link.state), Session: c.session.id, User: c.session.user, Level: c.link.level.number(), Counters: c.count}
 	if k := c.call; k != nil {
 		s.Call, s.Room, s.Peer, s.CallState = k.id, k.room, k.peer, string(k.state)
 		if k.leg != nil {

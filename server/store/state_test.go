@@ -138,7 +138,7 @@ func testLeg(t *testing.T, p place) {
 	// A session that has left a room may be in the next before it is out.
 	next := alice
 	next.RoomID = p.run + "r2"
-	first := server.LegRecord{SessionID: leg.SessionID, UserID: leg.UserID, RoomID: p.run + "r2", EndpointID: "e-3"}
+	first := server.LegRecord{SessionID: leg.SessionID, UserID: leg.UserID, RoomID: next.RoomID, EndpointID: "e-3"}
 	must(t, p.JoinRoom(ctx, next, first))
 	must(t, p.LeaveRoom(ctx, alice))
 	must(t, p.CloseRoom(ctx, leg.RoomID))

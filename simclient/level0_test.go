@@ -1,0 +1,473 @@
+package simclient
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/callbench/callbench/signaling"
+)
+
+// allLevel0 makes the server one that knows the design document only.
+func (r *rig) allLevel0() { r.srv.level0, r.srv.helloCode = everybody, signaling.CodeUnknownType }
+
+// TestLevel0WholeCall: two clients that were told to speak level 0 prove the
+// same media as at level 1, with the room for a name.
+func TestLevel0WholeCall(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.withMedia()
+		r.allLevel0()
+		alice := r.connected("alice", atLevel(0))
+		bob := r.connected("bob", atLevel(0), func(c *Config) { c.Profile, c.Batch = ReactNative(), time.Second })
+		r.call(alice, bob)
+		alice.wait(t, 5*time.Second, eventConnected)
+		time.Sleep(30*time.Second + 5*time.Millisecond)
+		if s := alice.State(); s.Level != 0 || s.Call != "" || s.Room != "r-1" || s.CallState != "connected" || s.Session != "" || s.User != "alice" {
+			t.Errorf("state in the call: %+v", s)
+		}
+		r.must(alice.Hangup(r.ctx))
+		bob.wait(t, time.Second, eventCallEnded, "reason=hangup", "by=alice", "level=0", "call=r-1")
+		time.Sleep(time.Second)
+		alice.order(t, "ws.open", "signal.sent type=state", "session.welcome level=0 resumed=false", "signal.sent action=call", "call.outgoing to=bob",
+			"call.accepted user=bob call=r-1", "signal.sent action=offer", "signal.received action=answer",
+			"call.connected leg=1 call=r-1", "media.flow state=flowing from=bob call=r-1", "call.ended reason=hangup by=alice level=0")
+		bob.order(t, "call.incoming from=alice room=r-1", "signal.sent action=answer", "signal.sent action=offer",
+			"call.connected", "call.ended by=alice", "signal.sent action=leave")
+		for _, a := range []*actor{alice, bob} {
+			checkMedia(t, a)
+			a.none(t, eventSent, "type=hello")
+			a.none(t, eventSent, "action=ringing")
+			a.none(t, eventSent, "type=ack")
+			for _, kind := range []string{eventError, eventViolation, eventFailure, eventWrongOrigin} {
+				a.none(t, kind)
+			}
+		}
+	})
+}
+
+// TestMixedLevels: parties of different levels agree on what marks their media.
+func TestMixedLevels(t *testing.T) {
+	for _, caller := range []string{"alice", "bob"} {
+		bubble(t, func(r *rig) {
+			r.withMedia()
+			r.srv.helloCode = signaling.CodeBadFrame
+			r.srv.level0 = func(user string) bool { return user == caller }
+			alice, bob := r.connected("alice"), r.connected("bob")
+			r.call(alice, bob)
+			time.Sleep(10 * time.Second)
+			for _, a := range []*actor{alice, bob} {
+				if n := len(a.find(eventFlow, "state=flowing")); n != 2 {
+					t.Errorf("%d flows began at %s, want audio and video:\n%s", n, a.cfg.User, a.dump())
+				}
+				a.none(t, eventWrongOrigin)
+				a.none(t, eventViolation)
+			}
+			r.must(bob.Hangup(r.ctx))
+			alice.wait(t, time.Second, eventCallEnded, "reason=hangup", "by=bob")
+		})
+	}
+}
+
+// TestFallBack: a server that does not know hello is spoken to at level 0, on
+// the same connection.
+func TestFallBack(t *testing.T) {
+	for _, code := range []signaling.Code{signaling.CodeUnknownType, signaling.CodeBadFrame, ""} {
+		bubble(t, func(r *rig) {
+			r.allLevel0()
+			r.srv.helloCode, r.srv.mute = code, code == ""
+			begin := time.Now()
+			alice := r.connected("alice")
+			want := map[bool]time.Duration{false: 80 * time.Millisecond, true: 3*time.Second + 60*time.Millisecond}[code == ""] // with the pong
+			if took := time.Since(begin); took != want {
+				t.Errorf("%q: connected after %v, want %v", code, took, want)
+			}
+			reason := string(code)
+			if reason == "" {
+				reason = causeWelcome
+			}
+			alice.order(t, "signal.sent type=hello", "session.fallback reason="+reason, "session.welcome level=0")
+			alice.one(t, eventWSOpen)
+			bob := r.connected("bob")
+			r.call(alice, bob)
+			alice.none(t, eventViolation)
+			alice.Drop() // and from now on it is level 0 from the start
+			alice.wait(t, time.Second, eventWelcome, "level=0")
+			time.Sleep(time.Second)
+			if n := len(alice.find(eventSent, "type=hello")); n != 1 {
+				t.Errorf("%q: %d hellos", code, n)
+			}
+		})
+	}
+}
+
+// TestNoFallBack: other refusals are no sign of level 0, and who was told a level
+// keeps to it.
+func TestNoFallBack(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.allLevel0()
+		r.srv.helloCode = signaling.CodeVersion
+		alice := r.client("alice")
+		go func() { time.Sleep(time.Second); r.srv.locked(func() { r.srv.sessions["alice"].ws.Close() }) }()
+		if err := alice.Connect(r.ctx); code(err) != signaling.CodeVersion {
+			t.Errorf("connect: %v", err)
+		}
+		r.srv.locked(func() { r.srv.helloCode = signaling.CodeUnknownType })
+		bob := r.client("bob", atLevel(1))
+		go func() { time.Sleep(time.Second); r.srv.locked(func() { r.srv.sessions["bob"].ws.Close() }) }()
+		if err := bob.Connect(r.ctx); code(err) != signaling.CodeUnknownType {
+			t.Errorf("connect: %v", err)
+		}
+		alice.none(t, eventFallback)
+		bob.none(t, eventFallback)
+	})
+}
+
+// TestNoFallBackWhileResuming: a server that had a session for the client and
+// says nothing now is one that cannot be reached.
+func TestNoFallBackWhileResuming(t *testing.T) {
+	bubble(t, func(r *rig) {
+		alice := r.connected("alice")
+		r.srv.locked(func() { r.srv.mute = true })
+		alice.Drop()
+		alice.wait(t, 10*time.Second, eventWSClosed, "cause=welcome_timeout")
+		r.srv.locked(func() { r.srv.mute = false })
+		alice.wait(t, 20*time.Second, eventResumed)
+		alice.none(t, eventFallback)
+	})
+}
+
+// TestLateWelcome: the server knew hello after all, and the next connection is
+// of level 1.
+func TestLateWelcome(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.allLevel0()
+		r.srv.mute = true
+		alice := r.connected("alice")
+		r.srv.locked(func() {
+			r.srv.level0, r.srv.mute = nil, false
+			r.srv.sessions["alice"].write(frame(signaling.TypeWelcome, "", "1", signaling.Welcome{SessionID: "s-9"}))
+		})
+		alice.wait(t, time.Second, eventWelcome, "level=1")
+		alice.order(t, "session.welcome level=0", "ws.closed cause=late_welcome", "session.reconnecting", "session.ended reason=not_resumed", "session.welcome level=1")
+		alice.none(t, eventViolation)
+	})
+}
+
+// TestSlowWelcome comes when the client has given hello up, and has not said
+// anything yet.
+func TestSlowWelcome(t *testing.T) {
+	bubble(t, func(r *rig) {
+		alice := r.client("alice")
+		alice.host.Link.SetDelay(1200 * time.Millisecond) // dialing takes 3 times that, a welcome 2 times more
+		alice.cfg.HelloTimeout = 2 * time.Second
+		r.must(alice.Connect(r.ctx))
+		alice.order(t, "session.fallback", "session.welcome level=1")
+		alice.one(t, eventWelcome)
+		alice.one(t, eventWSOpen)
+		alice.none(t, eventViolation)
+	})
+}
+
+// TestLevel0WrongToken: all that such a server can do is to close.
+func TestLevel0WrongToken(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.allLevel0()
+		alice := r.client("alice", atLevel(0), func(c *Config) {
+			c.Token = func(context.Context) (string, error) { return "wrong", nil }
+		})
+		r.srv.locked(func() {
+			r.srv.level0 = func(user string) bool { return true }
+		})
+		if err := alice.Connect(r.ctx); code(err) != signaling.CodeUnauthorized {
+			t.Errorf("connect: %v", err)
+		}
+		r.must(connectAs(r.ctx, alice, "alice"))
+		alice.q.Do(func() { alice.cfg.Token = func(context.Context) (string, error) { return "wrong", nil } })
+		alice.Drop()
+		alice.wait(t, time.Second, eventEnded, "reason=unauthorized")
+		r.must(connectAs(r.ctx, alice, "alice"))
+		r.srv.locked(func() { // and a server that looks at the token later
+			r.srv.sessions["alice"].ws.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(4400, ""))
+		})
+		time.Sleep(time.Minute)
+		if n := len(alice.find(eventEnded, "reason=unauthorized")); n != 2 || len(alice.find(eventWSOpen)) != 4 {
+			t.Errorf("it did not give up:\n%s", alice.dump())
+		}
+		if s := alice.State(); s.Link != "idle" {
+			t.Errorf("state %+v", s)
+		}
+	})
+}
+
+func connectAs(ctx context.Context, a *actor, token string) error {
+	a.q.Do(func() { a.cfg.Token = func(context.Context) (string, error) { return token, nil } })
+	return a.Connect(ctx)
+}
+
+// TestLevel0Reasons: what a client of level 0 can know about an end.
+func TestLevel0Reasons(t *testing.T) {
+	leave := func(by string) func(r *rig, alice, bob *actor) {
+		return func(r *rig, alice, bob *actor) {
+			r.srv.locked(func() {
+				for _, s := range []string{"alice", "bob"} {
+					r.srv.sessions[s].write(frame(signaling.TypeRTC, signaling.ActionLeave, "", signaling.RTC{RoomID: "r-1", UserID: by}))
+				}
+				r.srv.call = nil
+			})
+		}
+	}
+	tests := map[string]struct {
+		answered   bool
+		do         func(r *rig, alice, bob *actor)
+		alice, bob string
+	}{
+		"declined":   {false, func(r *rig, _, bob *actor) { r.must(bob.Reject(r.ctx)) }, "reason=declined by=bob", "reason=declined by=bob"},
+		"busy":       {false, func(r *rig, _, bob *actor) { r.must(bob.Busy(r.ctx)) }, "reason=declined by=bob", "reason=busy by=bob"},
+		"cancelled":  {false, func(r *rig, alice, _ *actor) { r.must(alice.Cancel(r.ctx)) }, "reason=cancelled by=alice", "reason=cancelled by=alice"},
+		"hangup":     {true, func(r *rig, alice, _ *actor) { r.must(alice.Hangup(r.ctx)) }, "reason=hangup by=alice", "reason=hangup by=alice"},
+		"no answer":  {false, leave(""), "reason=no_answer", "reason=no_answer"},
+		"lost media": {true, leave(""), "reason=dropped", "reason=dropped"},
+		"a party":    {true, leave("bob"), "reason=hangup by=bob", "reason=hangup by=bob"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				r.allLevel0()
+				alice, bob := r.connected("alice", atLevel(0)), r.connected("bob", atLevel(0))
+				r.must(alice.Call(r.ctx, "bob"))
+				bob.wait(t, time.Second, eventIncoming)
+				if test.answered {
+					r.must(bob.Accept(r.ctx))
+					alice.wait(t, time.Second, eventAccepted)
+				}
+				test.do(r, alice, bob)
+				time.Sleep(time.Second)
+				alice.one(t, eventCallEnded, append(strings.Fields(test.alice), "level=0")...)
+				bob.one(t, eventCallEnded, append(strings.Fields(test.bob), "level=0")...)
+				alice.none(t, eventViolation)
+				bob.none(t, eventViolation)
+			})
+		})
+	}
+}
+
+// TestLevel0Errors: an error names no request, and is put down to the last one
+// that can have caused it.
+func TestLevel0Errors(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.allLevel0()
+		alice, bob := r.connected("alice", atLevel(0)), r.connected("bob", atLevel(0))
+		r.must(alice.Call(r.ctx, "nobody"))
+		alice.wait(t, time.Second, eventCallEnded, "reason=user_unavailable")
+		alice.one(t, eventError, "code=user_unavailable")
+
+		r.must(alice.Call(r.ctx, "bob"))
+		bob.wait(t, time.Second, eventIncoming)
+		r.must(alice.Message(r.ctx, "nobody", "hello"))
+		time.Sleep(time.Second)
+		if s := alice.State(); s.Peer != "bob" || s.CallState != "outgoing" {
+			t.Errorf("an error about a message ended the call: %+v", s)
+		}
+		r.must(bob.Accept(r.ctx))
+		alice.wait(t, time.Second, eventAccepted)
+		r.srv.locked(func() {
+			for _, code := range []signaling.Code{signaling.CodeInternal, signaling.CodeInvalidCandidate, signaling.CodeUnknownType, "odd", ""} {
+				r.srv.sessions["alice"].write(frame(signaling.TypeError, "", "", signaling.Errorf(code, "no")))
+			}
+		})
+		time.Sleep(time.Second)
+		if s := alice.State(); s.CallState != "accepted" {
+			t.Errorf("an error ended an answered call: %+v", s)
+		}
+		alice.none(t, eventViolation)
+	})
+}
+
+// TestLevel0AnswerRefused: the call was taken back while it was answered.
+func TestLevel0AnswerRefused(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.allLevel0()
+		alice, bob := r.connected("alice", atLevel(0)), r.connected("bob", atLevel(0))
+		r.must(alice.Call(r.ctx, "bob"))
+		bob.wait(t, time.Second, eventIncoming)
+		r.srv.locked(func() { r.srv.call = nil })
+		r.must(bob.Accept(r.ctx))
+		bob.wait(t, time.Second, eventCallEnded, "reason=no_such_call")
+		time.Sleep(time.Second)
+		bob.none(t, eventViolation)
+	})
+}
+
+// TestLevel0Crossings: what is on its way while a call ends is no violation.
+func TestLevel0Crossings(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.allLevel0()
+		alice, bob := r.connected("alice", atLevel(0)), r.connected("bob", atLevel(0))
+		r.must(alice.Call(r.ctx, "bob"))
+		bob.wait(t, time.Second, eventIncoming)
+		accepted := make(chan error, 1)
+		go func() { accepted <- bob.Accept(r.ctx) }()
+		r.must(alice.Cancel(r.ctx))
+		r.must(<-accepted)
+		time.Sleep(time.Second)
+		bob.one(t, eventCallEnded, "reason=hangup", "by=alice")
+		alice.one(t, eventCallEnded, "reason=cancelled")
+
+		r.must(alice.Call(r.ctx, "bob")) // and both call each other
+		time.Sleep(time.Millisecond)
+		r.must(bob.Call(r.ctx, "alice"))
+		bob.wait(t, time.Second, eventIncoming, "room=r-2")
+		bob.wait(t, time.Second, eventError, "code=busy")
+		r.must(bob.Accept(r.ctx))
+		alice.wait(t, time.Second, eventAccepted, "call=r-2")
+		left := make(chan error, 1)
+		go func() { left <- bob.Hangup(r.ctx) }()
+		r.must(alice.Hangup(r.ctx))
+		r.must(<-left)
+		time.Sleep(time.Second)
+		for _, a := range []*actor{alice, bob} {
+			a.one(t, eventCallEnded, "call=r-2", "reason=hangup")
+			a.none(t, eventViolation)
+		}
+		r.srv.locked(func() {
+			r.srv.sessions["alice"].rtc(signaling.ActionAnswer, signaling.RTC{RoomID: "r-2", SDP: "v=0\r\n"})
+		})
+		time.Sleep(time.Second)
+		alice.none(t, eventViolation)
+		for _, a := range []*actor{alice, bob} {
+			r.srv.locked(func() { // the first may be of the call that was taken back before it had a name
+				r.srv.sessions[a.cfg.User].rtc(signaling.ActionAnswer, signaling.RTC{RoomID: "r-8"})
+				r.srv.sessions[a.cfg.User].rtc(signaling.ActionAnswer, signaling.RTC{RoomID: "r-9"})
+			})
+			a.wait(t, time.Second, eventViolation, "what=unknown_call", "call=r-9")
+		}
+	})
+}
+
+// TestLevel0Drop: the session ends with its connection, and a fresh one follows.
+func TestLevel0Drop(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.allLevel0()
+		alice, bob := r.connected("alice", atLevel(0)), r.connected("bob", atLevel(0))
+		r.call(alice, bob)
+		alice.Drop()
+		synctest.Wait()
+		if err := alice.Message(r.ctx, "bob", "hello"); !errors.Is(err, ErrNotConnected) {
+			t.Errorf("without a connection: %v", err)
+		}
+		r.srv.locked(func() { r.srv.call = nil })
+		time.Sleep(2 * time.Second)
+		alice.order(t, "session.reconnecting cause=dropped", "call.ended call=r-1 reason=dropped level=0", "session.ended reason=dropped",
+			"ws.open", "session.welcome resumed=false level=0")
+		alice.none(t, eventResumed)
+		r.must(alice.Call(r.ctx, "bob"))
+	})
+}
+
+// TestLevel0GivesUp tells so, though its session ended long before.
+func TestLevel0GivesUp(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.allLevel0()
+		alice := r.connected("alice", atLevel(0))
+		alice.host.Link.Cut()
+		alice.Drop()
+		alice.wait(t, 3*time.Minute, eventEnded, "reason=gave_up")
+	})
+}
+
+// TestLevel0MediaLost: a leg cannot be made anew.
+func TestLevel0MediaLost(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.withMedia()
+		r.allLevel0()
+		alice, bob := r.connected("alice", atLevel(0)), r.connected("bob", atLevel(0))
+		r.call(alice, bob)
+		time.Sleep(5 * time.Second)
+		r.must(r.srv.hub.of("bob").pc.GracefulClose())
+		bob.wait(t, 60*time.Second, eventCallEnded, "reason=media_failed", "by=bob")
+		alice.wait(t, time.Second, eventCallEnded, "reason=hangup", "by=bob")
+		bob.none(t, eventNegotiate)
+	})
+}
+
+// TestLevel0NoWords: what level 0 cannot say is an error, if somebody asked for it.
+func TestLevel0NoWords(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.allLevel0()
+		alice, bob := r.connected("alice", atLevel(0)), r.connected("bob", atLevel(0), func(c *Config) { c.ManualRing = true })
+		r.must(alice.Call(r.ctx, "bob"))
+		bob.wait(t, time.Second, eventIncoming)
+		if err := bob.Ring(r.ctx); !errors.Is(err, ErrLevel) {
+			t.Errorf("ring: %v", err)
+		}
+		if err := bob.RefreshToken(r.ctx); !errors.Is(err, ErrLevel) {
+			t.Errorf("token: %v", err)
+		}
+		r.must(bob.Join(r.ctx, ""))
+		alice.wait(t, time.Second, eventAccepted, "user=bob")
+	})
+}
+
+// TestLevel0Frames: the design document's members and nothing else.
+func TestLevel0Frames(t *testing.T) {
+	first := 0
+	rtc := signaling.RTC{RoomID: "r-1", CallID: "c-1", Candidate: "candidate:1", SDPMid: "0", SDPMLineIndex: &first, UsernameFragment: "u"}
+	batch := signaling.RTC{RoomID: "r-1", CallID: "c-1", Candidates: []signaling.ICECandidate{{Candidate: "candidate:1", SDPMid: "0"}, {Candidate: "candidate:2"}, {}}}
+	for _, test := range []struct {
+		t      signaling.Type
+		action signaling.Action
+		data   any
+		want   string
+	}{
+		{signaling.TypeRTC, signaling.ActionCandidate, rtc, `{"type":"rtc","action":"candidate","data":{"roomId":"r-1","candidate":"candidate:1","sdpMLineIndex":0}}`},
+		{signaling.TypeRTC, signaling.ActionCandidate, batch, `{"type":"rtc","action":"candidate","data":{"roomId":"r-1","candidate":"candidate:1"}}
+{"type":"rtc","action":"candidate","data":{"roomId":"r-1","candidate":"candidate:2"}}`},
+		{signaling.TypeRTC, signaling.ActionBusy, signaling.RTC{RoomID: "r-1", CallID: "c-1"}, `{"type":"rtc","action":"leave","data":{"roomId":"r-1"}}`},
+		{signaling.TypeMessage, "", signaling.Message{MessageID: "m-1", To: "bob", Content: "hi"}, `{"type":"message","data":{"from":"","to":"bob","content":"hi","timestamp":0}}`},
+	} {
+		frames, err := words0(test.t, test.action, test.data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for _, f := range frames {
+			b, err := signaling.Encode(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines = append(lines, string(b))
+		}
+		if got := strings.Join(lines, "\n"); got != test.want {
+			t.Errorf("%s/%s became\n%s, want\n%s", test.t, test.action, got, test.want)
+		}
+	}
+}
+
+// TestLevel0Repeats: two runs give the same events.
+func TestLevel0Repeats(t *testing.T) {
+	run := func() (trace string) {
+		bubble(t, func(r *rig) {
+			r.withMedia()
+			r.allLevel0()
+			alice, bob := r.connected("alice"), r.connected("bob", atLevel(0))
+			r.call(alice, bob)
+			r.must(alice.Message(r.ctx, "bob", "hello"))
+			time.Sleep(3*time.Second + 7*time.Millisecond)
+			alice.Drop()
+			time.Sleep(12 * time.Second)
+			trace = essence(alice) + essence(bob)
+		})
+		return trace
+	}
+	first := run()
+	for range 4 {
+		if again := run(); again != first {
+			t.Fatalf("two runs differ:\n%s\n%s", first, again)
+		}
+	}
+}
