@@ -159,6 +159,9 @@ func (y *system) client(c scenarios.Client, log *trace.Log, url string, cfg simc
 	y.know(c.User, log)
 	cfg.User, cfg.Device, cfg.URL, cfg.Profile = c.User, c.Device, url, profile
 	cfg.Relay = c.Has("relay")
+	if c.Has("level0") {
+		cfg.Level = new(int)
+	}
 	cfg.Token = func(context.Context) (string, error) { return y.token(c) }
 	cfg.Log, cfg.Pacer = slog.New(trace.Handler(log, c.Name)), y.pacer
 	return simclient.New(cfg)
