@@ -29,18 +29,32 @@ const (
 // default of 1,024 costs 1.5 MB for each client.
 const nackHistory = 128
 
-// newAPI makes what all PeerConnections of a client are made with.
-func newAPI(cfg *Config) (*webrtc.API, error) {
-	var codecs webrtc.MediaEngine
-	if err := cfg.Profile.register(&codecs); err != nil {
+// stack is what the PeerConnections of a client are made with.
+type stack struct {
+	codecs       webrtc.MediaEngine
+	interceptors *interceptor.Registry
+	settings     webrtc.SettingEngine
+}
+
+func newStack(cfg *Config) (*stack, error) {
+	s := &stack{settings: settings(cfg)}
+	if err := cfg.Profile.register(&s.codecs, cfg.NoCamera); err != nil {
 		return nil, err
 	}
 	registry, err := cfg.Interceptors.registry()
 	if err != nil {
 		return nil, err
 	}
-	return webrtc.NewAPI(webrtc.WithMediaEngine(&codecs), webrtc.WithInterceptorRegistry(registry),
-		webrtc.WithSettingEngine(settings(cfg))), nil
+	s.interceptors = registry
+	return s, nil
+}
+
+// api makes what one PeerConnection is made with: it has ICE credentials of its
+// own.
+func (s *stack) api() *webrtc.API {
+	own := s.settings
+	credentials(&own)
+	return webrtc.NewAPI(webrtc.WithMediaEngine(&s.codecs), webrtc.WithInterceptorRegistry(s.interceptors), webrtc.WithSettingEngine(own))
 }
 
 // settings leaves ICE at Pion's timing: disconnected after 5 s without an

@@ -33,7 +33,7 @@ var (
 type Client struct {
 	cfg      Config
 	log      *slog.Logger
-	api      *webrtc.API
+	stack    *stack
 	cert     webrtc.Certificate
 	pacer    *media.Pacer
 	ownPacer bool
@@ -61,7 +61,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("new client %q: %w", cfg.User, err)
 	}
 	c := &Client{cfg: cfg, log: cfg.Log, pacer: cfg.Pacer}
-	if c.api, err = newAPI(&cfg); err != nil {
+	if c.stack, err = newStack(&cfg); err != nil {
 		return nil, fmt.Errorf("new client %q: %w", cfg.User, err)
 	}
 	if c.cert, err = newCertificate(); err != nil {

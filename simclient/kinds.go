@@ -42,7 +42,7 @@ const (
 	eventGathered   = "ice.gathered"       // candidates, relay, leg: there are no more; relay are those of TURN servers
 	eventICEServers = "ice.servers"        // servers, ttl_ms: fresh credentials came
 	eventPair       = "ice.pair"           // local_type, remote_type, protocol, leg
-	eventTrickled   = "candidate.sent"     // * n, type, leg; type "end" says that there are no more
+	eventTrickled   = "candidate.sent"     // * n, type, written, leg: in how many lines; type "end" says that there are no more
 	eventTrickle    = "candidate.received" // * n, type, leg; ignored if it is not used, and why
 
 	eventFlow        = "media.flow"         // media, state, from, gap_ms

@@ -3,6 +3,7 @@ package simclient
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,13 +31,23 @@ var kinds = [...]struct {
 
 // mediaFlow is what is sent and received in one call. It outlives the legs.
 type mediaFlow struct {
-	c       *Client
-	call    *call
-	senders []*sender
-	sinks   []*sink
-	capture *timer // begins to send
-	window  *timer
-	due     time.Time // of the last window
+	c     *Client
+	call  *call
+	names trackNames
+	// sections are those of the offers, in their order. senders are those of them that
+	// send.
+	sections []section
+	senders  []*sender
+	sinks    []*sink
+	capture  *timer // begins to send
+	window   *timer
+	due      time.Time // of the last window
+}
+
+// section is a media section: what is sent in it, or nil if it only receives.
+type section struct {
+	kind   media.Kind
+	sender *sender
 }
 
 // sink is what proves one kind of received media, in one codec.
@@ -46,15 +57,23 @@ type sink struct {
 }
 
 func (c *Client) newMediaFlow(k *call) (*mediaFlow, error) {
-	m := &mediaFlow{c: c, call: k}
+	m := &mediaFlow{c: c, call: k, names: newTrackNames()}
 	for _, t := range kinds {
+		if t.kind == media.Audio && c.cfg.NoMicrophone || t.kind == media.Video && c.cfg.NoCamera {
+			m.sections = append(m.sections, section{kind: t.kind})
+			continue
+		}
 		s, err := c.newSender(t.kind, t.number, k)
 		if err != nil {
 			return nil, fmt.Errorf("make %s sender: %w", t.kind, err)
 		}
 		if len(s.voices) > 0 {
 			m.senders = append(m.senders, s)
+			m.sections = append(m.sections, section{t.kind, s})
 		}
+	}
+	if c.cfg.VideoFirst || c.cfg.NoMicrophone && c.cfg.Profile.VideoFirstAlone {
+		slices.Reverse(m.sections)
 	}
 	return m, nil
 }
