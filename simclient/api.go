@@ -8,6 +8,8 @@ import (
 	"github.com/pion/interceptor/pkg/nack"
 	"github.com/pion/interceptor/pkg/report"
 	"github.com/pion/logging"
+	"github.com/pion/transport/v5"
+	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -34,10 +36,12 @@ type stack struct {
 	codecs       webrtc.MediaEngine
 	interceptors *interceptor.Registry
 	settings     webrtc.SettingEngine
+	net          transport.Net // nil: the machine's own
+	gate         *gate
 }
 
-func newStack(cfg *Config) (*stack, error) {
-	s := &stack{settings: settings(cfg)}
+func newStack(cfg *Config, g *gate) (*stack, error) {
+	s := &stack{settings: settings(cfg), net: cfg.Net, gate: g}
 	if err := cfg.Profile.register(&s.codecs, cfg.NoCamera); err != nil {
 		return nil, err
 	}
@@ -50,20 +54,26 @@ func newStack(cfg *Config) (*stack, error) {
 }
 
 // api makes what one PeerConnection is made with: it has ICE credentials of its
-// own.
-func (s *stack) api() *webrtc.API {
+// own, and sees the machine's network as it is then.
+func (s *stack) api() (*webrtc.API, error) {
+	network := s.net
+	if network == nil {
+		own, err := stdnet.NewNet()
+		if err != nil {
+			return nil, fmt.Errorf("look at the network: %w", err)
+		}
+		network = own
+	}
 	own := s.settings
+	own.SetNet(&gatedNet{network, s.gate})
 	credentials(&own)
-	return webrtc.NewAPI(webrtc.WithMediaEngine(&s.codecs), webrtc.WithInterceptorRegistry(s.interceptors), webrtc.WithSettingEngine(own))
+	return webrtc.NewAPI(webrtc.WithMediaEngine(&s.codecs), webrtc.WithInterceptorRegistry(s.interceptors), webrtc.WithSettingEngine(own)), nil
 }
 
 // settings leaves ICE at Pion's timing: disconnected after 5 s without an
 // answer, failed 25 s later.
 func settings(cfg *Config) webrtc.SettingEngine {
 	var s webrtc.SettingEngine
-	if cfg.Net != nil {
-		s.SetNet(cfg.Net)
-	}
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	s.DisableActiveTCP(true)

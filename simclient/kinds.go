@@ -16,6 +16,11 @@ const (
 
 	eventTokenRefreshed = "token.refreshed" // ttl in seconds
 
+	eventBackground = "app.background"
+	eventForeground = "app.foreground"
+	eventSleep      = "app.sleep" // for_ms: the whole machine
+	eventWake       = "app.wake"
+
 	eventSent      = "signal.sent"      // * type, action, request, size, repeated
 	eventReceived  = "signal.received"  // * type, action, seq, request, room, code, reason, user, size
 	eventDuplicate = "signal.duplicate" // type, action, seq: a push that was seen before

@@ -39,7 +39,8 @@ type mediaFlow struct {
 	sections []section
 	senders  []*sender
 	sinks    []*sink
-	capture  *timer // begins to send
+	first    *timer // begins to send
+	started  bool
 	window   *timer
 	due      time.Time // of the last window
 }
@@ -80,12 +81,9 @@ func (c *Client) newMediaFlow(k *call) (*mediaFlow, error) {
 
 // start sends, and begins to tell what comes.
 func (m *mediaFlow) start() {
-	m.capture = m.c.after(captureDelay, func() {
-		for _, s := range m.senders {
-			if err := s.start(); err != nil {
-				m.c.failure(m.call, "start "+string(s.kind), err)
-			}
-		}
+	m.first = m.c.afterAll(captureDelay, func() {
+		m.started = true
+		m.capture()
 	})
 	if !m.window.pending() {
 		m.due = time.Now()
@@ -144,7 +142,7 @@ func (m *mediaFlow) addSink(codec media.Codec) (*sink, error) {
 	proof, err := media.NewSink(media.SinkConfig{Codec: codec, SilentAfter: m.c.cfg.Silence, Pacer: m.c.pacer,
 		Expect: media.Expect{Call: m.call.mark(), Participants: []string{m.call.peer}},
 		OnFlow: func(f media.FlowChange) {
-			m.c.q.Do(func() {
+			m.c.q.now(func() {
 				if m.call.media == m {
 					m.changed(f)
 				}
@@ -178,7 +176,7 @@ func (m *mediaFlow) changed(f media.FlowChange) {
 // nextWindow plans the next window relative to the last one's due time, so that
 // windows do not drift.
 func (m *mediaFlow) nextWindow() {
-	m.window = m.c.after(time.Until(m.due.Add(windowEvery)), func() {
+	m.window = m.c.afterAll(time.Until(m.due.Add(windowEvery)), func() {
 		m.logWindows(windowEvery)
 		m.due = m.due.Add(windowEvery)
 		m.nextWindow()
@@ -215,7 +213,7 @@ func (m *mediaFlow) of(kind media.Kind) []*sink {
 // stop ends sending and receiving and logs the last window, which is shorter,
 // and the totals.
 func (m *mediaFlow) stop() {
-	m.capture.stop()
+	m.first.stop()
 	if m.window.pending() {
 		m.window.stop()
 		m.logWindows(time.Since(m.due))

@@ -67,7 +67,11 @@ func (c *Client) startLeg(k *call) {
 }
 
 func (c *Client) openLeg(k *call) (*leg, error) {
-	pc, err := c.stack.api().NewPeerConnection(c.configuration())
+	api, err := c.stack.api()
+	if err != nil {
+		return nil, err
+	}
+	pc, err := api.NewPeerConnection(c.configuration())
 	if err != nil {
 		return nil, err
 	}
