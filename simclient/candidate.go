@@ -56,8 +56,7 @@ func (w *candidateWriter) write(c *webrtc.ICECandidate, ufrag string, bundled bo
 		sections = 1
 	}
 	if c == nil {
-		var all []signaling.ICECandidate
-		all = w.repeat(w.active, ufrag, sections)
+		all := w.repeat(w.active, ufrag, sections)
 		w.active = nil
 		return append(all, w.repeat([]string{""}, ufrag, 1)...)
 	}

@@ -2,6 +2,7 @@ package simclient
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -153,4 +154,112 @@ func expected(t *testing.T, name string) []string {
 		}
 	}
 	return lines
+}
+
+// TestReceiveOnly: who may use neither camera nor microphone hears and sees the
+// other one all the same, and is reached without having told an address.
+func TestReceiveOnly(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.withMedia()
+		alice, bob := r.connected("alice", receiveOnly), r.connected("bob")
+		r.call(alice, bob)
+		time.Sleep(5 * time.Second)
+		alice.one(t, eventConnected)
+		alice.one(t, eventFlow, "media=audio", "state=flowing", "from=bob")
+		alice.one(t, eventFlow, "media=video", "state=flowing", "from=bob")
+		bob.none(t, eventFlow)
+		alice.none(t, eventFailure)
+		r.must(alice.Hangup(r.ctx))
+		alice.none(t, eventMediaSent)
+	})
+}
+
+// TestLegsHaveTheirOwnCredentials: a new leg is a new ICE session, in all else
+// the same app.
+func TestLegsHaveTheirOwnCredentials(t *testing.T) {
+	var sdps []string
+	bubble(t, func(r *rig) {
+		r.withMedia()
+		r.srv.onRequest = func(from *fakeSession, f signaling.Frame) bool {
+			var rtc signaling.RTC
+			if f.Action == signaling.ActionOffer && from.user == "alice" && f.Into(&rtc) == nil {
+				sdps = append(sdps, rtc.SDP)
+			}
+			return false
+		}
+		alice, bob := r.connected("alice"), r.connected("bob")
+		r.call(alice, bob)
+		alice.wait(t, time.Second, eventConnected)
+		r.srv.locked(func() {
+			r.srv.sessions["alice"].rtc(signaling.ActionNegotiate, signaling.RTC{CallID: "c-1", RoomID: "r-1", Reason: signaling.ReasonDTLSTimeout})
+		})
+		alice.wait(t, time.Second, eventConnected, "leg=2")
+	})
+	if len(sdps) != 2 {
+		t.Fatalf("%d offers", len(sdps))
+	}
+	n := newNormalizer()
+	diffs := differ(n.offer(sdps[0]), n.offer(sdps[1]))
+	for _, kind := range []string{"session", "ufrag", "pwd", "cname"} {
+		if len(n.seen[kind]) != 2 {
+			t.Errorf("%d values of %s in two offers: %q", len(n.seen[kind]), kind, diffs)
+		}
+	}
+	for _, kind := range []string{"stream", "fingerprint"} {
+		if len(n.seen[kind]) != 1 {
+			t.Errorf("%d values of %s in two offers: %q", len(n.seen[kind]), kind, diffs)
+		}
+	}
+}
+
+// TestChromiumRestart: restartIce makes new credentials and counts the session's
+// version up, and changes nothing else. docs/profiles.md says why the electron
+// profile makes a new leg instead.
+func TestChromiumRestart(t *testing.T) {
+	r := readRecording(t, "restart_ice")
+	n := newNormalizer()
+	first, second := n.offer(r.Offer), n.offer(r.Restart)
+	for i, line := range second {
+		switch {
+		case strings.HasPrefix(line, "o=- <session 1> "):
+			if first[i] != "o=- <session 1> 2 IN IP4 127.0.0.1" || line != "o=- <session 1> 3 IN IP4 127.0.0.1" {
+				t.Errorf("%s, then %s", first[i], line)
+			}
+		case strings.HasPrefix(line, "a=ice-ufrag:"), strings.HasPrefix(line, "a=ice-pwd:"):
+			if line == first[i] {
+				t.Errorf("the same again: %s", line)
+			}
+		case line != first[i]:
+			t.Errorf("%s, then %s", first[i], line)
+		}
+	}
+}
+
+// TestDocumentedDifferences: docs/profiles.md lists the differences as the test
+// does.
+func TestDocumentedDifferences(t *testing.T) {
+	const path, begin, end = "../docs/profiles.md", "<!-- differences:begin -->\n", "<!-- differences:end -->\n"
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table strings.Builder
+	table.WriteString("| recording | Chromium (-), the profile (+) | why, and why it does not matter |\n| --- | --- | --- |\n")
+	for _, d := range differences {
+		fmt.Fprintf(&table, "| %s | `%s` | %s |\n", strings.Join(d.in, ", "), d.line, d.why)
+	}
+	before, rest, ok := strings.Cut(string(b), begin)
+	old, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no %s…%s", path, begin, end)
+	}
+	if old == table.String() {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s lists other differences than the test; go test ./simclient -run TestDocumentedDifferences -update writes them", path)
+	}
+	if err := os.WriteFile(path, []byte(before+begin+table.String()+end+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
