@@ -45,7 +45,7 @@ var chances = []struct {
 	{"name", regexp.MustCompile(` ([0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.local) `)},
 	{"address", regexp.MustCompile(` (\d+\.\d+\.\d+\.\d+) \d+ typ`)},
 	{"port", regexp.MustCompile(` (\d{4,5}) typ`)}, // not 9
-	{"ufrag", regexp.MustCompile(` ufrag ([A-Za-z0-9+/]{4})\b`)},
+	{"ufrag", regexp.MustCompile(` ufrag ([A-Za-z0-9+/]{4})(?: |$)`)},
 	{"ufrag", regexp.MustCompile(`^usernameFragment ([A-Za-z0-9+/]{4})$`)},
 }
 
