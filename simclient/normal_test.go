@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 )
 
 // normalizer takes chance out of offers and candidates: what is random becomes
@@ -135,4 +136,23 @@ func differ(a, b []string) []string {
 		}
 	}
 	return diffs
+}
+
+// TestNormalizer: whatever characters chance draws, it is taken out; and what is
+// the same stays the same.
+func TestNormalizer(t *testing.T) {
+	n := newNormalizer()
+	for line, want := range map[string]string{
+		"a=ice-ufrag:a/+b":                "a=ice-ufrag:<ufrag 1>",
+		"a=ssrc:7 cname:0123456789abcd+/": "a=ssrc:<ssrc 1> cname:<cname 1>",
+		"o=- 7 2 IN IP4 127.0.0.1":        "o=- <session 1> 2 IN IP4 127.0.0.1",
+	} {
+		if got := n.line(line); got != want {
+			t.Errorf("%s\n got %s\nwant %s", line, got, want)
+		}
+	}
+	got := n.line("candidate:1 1 tcp 1518280447 192.0.2.2 9 typ host tcptype active generation 0 ufrag gCM+ network-id 1")
+	if want := "candidate:<foundation 1> 1 tcp 1518280447 <address 1> 9 typ host tcptype active generation 0 ufrag <ufrag 2> network-id 1"; got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
 }
