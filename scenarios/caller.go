@@ -6,53 +6,47 @@ import (
 )
 
 // Caller is a client that the script's verbs drive. A refusal by the server is
-// returned as a *signaling.Error. What a caller may be able to do besides is in
-// the interfaces below.
+// returned as a *signaling.Error.
 type Caller interface {
+	Party
+	Messenger
+	App
 	Connect(context.Context) error
-	Call(ctx context.Context, user string) error
-	Accept(context.Context) error
-	Hangup(context.Context) error
+	// RefreshToken shows a newer token in the middle of a session.
+	RefreshToken(context.Context) error
+	// Drop breaks the connection as a network does that goes away.
 	Drop()
+	// Send puts a text message on the connection, whatever it is, and SendBinary a
+	// binary one.
 	Send(frame []byte) error
+	SendBinary(frame []byte) error
 	Close() error
 }
 
-// Decliner is a callee that can say why it does not answer.
-type Decliner interface {
+// Party is what a client does in calls.
+type Party interface {
+	Call(ctx context.Context, user string) error
+	Accept(context.Context) error
+	Hangup(context.Context) error
 	Reject(context.Context) error
 	Busy(context.Context) error
-}
-
-// Canceller is a caller that can take a call back.
-type Canceller interface {
 	Cancel(context.Context) error
-}
-
-// Joiner can join a room; "" is the one of the ringing call.
-type Joiner interface {
+	// Join joins a room; "" is the one of the ringing call.
 	Join(ctx context.Context, room string) error
 }
 
-// Messenger sends IM messages.
+// Messenger is what a client does in conversations.
 type Messenger interface {
 	Message(ctx context.Context, user, text string) error
-}
-
-// Watcher asks for presence and sets its own, "online" or "offline".
-type Watcher interface {
 	AskPresence(ctx context.Context, user string) error
+	// SetPresence shows the user as "online" or "offline".
 	SetPresence(ctx context.Context, status string) error
 }
 
-// Refresher shows a newer token in the middle of a session.
-type Refresher interface {
-	RefreshToken(context.Context) error
-}
-
-// App has a life cycle.
+// App is the client's life on its device.
 type App interface {
-	Background(context.Context) error
-	Foreground(context.Context) error
-	Sleep(context.Context, time.Duration) error
+	Background()
+	Foreground()
+	// Sleep lets the device sleep for d, and returns at once.
+	Sleep(d time.Duration)
 }

@@ -78,35 +78,33 @@ var Verbs = []Verb{
 	{Name: "accept", Help: "answers the incoming call",
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Accept(ctx) }},
 	{Name: "join", Usage: "[room]", Help: "joins a room; without one that of the incoming call, which answers it", Max: 1,
-		client: able(func(ctx context.Context, c Joiner, cl Clause) error { return c.Join(ctx, arg(cl, 0)) })},
+		client: func(ctx context.Context, c Caller, cl Clause) error { return c.Join(ctx, arg(cl, 0)) }},
 	{Name: "reject", Help: "declines the incoming call",
-		client: able(func(ctx context.Context, c Decliner, _ Clause) error { return c.Reject(ctx) })},
+		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Reject(ctx) }},
 	{Name: "busy", Help: "declines the incoming call because the device is in another one, of which the server does not know",
-		client: able(func(ctx context.Context, c Decliner, _ Clause) error { return c.Busy(ctx) })},
+		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Busy(ctx) }},
 	{Name: "cancel", Help: "takes a call back that is not answered",
-		client: able(func(ctx context.Context, c Canceller, _ Clause) error { return c.Cancel(ctx) })},
+		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Cancel(ctx) }},
 	{Name: "hangup", Help: "leaves the call; before the answer this cancels (caller) or declines (callee)",
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Hangup(ctx) }},
 	{Name: "message", Usage: `<user> "text"`, Help: "sends an IM message and waits until the server has it", Min: 2, Max: 2, aimed: true,
-		client: able(func(ctx context.Context, c Messenger, cl Clause) error { return c.Message(ctx, cl.Args[0], cl.Args[1]) })},
+		client: func(ctx context.Context, c Caller, cl Clause) error { return c.Message(ctx, cl.Args[0], cl.Args[1]) }},
 	{Name: "ask", Usage: "<user>", Help: "asks for a user's presence", Min: 1, Max: 1, aimed: true,
-		client: able(func(ctx context.Context, c Watcher, cl Clause) error { return c.AskPresence(ctx, cl.Args[0]) })},
+		client: func(ctx context.Context, c Caller, cl Clause) error { return c.AskPresence(ctx, cl.Args[0]) }},
 	{Name: "presence", Usage: "online|offline", Help: "shows the user as online or offline, whatever it is", Min: 1, Max: 1, target: oneOf(0, "online", "offline"),
-		client: able(func(ctx context.Context, c Watcher, cl Clause) error { return c.SetPresence(ctx, cl.Args[0]) })},
+		client: func(ctx context.Context, c Caller, cl Clause) error { return c.SetPresence(ctx, cl.Args[0]) }},
 	{Name: "refresh", Help: "sends a newer token",
-		client: able(func(ctx context.Context, c Refresher, _ Clause) error { return c.RefreshToken(ctx) })},
+		client: func(ctx context.Context, c Caller, _ Clause) error { return c.RefreshToken(ctx) }},
 	{Name: "background", Help: "the app goes to the background, and does there what its profile says",
-		client: able(func(ctx context.Context, c App, _ Clause) error { return c.Background(ctx) })},
+		client: func(_ context.Context, c Caller, _ Clause) error { c.Background(); return nil }},
 	{Name: "foreground", Help: "the app comes back from the background",
-		client: able(func(ctx context.Context, c App, _ Clause) error { return c.Foreground(ctx) })},
-	{Name: "sleep", Usage: "<duration>", Help: "the device sleeps for so long: nothing of the app runs", Min: 1, Max: 1, target: checkSleep,
-		client: able(func(ctx context.Context, c App, cl Clause) error {
+		client: func(_ context.Context, c Caller, _ Clause) error { c.Foreground(); return nil }},
+	{Name: "sleep", Usage: "<duration>", Help: "the device sleeps for so long: nothing of the app runs, and nothing answers", Min: 1, Max: 1, target: checkSleep,
+		client: func(_ context.Context, c Caller, cl Clause) error {
 			d, err := parseDuration(cl.Args[0])
-			if err != nil {
-				return err
-			}
-			return c.Sleep(ctx, d)
-		})},
+			c.Sleep(d)
+			return err
+		}},
 	{Name: "drop", Help: "breaks the client's WebSocket without a close frame; the client reconnects as a real one would",
 		client: func(_ context.Context, c Caller, _ Clause) error { c.Drop(); return nil }},
 	{Name: "send", Usage: `<frame>|"text"|binary`, Help: "sends a frame as written, however wrong it is, and waits for no answer: text, a binary frame, or with size= one of so many bytes",
@@ -132,17 +130,6 @@ var Verbs = []Verb{
 	turnVerb,
 }
 
-// able is a verb of callers that have the methods for it.
-func able[C any](do func(context.Context, C, Clause) error) func(context.Context, Caller, Clause) error {
-	return func(ctx context.Context, c Caller, cl Clause) error {
-		a, ok := c.(C)
-		if !ok {
-			return fmt.Errorf("this client cannot %s", cl.Verb)
-		}
-		return do(ctx, a, cl)
-	}
-}
-
 // arg is the n-th argument, "" if it is not there.
 func arg(c Clause, n int) string {
 	if n < len(c.Args) {
@@ -163,11 +150,7 @@ func send(_ context.Context, c Caller, cl Clause) error {
 	if cl.Args[0] != "binary" {
 		return c.Send([]byte(cl.Args[0]))
 	}
-	b, ok := c.(interface{ SendBinary([]byte) error })
-	if !ok {
-		return fmt.Errorf("this client cannot send binary frames")
-	}
-	return b.SendBinary([]byte{0, 1, 2, 3})
+	return c.SendBinary([]byte{0, 1, 2, 3})
 }
 
 // frameOf is an IM message to nobody, padded to n bytes if it is shorter.

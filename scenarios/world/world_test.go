@@ -94,19 +94,18 @@ func file(t *testing.T, path string) []*scenarios.Scenario {
 	return expand(t, s)
 }
 
+// TestSim plays the suite in virtual time, and once more with a server that
+// speaks level 0 of the protocol only.
 func TestSim(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.call")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := suite(t)
-	for _, f := range files {
-		all = append(all, file(t, f)...)
-	}
-	for _, s := range all {
+	for _, s := range suite(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			r, events := sim(t, s, 1, Plant{})
+			passed(t, r, events)
+		})
+		t.Run("level0/"+s.Name, func(t *testing.T) {
+			t.Parallel()
+			r, events := sim(t, s.AtLevel(0), 1, Plant{})
 			passed(t, r, events)
 		})
 	}
@@ -146,14 +145,31 @@ func TestServiceKurento(t *testing.T) {
 	loop(t, url)
 }
 
+// loopsAtOnce is how many scenarios are played at a time in real time: they
+// mostly wait.
+const loopsAtOnce = 6
+
 func loop(t *testing.T, kms string) {
+	type played struct {
+		result reports.Scenario
+		events []trace.Event
+	}
+	room := make(chan struct{}, loopsAtOnce)
 	for _, s := range suite(t) {
+		done := make(chan played, 1)
+		go func() {
+			room <- struct{}{}
+			defer func() { <-room }()
+			log := trace.New(nil)
+			var p played
+			log.Watch(func(e trace.Event) { p.events = append(p.events, e) })
+			p.result = scenarios.Play(t.Context(), LocalStage(kms, 1, Plant{}), s, 1, log)
+			done <- p
+		}()
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
-			log := trace.New(nil)
-			var events []trace.Event
-			log.Watch(func(e trace.Event) { events = append(events, e) })
-			passed(t, scenarios.Play(t.Context(), LocalStage(kms, 1, Plant{}), s, 1, log), events)
+			p := <-done
+			passed(t, p.result, p.events)
 		})
 	}
 }
