@@ -119,9 +119,9 @@ func TestBatches(t *testing.T) {
 		bob.wait(t, time.Second, eventConnected)
 		alice.wait(t, time.Second, eventConnected)
 		r.srv.locked(func() {
-			if len(batches) != 1 || len(batches[0]) != 2 || batches[0][0].SDPMid != "0" || batches[0][0].UsernameFragment == "" ||
-				batches[0][1].Candidate != "" {
-				t.Errorf("batches %+v, want one of a candidate and the end", batches)
+			if len(batches) != 1 || len(batches[0]) != 5 || batches[0][0].SDPMid != "0" || batches[0][0].UsernameFragment == "" ||
+				batches[0][4].Candidate != "" {
+				t.Errorf("batches %+v, want one of a UDP and a TCP candidate for each section, and the end", batches)
 			}
 			r.srv.sessions["bob"].rtc(signaling.ActionCandidate, signaling.RTC{CallID: "c-1", RoomID: "r-1",
 				Candidates: []signaling.ICECandidate{{Candidate: "candidate:7 1 udp 1 10.9.9.9 9 typ host"}, {Candidate: "nonsense"}, {}}})

@@ -8,6 +8,8 @@ import (
 	"github.com/pion/interceptor/pkg/nack"
 	"github.com/pion/interceptor/pkg/report"
 	"github.com/pion/logging"
+	"github.com/pion/transport/v5"
+	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -29,27 +31,49 @@ const (
 // default of 1,024 costs 1.5 MB for each client.
 const nackHistory = 128
 
-// newAPI makes what all PeerConnections of a client are made with.
-func newAPI(cfg *Config) (*webrtc.API, error) {
-	var codecs webrtc.MediaEngine
-	if err := cfg.Profile.register(&codecs); err != nil {
+// stack is what the PeerConnections of a client are made with.
+type stack struct {
+	codecs       webrtc.MediaEngine
+	interceptors *interceptor.Registry
+	settings     webrtc.SettingEngine
+	net          transport.Net // nil: the machine's own
+	gate         *gate
+}
+
+func newStack(cfg *Config, g *gate) (*stack, error) {
+	s := &stack{settings: settings(cfg), net: cfg.Net, gate: g}
+	if err := cfg.Profile.register(&s.codecs, cfg.NoCamera); err != nil {
 		return nil, err
 	}
 	registry, err := cfg.Interceptors.registry()
 	if err != nil {
 		return nil, err
 	}
-	return webrtc.NewAPI(webrtc.WithMediaEngine(&codecs), webrtc.WithInterceptorRegistry(registry),
-		webrtc.WithSettingEngine(settings(cfg))), nil
+	s.interceptors = registry
+	return s, nil
+}
+
+// api makes what one PeerConnection is made with: it has ICE credentials of its
+// own, and sees the machine's network as it is then.
+func (s *stack) api() (*webrtc.API, error) {
+	network := s.net
+	if network == nil {
+		own, err := stdnet.NewNet()
+		if err != nil {
+			return nil, fmt.Errorf("look at the network: %w", err)
+		}
+		network = own
+	}
+	own := s.settings
+	own.SetNet(&gatedNet{network, s.gate})
+	credentials(&own)
+	return webrtc.NewAPI(webrtc.WithMediaEngine(&s.codecs), webrtc.WithInterceptorRegistry(s.interceptors), webrtc.WithSettingEngine(own)), nil
 }
 
 // settings leaves ICE at Pion's timing: disconnected after 5 s without an
 // answer, failed 25 s later.
 func settings(cfg *Config) webrtc.SettingEngine {
 	var s webrtc.SettingEngine
-	if cfg.Net != nil {
-		s.SetNet(cfg.Net)
-	}
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	s.DisableActiveTCP(true)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/pion/webrtc/v4"
 
-	"github.com/callbench/callbench/internal/serial"
 	"github.com/callbench/callbench/signaling"
 	"github.com/callbench/callbench/simclient/media"
 )
@@ -33,12 +32,13 @@ var (
 type Client struct {
 	cfg      Config
 	log      *slog.Logger
-	api      *webrtc.API
+	stack    *stack
 	cert     webrtc.Certificate
 	pacer    *media.Pacer
 	ownPacer bool
 
-	q     serial.Queue // everything below belongs to it
+	gate  *gate
+	q     appQueue // everything below belongs to it
 	group sync.WaitGroup
 	ctx   context.Context // ends with Close
 	stop  context.CancelFunc
@@ -48,6 +48,7 @@ type Client struct {
 	session  session
 	requests requests
 	call     *call
+	life     life
 	over     []string // ids of the calls that ended last
 	messages messages
 	presence map[string]uint64 // the newest version that is known of each user's
@@ -60,8 +61,9 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new client %q: %w", cfg.User, err)
 	}
-	c := &Client{cfg: cfg, log: cfg.Log, pacer: cfg.Pacer}
-	if c.api, err = newAPI(&cfg); err != nil {
+	c := &Client{cfg: cfg, log: cfg.Log, pacer: cfg.Pacer, gate: new(gate)}
+	c.cfg.Dial = c.gate.dial(cfg.Dial)
+	if c.stack, err = newStack(&cfg, c.gate); err != nil {
 		return nil, fmt.Errorf("new client %q: %w", cfg.User, err)
 	}
 	if c.cert, err = newCertificate(); err != nil {
@@ -191,7 +193,7 @@ func (c *Client) Send(raw []byte) error {
 // Drop cuts the WebSocket without a close frame, as a network that goes away
 // does. The client then reconnects as its policy says.
 func (c *Client) Drop() {
-	c.q.Do(func() {
+	c.q.now(func() {
 		if c.link.sock != nil {
 			c.link.sock.kill(causeDropped)
 		}
@@ -203,14 +205,14 @@ func (c *Client) Drop() {
 // ended.
 func (c *Client) Close() error {
 	c.once.Do(func() {
-		c.q.Do(c.shutdown)
+		c.q.now(c.shutdown)
 		c.stop()
 		// Everything that the group runs was started on the queue before shutdown.
 		drained := make(chan struct{})
-		c.q.Do(func() { close(drained) })
+		c.q.now(func() { close(drained) })
 		<-drained
 		c.group.Wait()
-		c.q.Close()
+		c.q.run.Close()
 		if c.ownPacer {
 			c.pacer.Close()
 		}
@@ -223,6 +225,7 @@ func (c *Client) shutdown() {
 		c.stopMedia(c.call)
 	}
 	c.closeLink()
+	c.rouse()
 }
 
 func (c *Client) wrap(doing string, err error) error {

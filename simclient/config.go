@@ -49,6 +49,12 @@ type Config struct {
 	// Clips are what is sent: of the negotiated codecs the first one that a clip is
 	// coded in. Nil means the embedded ones for VP8, H264 and Opus.
 	Clips []*media.Clip
+	// NoMicrophone and NoCamera: the user does not let the app capture that, and it
+	// is offered to be received only.
+	NoMicrophone, NoCamera bool
+	// VideoFirst: the app adds its video track before its audio track, and so the
+	// video section of its offers is the first one.
+	VideoFirst bool
 	// Silence is how long nothing good may arrive before media counts as silent. Zero
 	// means media.DefaultSilentAfter.
 	Silence time.Duration

@@ -36,6 +36,7 @@ type fake struct {
 	tokenTTL  int
 	refuse    int                                                      // status with which every WebSocket is refused, if not 0
 	ice       func(user string) ([]signaling.ICEServer, time.Duration) // nil: there are none
+	pongs     int                                                      // of all connections
 	conns     sync.WaitGroup
 }
 
@@ -93,6 +94,10 @@ func (s *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.conns.Add(1)
 	defer s.conns.Done()
 	defer ws.Close()
+	ws.SetPongHandler(func(string) error {
+		s.locked(func() { s.pongs++ })
+		return nil
+	})
 	sess := s.greet(ws, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
 	for sess != nil {
 		f, err := read(ws)

@@ -16,6 +16,11 @@ const (
 
 	eventTokenRefreshed = "token.refreshed" // ttl in seconds
 
+	eventBackground = "app.background"
+	eventForeground = "app.foreground"
+	eventSleep      = "app.sleep" // for_ms: the whole machine
+	eventWake       = "app.wake"
+
 	eventSent      = "signal.sent"      // * type, action, request, size, repeated
 	eventReceived  = "signal.received"  // * type, action, seq, request, room, code, reason, user, size
 	eventDuplicate = "signal.duplicate" // type, action, seq: a push that was seen before
@@ -42,7 +47,7 @@ const (
 	eventGathered   = "ice.gathered"       // candidates, relay, leg: there are no more; relay are those of TURN servers
 	eventICEServers = "ice.servers"        // servers, ttl_ms: fresh credentials came
 	eventPair       = "ice.pair"           // local_type, remote_type, protocol, leg
-	eventTrickled   = "candidate.sent"     // * n, type, leg; type "end" says that there are no more
+	eventTrickled   = "candidate.sent"     // * n, type, written, leg: in how many lines; type "end" says that there are no more
 	eventTrickle    = "candidate.received" // * n, type, leg; ignored if it is not used, and why
 
 	eventFlow        = "media.flow"         // media, state, from, gap_ms

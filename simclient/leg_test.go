@@ -173,7 +173,7 @@ func TestOfferOfProfile(t *testing.T) {
 	}{
 		"electron": {Electron(), "111 63 9 0 8 13 110 126",
 			"96 97 102 103 104 107 108 109 114 115 116 117 39 40 45 46 98 99 100 101 118 119 120"},
-		"react-native": {ReactNative(), "111 63 9 0 8 13 110 126", "96 97 98 99 100 101 127 103 35 36 104 105 106"},
+		"react-native": {ReactNative(), "111 63 9 102 0 8 13 110 126", "96 97 98 99 100 101 127 103 35 36 104 105 106"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

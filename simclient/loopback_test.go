@@ -50,6 +50,11 @@ func TestLoop(t *testing.T) {
 	seenByBob.await(t, eventFlow, "media=video", "state=flowing", "from=alice")
 	bob.Drop()
 	seenByBob.await(t, eventResumed)
+	bob.Sleep(200 * time.Millisecond)
+	seenByBob.await(t, eventWake)
+	bob.Background()
+	bob.Foreground()
+	seenByBob.await(t, eventForeground)
 	if err := bob.Hangup(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package simclient
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,13 +31,24 @@ var kinds = [...]struct {
 
 // mediaFlow is what is sent and received in one call. It outlives the legs.
 type mediaFlow struct {
-	c       *Client
-	call    *call
-	senders []*sender
-	sinks   []*sink
-	capture *timer // begins to send
-	window  *timer
-	due     time.Time // of the last window
+	c     *Client
+	call  *call
+	names trackNames
+	// sections are those of the offers, in their order. senders are those of them that
+	// send.
+	sections []section
+	senders  []*sender
+	sinks    []*sink
+	first    *timer // begins to send
+	started  bool
+	window   *timer
+	due      time.Time // of the last window
+}
+
+// section is a media section: what is sent in it, or nil if it only receives.
+type section struct {
+	kind   media.Kind
+	sender *sender
 }
 
 // sink is what proves one kind of received media, in one codec.
@@ -46,27 +58,32 @@ type sink struct {
 }
 
 func (c *Client) newMediaFlow(k *call) (*mediaFlow, error) {
-	m := &mediaFlow{c: c, call: k}
+	m := &mediaFlow{c: c, call: k, names: newTrackNames()}
 	for _, t := range kinds {
+		if t.kind == media.Audio && c.cfg.NoMicrophone || t.kind == media.Video && c.cfg.NoCamera {
+			m.sections = append(m.sections, section{kind: t.kind})
+			continue
+		}
 		s, err := c.newSender(t.kind, t.number, k)
 		if err != nil {
 			return nil, fmt.Errorf("make %s sender: %w", t.kind, err)
 		}
 		if len(s.voices) > 0 {
 			m.senders = append(m.senders, s)
+			m.sections = append(m.sections, section{t.kind, s})
 		}
+	}
+	if c.cfg.VideoFirst || c.cfg.NoMicrophone && c.cfg.Profile.VideoFirstAlone {
+		slices.Reverse(m.sections)
 	}
 	return m, nil
 }
 
 // start sends, and begins to tell what comes.
 func (m *mediaFlow) start() {
-	m.capture = m.c.after(captureDelay, func() {
-		for _, s := range m.senders {
-			if err := s.start(); err != nil {
-				m.c.failure(m.call, "start "+string(s.kind), err)
-			}
-		}
+	m.first = m.c.afterAll(captureDelay, func() {
+		m.started = true
+		m.capture()
 	})
 	if !m.window.pending() {
 		m.due = time.Now()
@@ -125,7 +142,7 @@ func (m *mediaFlow) addSink(codec media.Codec) (*sink, error) {
 	proof, err := media.NewSink(media.SinkConfig{Codec: codec, SilentAfter: m.c.cfg.Silence, Pacer: m.c.pacer,
 		Expect: media.Expect{Call: m.call.mark(), Participants: []string{m.call.peer}},
 		OnFlow: func(f media.FlowChange) {
-			m.c.q.Do(func() {
+			m.c.q.now(func() {
 				if m.call.media == m {
 					m.changed(f)
 				}
@@ -159,7 +176,7 @@ func (m *mediaFlow) changed(f media.FlowChange) {
 // nextWindow plans the next window relative to the last one's due time, so that
 // windows do not drift.
 func (m *mediaFlow) nextWindow() {
-	m.window = m.c.after(time.Until(m.due.Add(windowEvery)), func() {
+	m.window = m.c.afterAll(time.Until(m.due.Add(windowEvery)), func() {
 		m.logWindows(windowEvery)
 		m.due = m.due.Add(windowEvery)
 		m.nextWindow()
@@ -196,7 +213,7 @@ func (m *mediaFlow) of(kind media.Kind) []*sink {
 // stop ends sending and receiving and logs the last window, which is shorter,
 // and the totals.
 func (m *mediaFlow) stop() {
-	m.capture.stop()
+	m.first.stop()
 	if m.window.pending() {
 		m.window.stop()
 		m.logWindows(time.Since(m.due))

@@ -42,10 +42,9 @@ func (c *Client) onSDPAnswer(k *call, sdp string) {
 
 // onLocalCandidate sends a candidate; nil says that there are no more.
 func (l *leg) onLocalCandidate(candidate *webrtc.ICECandidate) {
-	first := 0
-	out, typ := signaling.ICECandidate{SDPMid: "0", SDPMLineIndex: &first}, "end"
+	typ := "end"
 	if candidate != nil {
-		out.Candidate, typ = candidate.ToJSON().Candidate, candidate.Typ.String()
+		typ = candidate.Typ.String()
 		l.gathered++
 		if candidate.Typ == webrtc.ICECandidateTypeRelay {
 			l.relayed++
@@ -53,11 +52,12 @@ func (l *leg) onLocalCandidate(candidate *webrtc.ICECandidate) {
 	} else {
 		l.event(eventGathered, slog.Int("candidates", l.gathered), slog.Int("relay", l.relayed))
 	}
-	if l.c.cfg.Profile.UsernameFragment {
-		out.UsernameFragment = l.ufrag
+	written := l.written.write(candidate, l.ufrag, l.answered)
+	l.c.callLog(slog.LevelDebug, l.call, eventTrickled, slog.Int("n", l.gathered), slog.String("type", typ),
+		slog.Int("written", len(written)), slog.Int("leg", l.n))
+	for _, w := range written {
+		l.sendCandidate(w)
 	}
-	l.c.callLog(slog.LevelDebug, l.call, eventTrickled, slog.Int("n", l.gathered), slog.String("type", typ), slog.Int("leg", l.n))
-	l.sendCandidate(out)
 	if candidate == nil {
 		l.c.relaysGathered(l)
 	}

@@ -30,6 +30,7 @@ type leg struct {
 	relayed          int                       // of those gathered, the ones of a TURN server
 	batch            []signaling.ICECandidate  // gathered, to be sent together
 	flush            *timer                    // sends the batch
+	written          candidateWriter           // of the local ones
 	waiting          []webrtc.ICECandidateInit // until the answer is set
 	answered         bool
 }
@@ -66,22 +67,40 @@ func (c *Client) startLeg(k *call) {
 }
 
 func (c *Client) openLeg(k *call) (*leg, error) {
-	pc, err := c.api.NewPeerConnection(c.configuration())
+	api, err := c.stack.api()
 	if err != nil {
 		return nil, err
 	}
-	l := &leg{c: c, call: k, n: k.legs, pc: pc, iceState: webrtc.ICEConnectionStateNew,
+	pc, err := api.NewPeerConnection(c.configuration())
+	if err != nil {
+		return nil, err
+	}
+	l := &leg{c: c, call: k, n: k.legs, pc: pc, written: c.newCandidateWriter(k), iceState: webrtc.ICEConnectionStateNew,
 		dtlsState: webrtc.DTLSTransportStateNew, state: webrtc.PeerConnectionStateNew}
-	for _, s := range k.media.senders {
-		sender, err := pc.AddTrack(s)
-		if err != nil {
+	for _, s := range k.media.sections {
+		if err := c.openSection(pc, s); err != nil {
 			c.group.Go(func() { pc.GracefulClose() })
-			return nil, fmt.Errorf("add %s track: %w", s.kind, err)
+			return nil, fmt.Errorf("add %s: %w", s.kind, err)
 		}
-		c.group.Go(func() { s.readRTCP(sender) })
 	}
 	l.watch(pc.SCTP().Transport())
 	return l, nil
+}
+
+// openSection adds the track of a media section, or the transceiver of one that
+// only receives.
+func (c *Client) openSection(pc *webrtc.PeerConnection, s section) error {
+	if s.sender == nil {
+		_, err := pc.AddTransceiverFromKind(webrtc.NewRTPCodecType(string(s.kind)),
+			webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
+		return err
+	}
+	sender, err := pc.AddTrack(s.sender)
+	if err != nil {
+		return err
+	}
+	c.group.Go(func() { s.sender.readRTCP(sender) })
+	return nil
 }
 
 // do runs f on the client's queue unless the leg was replaced or closed.
@@ -131,12 +150,16 @@ func (l *leg) offer() error {
 		return fmt.Errorf("create: %w", err)
 	}
 	l.ufrag = usernameFragment(offer.SDP)
+	text, err := l.c.cfg.Profile.wording.write(offer.SDP, l.call.media.names)
+	if err != nil {
+		return err
+	}
 	if err := l.pc.SetLocalDescription(offer); err != nil {
 		return fmt.Errorf("set local description: %w", err)
 	}
 	l.call.offers = append(l.call.offers, l)
 	rtc := l.call.ref()
-	rtc.SDP = offer.SDP
+	rtc.SDP = text
 	l.sendOffer(rtc)
 	return nil
 }

@@ -2,8 +2,64 @@ package simclient
 
 import (
 	"context"
+	"sync"
 	"time"
+
+	"github.com/callbench/callbench/internal/serial"
 )
+
+// appQueue runs what the app does, in order: its reactions to frames, to timers
+// and to Pion's events, and what it is asked for. While it is held these wait,
+// as a suspended app's do. The machine below the app does not: that is what now
+// is for.
+type appQueue struct {
+	run serial.Queue
+
+	mu   sync.Mutex
+	why  heldFor
+	held []func()
+}
+
+// heldFor is why a queue is held: one or both.
+type heldFor uint8
+
+const (
+	heldInBackground heldFor = 1 << iota
+	heldAsleep
+)
+
+// Do runs f when it is its turn, and returns false if it never will be.
+func (q *appQueue) Do(f func()) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.why != 0 {
+		q.held = append(q.held, f)
+		return true
+	}
+	return q.run.Do(f)
+}
+
+// now runs f behind what runs already, held or not.
+func (q *appQueue) now(f func()) bool { return q.run.Do(f) }
+
+func (q *appQueue) hold(why heldFor) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.why |= why
+}
+
+// release hands on what has waited, in order, if nothing else holds it.
+func (q *appQueue) release(why heldFor) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.why &^= why; q.why != 0 {
+		return
+	}
+	for _, f := range q.held {
+		q.run.Do(f)
+	}
+	q.held = nil
+}
 
 // do runs f on the client's queue and waits until f or something that it
 // started calls done, once.
@@ -28,11 +84,16 @@ type timer struct {
 	stopped bool
 }
 
-// after runs f on the queue after d.
-func (c *Client) after(d time.Duration, f func()) *timer {
+// after runs f on the queue after d, as an app's timer does.
+func (c *Client) after(d time.Duration, f func()) *timer { return newTimer(d, c.q.Do, f) }
+
+// afterAll runs f on the queue after d, whether the app runs or not.
+func (c *Client) afterAll(d time.Duration, f func()) *timer { return newTimer(d, c.q.now, f) }
+
+func newTimer(d time.Duration, do func(func()) bool, f func()) *timer {
 	t := new(timer)
 	t.t = time.AfterFunc(d, func() {
-		c.q.Do(func() {
+		do(func() {
 			if !t.stopped {
 				t.stopped = true
 				f()

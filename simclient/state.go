@@ -33,8 +33,8 @@ type Counters struct {
 // State returns a snapshot. That of a closed client is its last one.
 func (c *Client) State() State {
 	result := make(chan State, 1)
-	if !c.q.Do(func() { result <- c.snapshot() }) {
-		<-c.q.Done()
+	if !c.q.now(func() { result <- c.snapshot() }) {
+		<-c.q.run.Done()
 		return c.snapshot()
 	}
 	return <-result
