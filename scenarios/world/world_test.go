@@ -85,15 +85,6 @@ func expand(t *testing.T, all ...*scenarios.Scenario) []*scenarios.Scenario {
 	return list
 }
 
-func file(t *testing.T, path string) []*scenarios.Scenario {
-	t.Helper()
-	s, err := scenarios.ParseFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return expand(t, s)
-}
-
 // TestSim plays the suite in virtual time, and once more with a server that
 // speaks level 0 of the protocol only.
 func TestSim(t *testing.T) {
