@@ -18,6 +18,9 @@ func TestMain(m *testing.M) {
 	if how := os.Getenv("CALLBENCH_TEST_BUBBLE"); how != "" {
 		bubble(func() { misbehave(how) })
 	}
+	if os.Getenv("CALLBENCH_TEST_SERVE") != "" {
+		serveAlone()
+	}
 	if len(os.Args) == 2 && os.Args[1] == ChildCommand {
 		Child(os.Stdin, os.Stdout)
 	}
