@@ -98,7 +98,7 @@ func newForeignWorld(t *testing.T) *foreignWorld {
 	log := trace.New(nil)
 	w := &foreignWorld{t: t, events: newSeen[trace.Event](t)}
 	log.Watch(w.events.add)
-	local, err := newLocal(t.Context(), "", 1, log, Plant{})
+	local, err := newLocal(t.Context(), &scenarios.Scenario{}, "", nil, 1, log, Plant{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,8 +224,9 @@ type said struct {
 	Kind      string  `json:"kind"`
 	By        string  `json:"by"`
 	Confirmed bool    `json:"confirmed"`
-	Packets   int     `json:"packets"`
-	Sent      int     `json:"sent"`
+	Frames    int     `json:"frames"`  // received and decoded
+	Packets   int     `json:"packets"` // received
+	Sent      int     `json:"sent"`    // packets
 	State     string  `json:"state"`
 	Code      string  `json:"code"`
 	Why       string  `json:"why"`
@@ -311,7 +312,7 @@ func (f *foreigner) whole(order ...string) {
 	}
 	for _, kind := range []string{"audio", "video"} {
 		if !slices.ContainsFunc(all, func(s said) bool {
-			return s.Event == "received" && s.Kind == kind && s.Packets > 0 && s.Sent > 0
+			return s.Event == "received" && s.Kind == kind && s.Frames > 0 && s.Packets > 0 && s.Sent > 0
 		}) {
 			f.t.Errorf("%s: no %s both ways: %+v", f.user, kind, all)
 		}

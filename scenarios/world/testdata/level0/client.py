@@ -56,8 +56,8 @@ class Client:
         await self.ws.send(json.dumps(frame))
 
     async def run(self):
-        # Whoever says nothing is a client of level 0, and can be called, only after a second. Nothing tells it of that
-        # moment, so ask for something at once: the own state. Any answer will do.
+        # Whoever says nothing can be called only after a second, and is not told when that is over. So this client asks
+        # for its own state at once; any answer will do, a refusal too.
         payload = self.args.token.split(".")[1]
         me = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"]
         await self.send("state", userId=me)
@@ -101,7 +101,7 @@ class Client:
             for candidate in self.early:
                 await self.add(candidate)
         elif what == ("rtc", "candidate"):
-            # The document does not say that candidates come after the answer only.
+            # The server's follow its answer, but nothing is lost by not relying on that.
             if self.answered:
                 await self.add(data)
             else:
@@ -112,8 +112,8 @@ class Client:
             event("ended", by=data.get("userId"), confirmed=True)
             return True
         elif type_ == "error":
-            # Errors do not say which frame they are about. A refused candidate is not the end, everything else that this
-            # client sends is sent once and needed.
+            # Errors do not say which frame they are about. A refused candidate need not be the end (the others may do);
+            # everything else that this client sends is sent once and needed.
             event("error", code=data.get("code"), message=data.get("message"))
             if data.get("code") != "invalid_candidate":
                 raise Failed("refused: %s" % data.get("code"))
@@ -124,14 +124,13 @@ class Client:
     async def offer(self):
         # Level 0 is told of no ICE servers: host candidates only.
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        # How many tracks an offer may have is not said; one of each kind, sendrecv.
+        # One track of each kind, both ways. The document asks for a video codec and leaves the rest open.
         self.pc.addTrack(AudioStreamTrack())
         self.pc.addTrack(VideoStreamTrack())
         self.pc.on("iceconnectionstatechange", lambda: event("ice", state=self.pc.iceConnectionState))
         self.pc.on("connectionstatechange", lambda: event("connection", state=self.pc.connectionState))
         self.pc.on("track", self.track)
-        # aiortc gathers in here, so the offer has its candidates already. The document wants them as frames and does
-        # not say what becomes of those in an offer: they stay there, and are sent as well.
+        # aiortc gathers in here, so the offer has its candidates already. The document wants them as frames all the same.
         await self.pc.setLocalDescription(await self.pc.createOffer())
         await self.send("rtc", "offer", sdp=self.pc.localDescription.sdp)
         event("offer_sent", bytes=len(self.pc.localDescription.sdp))
@@ -140,7 +139,6 @@ class Client:
             if line.startswith("m="):
                 index += 1
             elif line.startswith("a=candidate:"):
-                # "candidate:…" is what browsers call it; the document has no example.
                 await self.send("rtc", "candidate", candidate=line[len("a="):], sdpMLineIndex=index)
                 sent += 1
         event("candidates_sent", count=sent)  # that there are no more is not said at level 0
@@ -153,9 +151,9 @@ class Client:
         candidate = candidate_from_sdp(text[len("candidate:"):] if text.startswith("candidate:") else text)
         if candidate.component != 1:
             return
-        # aiortc finds the m-line by its mid only, and the server tells the index only.
+        # aiortc finds the m-line by its mid only; a server of level 0 need not tell it.
         mids = [t.mid for t in self.pc.getTransceivers()]
-        candidate.sdpMid = mids[data.get("sdpMLineIndex") or 0]
+        candidate.sdpMid = data.get("sdpMid") or mids[data.get("sdpMLineIndex") or 0]
         await self.pc.addIceCandidate(candidate)
         event("candidate", type=candidate.type, ip=candidate.ip, port=candidate.port, protocol=candidate.protocol)
 
@@ -184,7 +182,7 @@ class Client:
         """Waits for media of both kinds; then hangs up, if that is for this side to do."""
         try:
             deadline = time.monotonic() + self.args.media_seconds
-            while not all((await self.packets())[0].values()):
+            while not all(self.frames.values()):  # decoded ones, which packets alone need not become
                 if time.monotonic() > deadline:
                     raise Failed("no media within %g s" % self.args.media_seconds)
                 await asyncio.sleep(0.05)
@@ -204,7 +202,7 @@ class Client:
         received, sent = await self.packets() if self.pc else ({}, {})
         for kind in KINDS:
             event("received", kind=kind, packets=received.get(kind, 0), frames=self.frames[kind], sent=sent.get(kind, 0))
-        self.whole = self.answered and all(received.values())
+        self.whole = self.answered and all(self.frames.values())
 
 
 async def main():
