@@ -57,7 +57,8 @@ class Client:
 
     async def run(self):
         # Whoever says nothing can be called only after a second, and is not told when that is over. So this client asks
-        # for its own state at once; any answer will do, a refusal too.
+        # for its own state at once; an answer will do, or a refusal
+        # of this question.
         payload = self.args.token.split(".")[1]
         me = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"]
         await self.send("state", userId=me)
@@ -80,6 +81,8 @@ class Client:
         """Handles one frame of the server; True when the call is over."""
         what = (type_, action)
         if type_ in ("state", "error") and not self.ready:
+            if data.get("code") == "unauthorized":
+                raise Failed("the token is not valid")
             self.ready = True
             event("connected")
             if self.args.user:
