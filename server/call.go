@@ -50,6 +50,7 @@ type call struct {
 	before         []*call      // what the two have not left when this call begins
 	state          atomic.Int32 // a callState, written on the queue only
 	answeredAt     time.Time    // when the callee said yes
+	connected      bool         // both legs have been connected
 	endedAt        time.Time    // when the call came to its end; what follows is clearing up
 	reason         signaling.Reason
 	became         signaling.Outcome
@@ -369,7 +370,7 @@ func (c *call) do(what string, whom []any, op func(context.Context) error, then 
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), c.srv.cfg.MediaTimeout)
 		defer cancel()
-		err := op(ctx)
+		err := c.srv.metrics.timed(ctx, what, op)
 		c.queue.Do(func() {
 			if err != nil {
 				c.log.Warn("media.failed", append(whom, "operation", what, "error", err.Error())...)
@@ -391,6 +392,7 @@ func (c *call) save(what string, write func(context.Context) error, then func())
 		err := write(ctx)
 		c.queue.Do(func() {
 			if err != nil {
+				c.srv.metrics.lost.WithLabelValues(what).Inc()
 				c.log.Error("state.failed", "operation", what, "error", err.Error())
 			}
 			if then != nil {

@@ -317,6 +317,7 @@ func (c *conn) overflow() {
 // fail tells the client what is wrong and closes the connection with the code
 // that the error table gives. Whatever is wrong with a hello, there was none.
 func (c *conn) fail(id string, wire *signaling.Error) {
+	c.srv.metrics.refuse(wire.Code)
 	b, err := encode(signaling.Frame{Type: signaling.TypeError, ID: id}, wire)
 	if err != nil {
 		b = nil

@@ -224,6 +224,18 @@ func (d *directory) close() (sessions []*session, calls []*call) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed = true
+	return d.list()
+}
+
+// everybody lists the sessions and calls that there are.
+func (d *directory) everybody() (sessions []*session, calls []*call) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.list()
+}
+
+// list is everybody. d.mu is held.
+func (d *directory) list() (sessions []*session, calls []*call) {
 	for _, s := range d.byID {
 		sessions = append(sessions, s)
 	}

@@ -217,6 +217,7 @@ func (c *call) closeRoom(then func()) {
 
 func (c *call) over(then func()) {
 	c.move(stateEnded)
+	c.srv.metrics.ended.WithLabelValues(string(c.reason)).Inc()
 	c.srv.users.over(c)
 	then()
 	c.post()

@@ -1,6 +1,23 @@
 package server
 
-import "github.com/callbench/callbench/signaling"
+import (
+	"regexp"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/callbench/callbench/signaling"
+)
+
+// MetricNames lists what the server counts.
+func MetricNames() (names []string) {
+	descs := make(chan *prometheus.Desc, 64)
+	newMetrics(&Server{}).registry.Describe(descs)
+	close(descs)
+	for d := range descs {
+		names = append(names, regexp.MustCompile(`fqName: "([^"]+)"`).FindStringSubmatch(d.String())[1])
+	}
+	return names
+}
 
 // Post sends a message of the server's own making to both parties.
 func (s *Server) Post(m signaling.Message) { s.post(m) }

@@ -125,6 +125,7 @@ func (u *session) start(c *conn, id string) bool {
 		return false
 	}
 	u.log("session.start", slog.String("device", u.device), slog.Int("level", u.level))
+	u.srv.metrics.opened(u.level)
 	u.put(u.since)
 	u.attach(c)
 	if u.level > level0 {
@@ -145,6 +146,7 @@ func (u *session) resume(c *conn, id, secret string, lastSeq uint64, who *Identi
 	}
 	acked, _ = u.sent.upTo(lastSeq)
 	old := u.conn
+	u.srv.metrics.sessions.WithLabelValues("resumed").Inc()
 	u.log("session.resume", slog.Int("replayed", len(u.sent.kept)), slog.Bool("moved", old != nil))
 	if old != nil {
 		old.fail("", signaling.Errorf(signaling.CodeSuperseded, "the session was resumed on another connection"))

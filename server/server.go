@@ -150,6 +150,7 @@ type Server struct {
 	rolls    [spread]roll
 	life     context.Context // of what is done for users: ends when Close has waited long enough
 	giveUp   context.CancelFunc
+	metrics  *metrics
 
 	mu     sync.Mutex
 	closed bool
@@ -171,6 +172,7 @@ func New(cfg Config) (*Server, error) {
 		s.mail[i].srv, s.rolls[i].srv = s, s
 		s.rolls[i].there = make(map[string]*standing)
 	}
+	s.metrics = newMetrics(s)
 	s.upgrader = websocket.Upgrader{
 		HandshakeTimeout: cfg.HelloTimeout,
 		ReadBufferSize:   512, // an idle connection keeps its read buffer and no write buffer

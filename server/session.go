@@ -175,6 +175,7 @@ func (r request) ack(data any) {
 // fail answers that the request was refused.
 func (r request) fail(err error) {
 	wire := signaling.AsError(err)
+	r.srv.metrics.refuse(wire.Code)
 	level := slog.LevelDebug
 	if wire.Code == signaling.CodeInternal {
 		level = slog.LevelError

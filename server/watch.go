@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/callbench/callbench/signaling"
@@ -93,6 +94,10 @@ func (c *call) dtlsConnected(l *leg) {
 		l.watch.Stop()
 	}
 	c.log.Info("leg.connected", "user", l.member.user, "session", l.member.session.id, "endpoint", l.endpointID(), "setup_ms", float64(time.Since(l.since))/float64(time.Millisecond))
+	if !c.connected && !slices.ContainsFunc(c.members, func(m *member) bool { return m.leg == nil || !m.leg.dtlsUp }) {
+		c.connected = true
+		c.srv.metrics.setup.Observe(time.Since(c.answeredAt).Seconds())
+	}
 	record := l.record()
 	record.ConnectedAt = time.Now()
 	c.save("leg connected", func(ctx context.Context) error { return c.srv.cfg.State.LegConnected(ctx, record) }, nil)

@@ -132,5 +132,5 @@ func (s *fakeSession) renew(f signaling.Frame) (any, error) {
 		return nil, signaling.Errorf(signaling.CodeUnauthorized, "wrong")
 	}
 	s.tokens = append(s.tokens, in.Token)
-	return signaling.Welcome{TokenTTL: s.srv.tokenTTL}, nil
+	return signaling.TokenTTL{TokenTTL: s.srv.tokenTTL}, nil
 }

@@ -121,8 +121,9 @@ func (l *level0) request(r *request, t signaling.Type, action signaling.Action, 
 	}
 }
 
+// written may come after Close, which waits only for what was begun before.
 func (l *level0) written(r *request) {
-	if l.c.requests.remove(r) {
+	if l.c.requests.remove(r) && l.c.link.state != linkClosed {
 		r.done(signaling.Frame{}, nil)
 	}
 }

@@ -471,3 +471,21 @@ func TestLevel0Repeats(t *testing.T) {
 		}
 	}
 }
+
+// TestLevel0CloseWhileWriting: an answer that was written when the client was
+// closed already does not begin the call's media.
+func TestLevel0CloseWhileWriting(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.allLevel0()
+		alice, bob := r.connected("alice", atLevel(0)), r.connected("bob", atLevel(0))
+		r.must(alice.Call(r.ctx, "bob"))
+		bob.wait(t, time.Second, eventIncoming)
+		on(bob.Client, func() {
+			bob.accept(func(error) {})
+			bob.shutdown()
+		})
+		synctest.Wait()
+		bob.one(t, eventSent, "action=answer")
+		bob.none(t, eventAccepted)
+	})
+}

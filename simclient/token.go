@@ -31,18 +31,20 @@ func (c *Client) refreshToken(done func(error)) {
 	c.group.Go(func() {
 		token, err := c.token(c.ctx)
 		c.q.Do(func() {
-			if err != nil {
+			switch {
+			case c.link.state == linkClosed: // nobody waits
+			case err != nil:
 				done(err)
-				return
+			default:
+				c.showToken(token, done)
 			}
-			c.showToken(token, done)
 		})
 	})
 }
 
 func (c *Client) showToken(token string, done func(error)) {
 	c.request(&request{done: func(f signaling.Frame, err error) {
-		var ack signaling.Welcome // it has tokenTTL, too
+		var ack signaling.TokenTTL
 		if err == nil {
 			err = f.Into(&ack)
 		}

@@ -155,3 +155,18 @@ func TestForbiddenSocket(t *testing.T) {
 		}
 	})
 }
+
+// TestCloseWhileRefreshing: a client that is closed has no use for a token.
+func TestCloseWhileRefreshing(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.srv.tokenTTL = 100
+		asked := 0
+		alice := r.connected("alice", tokens(&asked, never))
+		alice.q.Do(func() {
+			alice.cfg.Token = func(ctx context.Context) (string, error) { <-ctx.Done(); return "", ctx.Err() }
+		})
+		time.Sleep(90 * time.Second)
+		r.must(alice.Close())
+		alice.none(t, eventFailure)
+	})
+}

@@ -35,8 +35,8 @@ expect  bob ended reason=hangup within=5s
 expect  clean
 `
 
-// browser starts a Chromium, with a tab that notes what it should not do.
-func browser(t *testing.T) (context.Context, *complaints) {
+// chromium starts a browser and gives its first tab.
+func chromium(t *testing.T) context.Context {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a browser takes seconds")
@@ -46,17 +46,34 @@ func browser(t *testing.T) (context.Context, *complaints) {
 		t.Skip("no chromium: ", err)
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(time.Minute), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
+		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(time.Minute), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("autoplay-policy", "no-user-gesture-required"))
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
+	return tab(t, ctx)
+}
+
+// tab opens a tab, in a browser that it starts if need be.
+func tab(t *testing.T, browser context.Context) context.Context {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(browser)
 	t.Cleanup(cancel)
+	if err := chromedp.Listen(ctx, func(any) {}); err != nil { // it begins with the first use
+		t.Fatal(err)
+	}
+	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// browser starts a Chromium, with a tab that notes what it should not do.
+func browser(t *testing.T) (context.Context, *complaints) {
+	t.Helper()
+	ctx := chromium(t)
 	c := &complaints{}
 	if err := chromedp.Listen(ctx, c.hear); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute) // the browser has begun, and outlives it
-	t.Cleanup(cancel)
 	call(t, ctx, network.Enable, network.EnableParams{})
 	call(t, ctx, log.Enable, cdp.Empty{})
 	call(t, ctx, runtime.Enable, cdp.Empty{})

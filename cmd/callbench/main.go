@@ -31,6 +31,7 @@ type cli struct {
 	Run   runCmd   `cmd:"" help:"Play scenarios and judge them."`
 	Load  loadCmd  `cmd:"" help:"Play a scenario many times at a rate."`
 	Judge judgeCmd `cmd:"" help:"Judge a kept trace again."`
+	Serve serveCmd `cmd:"" help:"Run the reference server, with everything embedded that is not given, and a demo page."`
 	Help  helpCmd  `cmd:"" help:"Explain a command or a topic: scenario, exit."`
 
 	Version kong.VersionFlag `help:"Print the version."`

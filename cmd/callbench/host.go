@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	pion "github.com/pion/turn/v5"
+
+	"github.com/callbench/callbench/kmsmock"
+	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/server/kms"
+	"github.com/callbench/callbench/server/store"
+	"github.com/callbench/callbench/server/turn"
+	"github.com/callbench/callbench/signaling"
+)
+
+// host holds the parts beside the server that `callbench serve` starts: those
+// that are embedded, and the connections to those that are not.
+type host struct {
+	ip    net.IP // where clients come in
+	log   *slog.Logger
+	parts [][2]string // what each part is, for people
+	stop  []func() error
+}
+
+func (h *host) part(name, is string) { h.parts = append(h.parts, [2]string{name, is}) }
+
+// close ends everything in the opposite order.
+func (h *host) close() error {
+	var errs []error
+	for _, stop := range slices.Backward(h.stop) {
+		errs = append(errs, stop())
+	}
+	return errors.Join(errs...)
+}
+
+// media connects to a Kurento, or to the mock, which it starts.
+func (h *host) media(ctx context.Context, url string) (server.Media, error) {
+	if url == "" {
+		var err error
+		if url, err = h.mock(); err != nil {
+			return nil, err
+		}
+		h.part("kurento", "embedded kmsmock, "+url)
+	} else {
+		h.part("kurento", url)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	m, err := kms.Dial(ctx, kms.Config{URL: url, Log: h.log})
+	if err != nil {
+		return nil, fmt.Errorf("connect to the media server: %w", err)
+	}
+	h.stop = append(h.stop, m.Close)
+	return m, nil
+}
+
+// mock starts the mock on a loopback port. Its media is on every interface, the
+// loopback one included: a browser on this machine sends from either.
+func (h *host) mock() (url string, err error) {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return "", fmt.Errorf("read the network's interfaces: %w", err)
+	}
+	var names []string
+	for _, i := range interfaces {
+		names = append(names, i.Name)
+	}
+	mock, err := kmsmock.New(kmsmock.Config{Log: h.log, Interfaces: names, Seed: uint64(time.Now().UnixNano())})
+	if err != nil {
+		return "", err
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("listen for the media server: %w", err), mock.Close())
+	}
+	done := make(chan error, 1)
+	go func() { done <- mock.Serve(ln) }()
+	h.stop = append(h.stop, func() error { return errors.Join(mock.Close(), <-done) })
+	return "ws://" + ln.Addr().String() + "/kurento", nil
+}
+
+// ice hands out credentials of a TURN server, which it starts if there is none.
+func (h *host) ice(url, secret string) (func(string) ([]signaling.ICEServer, time.Duration), error) {
+	own := url == ""
+	if own {
+		secret = turn.RandomSecret()
+	}
+	secrets, err := turn.NewSecrets(secret)
+	if err != nil {
+		return nil, err
+	}
+	if own {
+		if url, err = h.turn(secrets); err != nil {
+			return nil, err
+		}
+		h.part("turn", "embedded, "+url)
+	} else {
+		h.part("turn", url)
+	}
+	return (&turn.Issuer{URLs: []string{url}, Secrets: secrets}).ICE, nil
+}
+
+// turn starts the embedded TURN server at the address where clients come in. It
+// relays to this machine's own addresses only: there the embedded media server is.
+func (h *host) turn(secrets *turn.Secrets) (url string, err error) {
+	at := h.ip.String()
+	if h.ip.IsUnspecified() {
+		at = "127.0.0.1"
+	}
+	conn, err := net.ListenPacket("udp4", net.JoinHostPort(at, "0"))
+	if err != nil {
+		return "", fmt.Errorf("listen for TURN clients: %w", err)
+	}
+	s, err := turn.New(turn.Config{PacketConn: conn, Secrets: secrets, Peers: ownAddresses(), Log: h.log,
+		Relay: &pion.RelayAddressGeneratorStatic{RelayAddress: net.ParseIP(at), Address: at}})
+	if err != nil {
+		return "", errors.Join(err, conn.Close())
+	}
+	h.stop = append(h.stop, s.Close)
+	return "turn:" + conn.LocalAddr().String() + "?transport=udp", nil
+}
+
+func ownAddresses() (own []netip.Prefix) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil { // then nothing private is relayed to
+		return nil
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			own = append(own, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
+		}
+	}
+	return own
+}
+
+// state keeps what is now, in Redis or in memory.
+func (h *host) state(addr string) server.State {
+	if addr == "" {
+		h.part("redis", "none: state is in memory")
+		return &store.Memory{}
+	}
+	r := store.NewRedis(store.RedisConfig{Addr: addr})
+	h.part("redis", addr)
+	h.stop = append(h.stop, r.Close)
+	return r
+}

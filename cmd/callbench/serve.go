@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/server/demo"
+	"github.com/callbench/callbench/server/store"
+)
+
+type serveCmd struct {
+	Listen     string     `default:"127.0.0.1:8080" help:"Address for clients, the demo page, /healthz and /metrics."`
+	Kms        string     `name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A Kurento; if not given, the mock is embedded."`
+	Redis      string     `placeholder:"HOST:PORT" help:"A Redis for sessions, rooms and presence; if not given, they are kept in memory."`
+	Turn       string     `placeholder:"turn:HOST:PORT" help:"A TURN server that holds the secret below; if not given, one is embedded."`
+	TurnSecret string     `env:"CALLBENCH_TURN_SECRET" help:"Secret of the TURN server's REST credentials."`
+	Secret     string     `env:"CALLBENCH_SECRET" help:"Secret that tokens are signed with (HS256), 32 bytes or more; random if not given."`
+	Users      []string   `default:"alice,bob,carol" help:"Demo users: each other's contacts, with tokens and a page. Empty (-users=): no demo, everybody with a token is known."`
+	Level0     bool       `name:"level0" help:"Speak level 0 of the protocol only, the design document's frames."`
+	LogLevel   slog.Level `default:"WARN" help:"What the log on standard error tells from: DEBUG, INFO, WARN, ERROR."`
+}
+
+// tokenLife is how long a demo user's token is good.
+const tokenLife = 24 * time.Hour
+
+// Run implements `callbench serve`.
+func (c *serveCmd) Run(ctx context.Context, out *console) (err error) {
+	if err := c.check(); err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for clients: %w", err)
+	}
+	h := &host{ip: ln.Addr().(*net.TCPAddr).IP, log: slog.New(slog.NewTextHandler(out.err, &slog.HandlerOptions{Level: c.LogLevel}))}
+	defer func() { err = errors.Join(err, h.close()) }()
+	srv, err := c.build(ctx, h)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	web := &http.Server{Handler: c.routes(srv), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	served := make(chan error, 1)
+	go func() { served <- web.Serve(ln) }()
+	c.announce(out, ln.Addr().String(), h)
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(out, "shutting down: calls end, clients are told to come back")
+		srv.Close()
+		err = web.Close()
+		<-served
+		fmt.Fprintln(out, "stopped")
+	case err = <-served:
+		srv.Close()
+	}
+	return err
+}
+
+func (c *serveCmd) check() error {
+	switch {
+	case c.Secret == "":
+		c.Secret = rand.Text() + rand.Text()
+	case len(c.Secret) < 32:
+		return errors.New("-secret must have 32 bytes or more (RFC 7518 §3.2)")
+	}
+	if (c.Turn == "") != (c.TurnSecret == "") {
+		return errors.New("-turn and -turn-secret go together")
+	}
+	c.Users = slices.DeleteFunc(c.Users, func(u string) bool { return u == "" })
+	return nil
+}
+
+// build puts the server together from its parts.
+func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
+	cfg := server.Config{Auth: server.JWT([]byte(c.Secret)), History: store.NewMemoryHistory(), Inbox: &store.MemoryInbox{},
+		Log: h.log, AllowLoopback: h.ip.IsLoopback() || h.ip.IsUnspecified(), Level0: c.Level0}
+	var err error
+	if cfg.Media, err = h.media(ctx, c.Kms); err != nil {
+		return nil, err
+	}
+	if cfg.ICE, err = h.ice(c.Turn, c.TurnSecret); err != nil {
+		return nil, err
+	}
+	cfg.State = h.state(c.Redis)
+	if len(c.Users) > 0 {
+		cfg.Relations = friends(c.Users)
+	}
+	return server.New(cfg)
+}
+
+// friends makes every demo user every other's contact.
+func friends(users []string) *store.MemoryRelations {
+	r := new(store.MemoryRelations)
+	for i, a := range users {
+		r.Know(a)
+		for _, b := range users[i+1:] {
+			r.Befriend(a, b)
+		}
+	}
+	return r
+}
+
+func (c *serveCmd) routes(srv *server.Server) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/ws", srv)
+	mux.Handle("GET /healthz", srv.Health())
+	mux.Handle("GET /metrics", srv.Metrics())
+	if len(c.Users) > 0 {
+		mux.Handle("/", demo.Handler(c.tokens))
+	}
+	return mux
+}
+
+// tokens are the demo users with a token for each.
+func (c *serveCmd) tokens() (users []demo.User, err error) {
+	for _, u := range c.Users {
+		claims := jwt.RegisteredClaims{Subject: u, ExpiresAt: jwt.NewNumericDate(time.Now().Add(tokenLife))}
+		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(c.Secret))
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, demo.User{Name: u, Token: token})
+	}
+	return users, nil
+}
+
+// announce says where everything is, what is embedded, and how to get in.
+func (c *serveCmd) announce(out *console, addr string, h *host) {
+	a := netip.MustParseAddrPort(addr)
+	if a.Addr().IsUnspecified() {
+		addr = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), a.Port()).String()
+	}
+	fmt.Fprintf(out, "clients    ws://%s/ws\n", addr)
+	if len(c.Users) > 0 {
+		fmt.Fprintf(out, "demo       http://%s/  (open it in two tabs)\n", addr)
+	}
+	fmt.Fprintf(out, "health     http://%s/healthz\nmetrics    http://%s/metrics\n", addr, addr)
+	for _, p := range h.parts {
+		fmt.Fprintf(out, "%-10s %s\n", p[0], p[1])
+	}
+	users, err := c.tokens()
+	if err != nil {
+		fmt.Fprintln(out.err, "callbench:", err)
+	}
+	for _, u := range users {
+		fmt.Fprintf(out, "token of %s, good for %v: %s\n", u.Name, tokenLife, u.Token)
+	}
+}

@@ -1,0 +1,92 @@
+package server_test
+
+import (
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/signaling"
+)
+
+// scrape reads what a Prometheus would.
+func scrape(w *world) string {
+	rec := httptest.NewRecorder()
+	w.srv.Metrics().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	return rec.Body.String()
+}
+
+// counts fails unless the metrics have these lines.
+func counts(t *testing.T, w *world, lines ...string) {
+	t.Helper()
+	all := scrape(w)
+	for _, l := range lines {
+		if !strings.Contains(all, l+"\n") {
+			t.Errorf("no %q in:\n%s", l, all)
+		}
+	}
+}
+
+func TestMetricsFollowACall(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, bob, ref := dialed(w)
+		synctest.Wait()
+		counts(t, w, "callbench_connections 2", `callbench_sessions{attached="true"} 2`, `callbench_calls{state="ringing"} 1`,
+			`callbench_sessions_opened_total{how="new"} 2`)
+		bob.rtc(signaling.ActionAnswer, ref)
+		offer(alice, ref)
+		offer(bob, ref)
+		synctest.Wait()
+		counts(t, w, `callbench_calls{state="active"} 1`, `callbench_calls{state="ringing"} 0`, "callbench_call_setup_seconds_count 1",
+			`callbench_media_operation_seconds_count{operation="process offer",outcome="ok"} 2`)
+		alice.refused(signaling.CodeForbidden, signaling.ActionLeave, signaling.RTC{UserID: "bob"})
+		bob.drop()
+		synctest.Wait()
+		counts(t, w, `callbench_sessions{attached="false"} 1`, `callbench_requests_refused_total{code="forbidden"} 1`)
+		alice.rtc(signaling.ActionLeave, ref)
+		time.Sleep(10 * time.Second) // bob confirms nothing
+		counts(t, w, `callbench_calls_ended_total{reason="hangup"} 1`, `callbench_calls{state="active"} 0`)
+	})
+}
+
+func TestHealth(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		look := func() int {
+			rec := httptest.NewRecorder()
+			w.srv.Health().ServeHTTP(rec, httptest.NewRequest("GET", "/healthz", nil))
+			return rec.Code
+		}
+		if code := look(); code != 200 {
+			t.Errorf("healthy: %d", code)
+		}
+		w.close()
+		if code := look(); code != 503 {
+			t.Errorf("closed: %d", code)
+		}
+	})
+}
+
+// docs/serve.md names every metric, and no other.
+func TestMetricsPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/serve.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(callbench_[a-z0-9_]+)`").FindAllStringSubmatch(string(page), -1) {
+		documented[m[1]] = true
+	}
+	for _, name := range server.MetricNames() {
+		if !documented[name] {
+			t.Errorf("the page does not name %s", name)
+		}
+		delete(documented, name)
+	}
+	for name := range documented {
+		t.Errorf("there is no %s", name)
+	}
+}
