@@ -174,8 +174,9 @@ func (w *foreignWorld) clean() {
 			w.t.Fatal(err)
 		}
 		left := slices.DeleteFunc(slices.Clone(found), func(f scenarios.Finding) bool { return f.What != "left" })
-		if len(left) == 0 && len(found) > 0 {
-			w.history(found)
+		rooms := slices.DeleteFunc(slices.Clone(found), func(f scenarios.Finding) bool { return f.What != "room" })
+		if len(left) == 0 && len(rooms) > 0 {
+			w.history(rooms)
 			return
 		}
 		if err := sleepFor(ctx, 50*time.Millisecond); err != nil {
@@ -235,7 +236,8 @@ type said struct {
 // foreign starts the client with these arguments behind its address and token.
 func (w *foreignWorld) foreign(user string, args ...string) *foreigner {
 	w.t.Helper()
-	token, err := w.token(user)
+	w.know(user, w.log)
+	token, err := w.token(scenarios.Client{Name: user, User: user, Device: user})
 	if err != nil {
 		w.t.Fatal(err)
 	}
