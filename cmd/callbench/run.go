@@ -23,7 +23,7 @@ type runCmd struct {
 	Seed      int64         `default:"1" help:"Seed of everything random."`
 	Out       string        `short:"o" default:"callbench-report" type:"path" help:"Folder for the report and the traces."`
 	Level     int           `default:"1" enum:"0,1" help:"The highest protocol level that the server speaks. Scenarios that need more are skipped."`
-	Jobs      int           `short:"j" placeholder:"N" help:"How many scenarios to play at a time; as many as there are processors if not given."`
+	Jobs      int           `short:"j" placeholder:"N" help:"How many scenarios to play at a time; as many as there are processors if not given, one with -kms or -turn."`
 	ParseOnly bool          `short:"n" help:"Parse and check the scenarios; play nothing."`
 	Timeout   time.Duration `placeholder:"2m" help:"Wall time that one scenario may take; if not given 2m in virtual time, 15m in real time."`
 }
@@ -45,6 +45,9 @@ func (c *runCmd) Run(ctx context.Context, out *console) error {
 	}
 	if c.Jobs < 0 {
 		return fmt.Errorf("-j must be positive")
+	}
+	if c.Jobs > 1 && (c.Kms != "" || c.Turn != "") {
+		return fmt.Errorf("-j %d: scenarios share the server of -kms or -turn, and expect clean looks at all of it; they are played one at a time", c.Jobs)
 	}
 	outside, err := c.turn()
 	if err != nil {

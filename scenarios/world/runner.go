@@ -23,7 +23,7 @@ type Runner struct {
 	Seed    int64
 	Dir     string        // where traces go; it exists
 	Timeout time.Duration // wall time for one scenario
-	Jobs    int           // how many are played at a time; 0 is as many as there are processors
+	Jobs    int           // how many are played at a time; 0 is as many as there are processors. With KMS or TURN it is one
 	// Begin and End are called for one scenario after the other, in their order:
 	// when its outcome is the next to be known, and when it is.
 	Begin func(name string)
@@ -81,11 +81,18 @@ func (r Runner) start(ctx context.Context, list []*scenarios.Scenario) []chan ou
 	return played
 }
 
+// jobs is how many scenarios are played at a time. A media or TURN server from
+// outside is shared, and a look at it finds what every scenario has there: then
+// it is one.
 func (r Runner) jobs() int {
-	if r.Jobs > 0 {
+	switch {
+	case r.KMS != "" || r.TURN != nil:
+		return 1
+	case r.Jobs > 0:
 		return r.Jobs
+	default:
+		return runtime.GOMAXPROCS(0)
 	}
-	return runtime.GOMAXPROCS(0)
 }
 
 // play plays one scenario, unless it is too late for that.
