@@ -32,6 +32,20 @@ type leaving struct {
 // comes late from what was never there.
 const rememberedCalls = 16
 
+// endedCall is what is remembered of a call that ended.
+type endedCall struct {
+	name string // as call.name has it
+	owed bool   // the server's end of it is to be confirmed if it comes
+}
+
+// ended finds a call that ended, by its name; nil if none is remembered.
+func (c *Client) ended(name string) *endedCall {
+	if i := slices.IndexFunc(c.over, func(e endedCall) bool { return e.name == name }); i >= 0 {
+		return &c.over[i]
+	}
+	return nil
+}
+
 // call is the call that the client is in.
 type call struct {
 	id, room string
@@ -41,9 +55,10 @@ type call struct {
 	known    bool // the log tells of it
 	answered bool
 
-	quit  *leaving // who waits to leave a call that is still callDialing
-	left  string   // the reason of a call that is callLeaving
-	renew bool     // its leg must be made anew once the signaling connection is known to live
+	quit   *leaving // who waits to leave a call that is still callDialing
+	left   string   // the reason of a call that is callLeaving
+	blamed bool     // an error frame ended it: the server's own end, if there is one, is still to come
+	renew  bool     // its leg must be made anew once the signaling connection is known to live
 
 	leg    *leg
 	legs   int
@@ -98,6 +113,7 @@ func (c *Client) startCall(target string, done func(error)) {
 	}
 	late := func(err error) {
 		if !k.answered {
+			k.blamed = true
 			failed(err)
 		}
 	}
@@ -120,7 +136,7 @@ func (c *Client) called(k *call, f signaling.Frame) error {
 	}
 	named := ref.CallID != "" || ref.RoomID != ""
 	switch {
-	case named && slices.Contains(c.over, ref.CallID): // it ended before its acknowledgement came
+	case named && c.ended(ref.CallID) != nil: // it ended before its acknowledgement came
 	case c.call != nil && c.call != k:
 		if named {
 			c.violation(c.call, violationSecondCall, slog.String("room", ref.RoomID))
@@ -218,6 +234,7 @@ func (c *Client) acceptBy(k *call, action signaling.Action, data signaling.RTC, 
 	k.state = callAccepting
 	c.request(&request{call: k, late: func(err error) {
 		if c.call == k {
+			k.blamed = true
 			c.finish(k, string(signaling.AsError(err).Code), "")
 		}
 	}, done: func(_ signaling.Frame, err error) {
@@ -339,7 +356,7 @@ func (c *Client) finish(k *call, reason, by string) {
 		return // there never was a call, as its request will tell
 	}
 	if k.name() != "" || k.state == callLeaving {
-		c.over = append(c.over, k.name())
+		c.over = append(c.over, endedCall{name: k.name(), owed: k.blamed})
 	}
 	if len(c.over) > rememberedCalls {
 		c.over = slices.Delete(c.over, 0, 1)

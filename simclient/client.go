@@ -49,7 +49,7 @@ type Client struct {
 	requests requests
 	call     *call
 	life     life
-	over     []string // ids of the calls that ended last
+	over     []endedCall // the calls that ended last
 	messages messages
 	presence map[string]uint64 // the newest version that is known of each user's
 	count    Counters

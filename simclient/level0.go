@@ -257,7 +257,7 @@ func (l *level0) means(k *call, action signaling.Action, rtc signaling.RTC) bool
 	switch {
 	case rtc.RoomID == "" || rtc.RoomID == k.room:
 		return true
-	case k.room != "" || slices.Contains(l.c.over, rtc.RoomID):
+	case k.room != "" || l.c.ended(rtc.RoomID) != nil:
 		return false
 	default:
 		return (action == signaling.ActionAnswer || action == signaling.ActionLeave) && (rtc.UserID == "" || rtc.UserID == k.peer)
@@ -265,13 +265,20 @@ func (l *level0) means(k *call, action signaling.Action, rtc signaling.RTC) bool
 }
 
 // stray takes a push about a call that is not the current one. It may have
-// crossed the end of one, and be the first to name that one's room.
+// crossed the end of one, and be the first to name that one's room. The end of a
+// call that an error frame ended before is confirmed: the server waits for that.
 func (l *level0) stray(action signaling.Action, rtc signaling.RTC) {
-	if slices.Contains(l.c.over, rtc.RoomID) {
-		return
+	e := l.c.ended(rtc.RoomID)
+	if e == nil {
+		e = l.c.ended("")
 	}
-	if i := slices.Index(l.c.over, ""); i >= 0 {
-		l.c.over[i] = rtc.RoomID
+	if e != nil {
+		e.name = rtc.RoomID
+		if e.owed && action == signaling.ActionLeave {
+			e.owed = false
+			k := &call{room: rtc.RoomID}
+			l.c.tell(k, signaling.ActionLeave, k.ref())
+		}
 		return
 	}
 	l.c.violation(nil, violationUnknownCall, slog.String("call", rtc.RoomID), slog.String("action", string(action)))

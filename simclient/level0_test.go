@@ -303,6 +303,53 @@ func TestLevel0AnswerRefused(t *testing.T) {
 	})
 }
 
+// TestLevel0ConfirmsWhatAnErrorEnded: an error frame ends a call before the
+// server's leave does, which is confirmed all the same: the server waits for it.
+func TestLevel0ConfirmsWhatAnErrorEnded(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.allLevel0()
+		alice, bob := r.connected("alice", atLevel(0)), r.connected("bob", atLevel(0))
+		r.must(alice.Call(r.ctx, "bob"))
+		bob.wait(t, time.Second, eventIncoming, "room=r-1")
+		var leaves []signaling.RTC
+		r.srv.locked(func() {
+			r.srv.call = nil
+			r.srv.onRequest = func(s *fakeSession, f signaling.Frame) bool {
+				if s.user == "bob" && f.Action == signaling.ActionLeave {
+					var ref signaling.RTC
+					r.must(f.Into(&ref))
+					leaves = append(leaves, ref)
+					s.write(frame(signaling.TypeError, "", "", signaling.Errorf(signaling.CodeNoSuchCall, "too late")))
+					return true
+				}
+				return false
+			}
+		})
+		r.must(bob.Accept(r.ctx))
+		bob.wait(t, time.Second, eventCallEnded, "reason=no_such_call")
+		time.Sleep(time.Second)
+		errs := len(bob.find(eventError)) // of the answer and what followed it
+		leave := frame(signaling.TypeRTC, signaling.ActionLeave, "", signaling.RTC{RoomID: "r-1", UserID: "alice"})
+		r.srv.locked(func() { // once is enough, and a candidate is nothing to confirm
+			bob := r.srv.sessions["bob"]
+			bob.write(frame(signaling.TypeRTC, signaling.ActionCandidate, "", signaling.RTC{RoomID: "r-1"}))
+			bob.write(leave)
+			bob.write(leave)
+		})
+		time.Sleep(time.Second)
+		r.srv.locked(func() {
+			if len(leaves) != 1 || leaves[0].RoomID != "r-1" {
+				t.Errorf("confirmed with %+v", leaves)
+			}
+		})
+		bob.one(t, eventCallEnded)
+		if n := len(bob.find(eventError)) - errs; n != 0 {
+			t.Errorf("%d errors about what was confirmed", n)
+		}
+		bob.none(t, eventViolation)
+	})
+}
+
 // TestLevel0Crossings: what is on its way while a call ends is no violation.
 func TestLevel0Crossings(t *testing.T) {
 	bubble(t, func(r *rig) {

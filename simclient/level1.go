@@ -2,7 +2,6 @@ package simclient
 
 import (
 	"log/slog"
-	"slices"
 
 	"github.com/callbench/callbench/signaling"
 )
@@ -152,7 +151,7 @@ func (l *level1) stray(action signaling.Action, rtc signaling.RTC) {
 	c := l.c
 	of := []slog.Attr{slog.String("call", rtc.CallID), slog.String("action", string(action))}
 	switch {
-	case slices.Contains(c.over, rtc.CallID):
+	case c.ended(rtc.CallID) != nil:
 		if action == signaling.ActionEnded {
 			c.violation(nil, violationEndedTwice, append(of, slog.String("reason", string(rtc.Reason)))...)
 		}
