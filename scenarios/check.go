@@ -207,6 +207,10 @@ func (c *checker) expectation(st Step, cl Clause) {
 				c.fail("%q is neither audio nor video", k)
 			}
 		}
+	case "message":
+		if st.Kind == Never && len(cl.Args) > 1 {
+			c.fail("never message takes one text; more are an order")
+		}
 	case "turn":
 		if err := c.s.says(needAllocations, "expect turn"); err != nil {
 			c.fail("%v", err)

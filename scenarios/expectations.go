@@ -37,6 +37,7 @@ type match struct {
 	event func(*Judge, trace.Event) bool
 	near  func(trace.Event) bool              // an event of the right sort, for the message; nil if there is none
 	have  func(j *Judge, actor string) string // what there is instead, for the message; nil if events say it
+	after bool                                // the parts before it must have been fulfilled
 }
 
 var (
@@ -65,7 +66,7 @@ var Expectations = []Expectation{
 	pairExpectation,
 	{Name: "ended", Help: "the call is over", kind: "call.ended", Fields: []FieldSpec{{Name: "reason", Kind: Text, Help: "why", Values: reasons(signaling.ActionEnded)}, {Name: "by", Kind: Text, Help: "who left"}}},
 	{Name: "hangup", Help: "the call is over because a party left it", kind: "call.ended", where: map[string]string{"reason": "hangup"}},
-	{Name: "message", Usage: `["text"]`, Help: "an IM message arrives: one with this text, or any", Max: 1, parts: messageParts,
+	{Name: "message", Usage: `["text" …]`, Help: "an IM message arrives: one with this text, or any; several texts are messages that arrive in this order", Max: 10, parts: messageParts,
 		Fields: []FieldSpec{fromField, {Name: "to", Kind: Text, Help: "who it is for"}, {Name: "outcome", Kind: Text, Help: "what became of the call that it tells of", Values: outcomes},
 			{Name: "duration", Kind: Duration, Help: "how long that call was, from the answer to the end"}}},
 	{Name: "presence", Usage: "<user>", Help: "the client learns a user's presence", Min: 1, Max: 1, parts: presenceParts,
@@ -240,19 +241,26 @@ func eventParts(c Clause) []match {
 	}}}
 }
 
+// messageParts wants a message with each text, in their order, or any message
+// if no text is given.
 func messageParts(c Clause) []match {
-	return []match{{what: "message", event: func(j *Judge, e trace.Event) bool {
-		if e.Kind != "im.message" || len(c.Args) == 1 && e.Get("text") != c.Args[0] {
-			return false
+	fields := slices.Clone(c.Fields)
+	for i, f := range fields {
+		if f.Key == "duration" {
+			fields[i].Value = seconds(f.Value)
 		}
-		fields := slices.Clone(c.Fields)
-		for i, f := range fields {
-			if f.Key == "duration" {
-				fields[i].Value = seconds(f.Value)
-			}
-		}
-		return j.fieldsHold(fields, e)
-	}, near: func(e trace.Event) bool { return e.Kind == "im.message" }}}
+	}
+	isMessage := func(e trace.Event) bool { return e.Kind == "im.message" }
+	if len(c.Args) == 0 {
+		return []match{{what: "message", near: isMessage, event: func(j *Judge, e trace.Event) bool { return isMessage(e) && j.fieldsHold(fields, e) }}}
+	}
+	var parts []match
+	for i, text := range c.Args {
+		parts = append(parts, match{what: fmt.Sprintf("message %q", text), near: isMessage, after: i > 0, event: func(j *Judge, e trace.Event) bool {
+			return isMessage(e) && e.Get("text") == text && j.fieldsHold(fields, e)
+		}})
+	}
+	return parts
 }
 
 // seconds is a duration's length in seconds, as the wire has it.

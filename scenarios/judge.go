@@ -352,7 +352,8 @@ func (j *Judge) offer(e *seen) {
 func (j *Judge) advance(w *want, e *seen) bool {
 	for _, parts := range w.alternatives {
 		for k := range parts {
-			if parts[k].done || !parts[k].event(j, e.Event) {
+			early := parts[k].after && !parts[k-1].done
+			if parts[k].done || early || !parts[k].event(j, e.Event) {
 				continue
 			}
 			parts[k].done, e.consumed = true, true

@@ -110,6 +110,10 @@ var expectationCases = []struct {
 	{"clean", "expect clean", []string{"2 probe what=done"}, []string{"2 probe what=key key=ws:session:s1 ttl=0", "2 probe what=done"}},
 	{"message", `expect bob message "hi" from=alice`, []string{"2 bob im.message from=alice text=hi"}, []string{"2 bob im.message from=alice text=ho", "2 bob im.message from=carol text=hi", "2 alice im.message from=alice text=hi"}},
 	{"message", "expect bob message outcome=accepted duration>=1m", []string{"2 bob im.message from=alice text=x outcome=accepted duration=75"}, []string{"2 bob im.message from=alice outcome=accepted duration=59", "2 bob im.message from=alice outcome=missed"}},
+	{"message", `expect bob message "a" "b" from=alice`, []string{"2 bob im.message from=alice text=a", "2 bob im.message from=alice text=x", "2 bob im.message from=alice text=b"},
+		[]string{"2 bob im.message from=alice text=b", "2 bob im.message from=alice text=a"}},
+	{"message", `expect bob message "a" "b" "c"`, []string{"2 bob im.message text=a", "3 bob im.message text=b", "3 bob im.message text=c"},
+		[]string{"2 bob im.message text=a", "3 bob im.message text=c", "3 bob im.message text=b"}},
 	{"presence", "expect bob presence alice status=offline last_seen>0", []string{"2 bob presence.state user=alice status=offline last_seen=5"},
 		[]string{"2 bob presence.state user=alice status=online last_seen=5", "2 bob presence.state user=carol status=offline last_seen=5", "2 bob presence.state user=alice status=offline"}},
 	{"event", "expect server event call.offer user=alice", []string{"2 server call.offer user=alice"}, []string{"2 server call.offer user=bob", "2 bob call.offer user=alice"}},
@@ -216,6 +220,24 @@ func TestActionsSideBySide(t *testing.T) {
 	text = pair + "at 1s alice hangup\nat 1s bob accept\nexpect bob ended\n"
 	if r := judge(t, record(t, text, "virtual", "1 begin 0", "1 bob call.ended call=c1", "1 begin 1", "2 end 1", "2 end 0", "2 begin 2")); r.Verdict != reports.Pass {
 		t.Errorf("what happened between two actions of one instant was missed: %s", r.Reason)
+	}
+}
+
+// What came before the expectation was written is held to the same order.
+func TestMessagesInOrder(t *testing.T) {
+	text := pair + "alice call bob\nexpect bob message \"a\" \"b\"\n"
+	for order, want := range map[string]reports.Verdict{"a b": reports.Pass, "b a": reports.Fail, "b a b": reports.Pass} {
+		lines := []string{"1 begin 0", "1 end 0"}
+		for _, m := range strings.Fields(order) {
+			lines = append(lines, "2 bob im.message text="+m)
+		}
+		r := judge(t, record(t, text, "virtual", append(lines, "3 begin 1", "7 deadline 1")...))
+		if r.Verdict != want {
+			t.Errorf("%s: %s", order, r.Verdict)
+		}
+		if want == reports.Fail && !strings.Contains(r.Failures[0].Message, `bob lacks message "b"`) {
+			t.Errorf("%s: %s", order, r.Failures[0].Message)
+		}
 	}
 }
 

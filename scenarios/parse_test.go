@@ -160,6 +160,7 @@ func TestMistakes(t *testing.T) {
 		{head + "alice presence away", `presence: "away" is none of online, offline`},
 		{head + "alice sleep long", `sleep: "long" is not a duration`},
 		{head + "alice message bbo hi", `no client is called "bbo" (did you mean "bob"?)`},
+		{head + `never bob message "a" "b" for=1s`, "never message takes one text; more are an order"},
 		{head + "alice message bob", `message takes <user> "text", not "bob"`},
 		{head + "alice send", "send takes a frame, a text, binary or size=<bytes>"},
 		{head + "alice send x size=3", "send takes a frame, a text, binary or size=<bytes>"},
