@@ -249,13 +249,24 @@ func lines(s Scenario, script []string) []line {
 	return out
 }
 
-// reproduce lists the commands that play the scenario again and judge its trace.
+// reproduce lists the commands that play the scenario again, the same case of it
+// and on the same servers, and judge its trace. The secret of a TURN server is
+// none of the report's business.
 func (s Scenario) reproduce(st *story) []string {
 	var out []string
 	if s.File != "" && s.World != "" {
-		run := "callbench run " + quote(s.File) + " -world " + s.World + " -seed " + strconv.FormatInt(s.Seed, 10)
-		if at, ok := strings.CutPrefix(st.part("kurento"), "at "); ok { // as the local world names a real one
-			run += " -kms " + quote(at)
+		what := s.File
+		if _, wanted, ok := strings.Cut(s.Name, "/"); ok {
+			what += "/" + wanted
+		}
+		run := "callbench run " + quote(what) + " -world " + s.World + " -seed " + strconv.FormatInt(s.Seed, 10)
+		if st.Level == "0" {
+			run += " -level 0"
+		}
+		for _, part := range []struct{ name, flag string }{{"kurento", " -kms "}, {"turn", " -turn "}} {
+			if at, ok := strings.CutPrefix(st.part(part.name), "at "); ok { // as the local world names a real one
+				run += part.flag + quote(at)
+			}
 		}
 		out = append(out, run)
 	}

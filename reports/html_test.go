@@ -190,8 +190,22 @@ func TestQuote(t *testing.T) {
 			t.Errorf("%q became %s, want %s", in, got, want)
 		}
 	}
-	st := &story{Parts: []pair{{"kurento", "at ws://k:1/kurento"}}}
-	if got := (Scenario{File: "a.call", World: "local"}).reproduce(st); len(got) != 1 || got[0] != "callbench run a.call -world local -seed 0 -kms ws://k:1/kurento" {
-		t.Errorf("with a real Kurento: %q", got)
+}
+
+// The command plays the case that failed, on the servers that it failed on.
+func TestReproduce(t *testing.T) {
+	real := &story{Level: "1", Parts: []pair{{"kurento", "at ws://k:1/kurento"}, {"turn", "at turn:t:1?transport=udp"}}}
+	mock := &story{Level: "0", Parts: []pair{{"kurento", "kmsmock of 7.3.0"}}}
+	for _, c := range []struct {
+		s    Scenario
+		st   *story
+		want string
+	}{
+		{Scenario{Name: "a", File: "a.call", World: "local"}, real, "callbench run a.call -world local -seed 0 -kms ws://k:1/kurento -turn 'turn:t:1?transport=udp'"},
+		{Scenario{Name: "lossy/loss=10/n=2", File: "dir/lossy.call", World: "virtual", Seed: 7}, mock, "callbench run dir/lossy.call/loss=10/n=2 -world virtual -seed 7 -level 0"},
+	} {
+		if got := c.s.reproduce(c.st); len(got) != 1 || got[0] != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 // the scenario's trace, in one pass and in bounded memory however long that is.
 type story struct {
 	Script []string // the lines of the scenario's text
+	Level  string   // of the protocol that the server spoke at most, "" if the trace does not say
 	Parts  []pair   // what it ran on, with versions
 	Where  []pair   // the machine
 	Ends   []ending // the last events of each actor before the failure
@@ -92,6 +93,7 @@ func (s Scenario) failedAt() (time.Duration, bool) {
 
 func (st *story) head(e trace.Event) {
 	st.Script = strings.Split(strings.TrimRight(e.Get("text"), "\n"), "\n")
+	st.Level = e.Get("level")
 	for _, a := range e.Attrs {
 		if name, ok := strings.CutPrefix(a.Key, "part."); ok {
 			st.Parts = append(st.Parts, pair{name, a.Text()})

@@ -74,17 +74,12 @@ func judgeOf(head trace.Event) (*Judge, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
 	}
-	cases, err := s.Expand()
+	c, err := s.Case(head.Get("scenario"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the trace's text: %w", err)
 	}
-	for _, c := range cases {
-		if c.Name == head.Get("scenario") {
-			if head.Has("level") {
-				c = c.AtLevel(int(head.Number("level")))
-			}
-			return NewJudge(c), nil
-		}
+	if head.Has("level") {
+		c = c.AtLevel(int(head.Number("level")))
 	}
-	return nil, fmt.Errorf("the trace's text has no scenario %q", head.Get("scenario"))
+	return NewJudge(c), nil
 }

@@ -237,6 +237,26 @@ func (s *Scenario) Expand() ([]*Scenario, error) {
 	return out, nil
 }
 
+// Case is the case with this name, or the scenario itself if it has none.
+func (s *Scenario) Case(name string) (*Scenario, error) {
+	cases, err := s.Expand()
+	if err != nil {
+		return nil, err
+	}
+	var others []string
+	for _, c := range cases {
+		if c.Name == name {
+			return c, nil
+		}
+		others = append(others, strings.TrimPrefix(c.Name, s.Name+"/"))
+	}
+	wanted := strings.TrimPrefix(name, s.Name+"/")
+	if len(s.Cases) == 0 {
+		return nil, fmt.Errorf("%s has no cases, and so none called %q", s.File, wanted)
+	}
+	return nil, fmt.Errorf("%s has no case %q, only %s", s.File, wanted, strings.Join(others, ", "))
+}
+
 // PerCall is the scenario as the n-th of many calls plays it under load: with
 // users of its own, and without the expectations about the world as a whole,
 // which other calls are changing.

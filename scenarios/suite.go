@@ -31,7 +31,7 @@ func Suite() ([]*Scenario, error) {
 
 // Load finds a scenario: a file by its path, or one of the suite by its name.
 func Load(name string) (*Scenario, error) {
-	if _, err := os.Stat(name); err == nil {
+	if info, err := os.Stat(name); err == nil && !info.IsDir() {
 		return ParseFile(name)
 	}
 	f := "suite/" + strings.TrimSuffix(name, ".call") + ".call"
@@ -39,6 +39,60 @@ func Load(name string) (*Scenario, error) {
 		return nil, fmt.Errorf("no file and no scenario of the suite is called %q%s", name, suggest(name, suiteNames()))
 	}
 	return fromSuite(f)
+}
+
+// Find gives the scenarios that names stand for, checked and ready to be played,
+// with one for each case: a file by its path or one of the suite by its name, as
+// Load has them, or a single case of either by the name that reports give it,
+// such as lossy/loss=10. Without a name it is the whole suite.
+func Find(names ...string) ([]*Scenario, error) {
+	var list []*Scenario
+	if len(names) == 0 {
+		names = suiteNames()
+	}
+	for _, name := range names {
+		found, err := find(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, found...)
+	}
+	return list, nil
+}
+
+func find(name string) ([]*Scenario, error) {
+	file, wanted := cutCase(name)
+	s, err := Load(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Check(); err != nil {
+		return nil, err
+	}
+	if wanted == "" {
+		return s.Expand()
+	}
+	one, err := s.Case(s.Name + "/" + wanted)
+	if err != nil {
+		return nil, err
+	}
+	return []*Scenario{one}, nil
+}
+
+// cutCase splits the name of a case behind that of its file.
+func cutCase(name string) (file, wanted string) {
+	for i, c := range name {
+		if c == '/' && strings.Contains(name[i:], "=") && known(name[:i]) {
+			return name[:i], name[i+1:]
+		}
+	}
+	return name, ""
+}
+
+// known reports whether a scenario can be loaded by this name.
+func known(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && !info.IsDir() || contains(suiteNames(), strings.TrimSuffix(name, ".call"))
 }
 
 func fromSuite(file string) (*Scenario, error) {

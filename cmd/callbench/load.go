@@ -9,11 +9,12 @@ import (
 	"github.com/callbench/callbench/loadtest"
 	"github.com/callbench/callbench/reports"
 	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/scenarios"
 	"github.com/callbench/callbench/scenarios/world"
 )
 
 type loadCmd struct {
-	Scenario string `arg:"" name:"scenario" help:"File, or name from the suite."`
+	Scenario string `arg:"" name:"scenario" help:"File, or name from the suite; one case of either as reports name it."`
 	Rate     string `default:"5/s" help:"Calls started per unit of time: 5/s, 30/m."`
 	Calls    int    `short:"n" default:"50" help:"Number of calls."`
 	Kms      string `name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A real Kurento instead of the mock."`
@@ -23,12 +24,12 @@ type loadCmd struct {
 
 // Run implements `callbench load`: open loop, on real sockets of this machine.
 func (c *loadCmd) Run(ctx context.Context, out *console) error {
-	list, err := load([]string{c.Scenario})
+	list, err := scenarios.Find(c.Scenario)
 	if err != nil {
 		return err
 	}
 	if len(list) != 1 {
-		return fmt.Errorf("%s has cases; a load plays one scenario", c.Scenario)
+		return fmt.Errorf("%s has cases; a load plays one scenario, such as %s", c.Scenario, list[0].Name)
 	}
 	rate, err := loadtest.ParseRate(c.Rate)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 type runCmd struct {
-	Scenarios []string      `arg:"" optional:"" name:"scenario" help:"Files, or names from the suite; the whole suite if none."`
+	Scenarios []string      `arg:"" optional:"" name:"scenario" help:"Files, or names from the suite; one case of either as reports name it (lossy/loss=10); the whole suite if none."`
 	World     string        `default:"virtual" enum:"virtual,local" help:"Where to play: virtual (in memory, virtual time) or local (real sockets on loopback, real time)."`
 	Kms       string        `name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A real Kurento for the local world, instead of the mock."`
 	Turn      string        `name:"turn" placeholder:"turn:HOST:PORT" help:"A TURN server for the local world, such as Coturn, instead of the embedded one."`
@@ -30,7 +30,7 @@ type runCmd struct {
 
 // Run implements `callbench run`.
 func (c *runCmd) Run(ctx context.Context, out *console) error {
-	list, err := load(c.Scenarios)
+	list, err := scenarios.Find(c.Scenarios...)
 	if err != nil {
 		return err
 	}
@@ -98,37 +98,6 @@ func (c *runCmd) turn() (*world.TURN, error) {
 		return nil, fmt.Errorf("-turn takes the server's secret as well: -turn-secret, or CALLBENCH_TURN_SECRET")
 	}
 	return &world.TURN{URL: c.Turn, Secret: c.Secret, Log: c.TurnLog}, nil
-}
-
-// load finds the scenarios, checks them and takes their cases apart.
-func load(names []string) ([]*scenarios.Scenario, error) {
-	var found []*scenarios.Scenario
-	if len(names) == 0 {
-		all, err := scenarios.Suite()
-		if err != nil {
-			return nil, err
-		}
-		found = all
-	}
-	for _, n := range names {
-		s, err := scenarios.Load(n)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, s)
-	}
-	var list []*scenarios.Scenario
-	for _, s := range found {
-		if err := s.Check(); err != nil {
-			return nil, err
-		}
-		cases, err := s.Expand()
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, cases...)
-	}
-	return list, nil
 }
 
 // finish prints the table and writes the report.

@@ -53,16 +53,11 @@ func (jb job) scenario() (*scenarios.Scenario, error) {
 	if err != nil {
 		return nil, err
 	}
-	cases, err := s.Expand()
+	c, err := s.Case(jb.Scenario)
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range cases {
-		if c.Name == jb.Scenario {
-			return c.AtLevel(jb.Level), nil
-		}
-	}
-	return nil, fmt.Errorf("%s has no scenario %q", jb.File, jb.Scenario)
+	return c.AtLevel(jb.Level), nil
 }
 
 // Isolated plays a scenario in virtual time in a process of its own, because a

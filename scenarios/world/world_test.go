@@ -2,6 +2,7 @@ package world
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -14,7 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/callbench/callbench/reports"
 	"github.com/callbench/callbench/reports/trace"
@@ -146,7 +147,7 @@ func TestServiceKurento(t *testing.T) {
 
 // loopsAtOnce is how many scenarios are played at a time in real time: they
 // mostly wait.
-const loopsAtOnce = 6
+const loopsAtOnce = 10
 
 func loop(t *testing.T, kms string) {
 	type outcome struct {
@@ -158,23 +159,36 @@ func loop(t *testing.T, kms string) {
 		atOnce = 1 // clean looks at all that the shared media server holds
 	}
 	room := make(chan struct{}, atOnce)
-	for _, s := range suite(t) {
-		done := make(chan outcome, 1)
-		go func() {
-			room <- struct{}{}
-			defer func() { <-room }()
-			log := trace.New(nil)
-			var p outcome
-			log.Watch(func(e trace.Event) { p.events = append(p.events, e) })
-			p.result = scenarios.Play(t.Context(), LocalStage(kms, 1, Plant{}), s, 1, log)
-			done <- p
-		}()
+	ctx := t.Context()
+	list := suite(t)
+	slices.SortStableFunc(list, func(a, b *scenarios.Scenario) int { return cmp.Compare(lastAt(b), lastAt(a)) })
+	for _, s := range list {
 		t.Run(s.Name, func(t *testing.T) {
+			done := make(chan outcome, 1)
+			go func() { // before Parallel, which lets on only as many as there are processors
+				room <- struct{}{}
+				defer func() { <-room }()
+				log := trace.New(nil)
+				var p outcome
+				log.Watch(func(e trace.Event) { p.events = append(p.events, e) })
+				p.result = scenarios.Play(ctx, LocalStage(kms, 1, Plant{}), s, 1, log)
+				done <- p
+			}()
 			t.Parallel()
 			p := <-done
 			played(t, p.result, p.events, "") // localLacks says why; TestLocalLacks what
 		})
 	}
+}
+
+// lastAt is how long a scenario takes at least: the longest begin first, so that
+// in the end none is waited for alone.
+func lastAt(s *scenarios.Scenario) time.Duration {
+	var at time.Duration
+	for _, st := range s.Steps {
+		at = max(at, st.At)
+	}
+	return at
 }
 
 // The local world has everything but virtual time, unless its servers are real.
@@ -214,7 +228,7 @@ func repeat(t *testing.T, s *scenarios.Scenario, keep func(trace.Event, trace.At
 		if i == 0 {
 			first, heard = got, units
 		}
-		if diff := cmp.Diff(first, got); diff != "" {
+		if diff := gocmp.Diff(first, got); diff != "" {
 			t.Fatalf("run %d differs from the first:\n%s", i+1, diff)
 		}
 		for k, n := range units {
@@ -358,7 +372,7 @@ func TestRejudge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(r, again); diff != "" {
+		if diff := gocmp.Diff(r, again); diff != "" {
 			t.Errorf("%s: %s", s.Name, diff)
 		}
 	}
