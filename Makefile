@@ -3,7 +3,7 @@
 GO ?= go
 SEED ?= 1
 
-.PHONY: test short sim loop service browser lint bench fuzz build
+.PHONY: test short sim repeats loop service browser lint bench fuzz build
 
 test: lint ## everything that this machine can run
 	$(GO) test -race $(TESTFLAGS) ./...
@@ -13,6 +13,9 @@ short: ## unit tests alone, in seconds
 
 sim: ## the suite in virtual time
 	$(GO) test -race -run TestSim ./scenarios/world
+
+repeats: ## every scenario twenty times in virtual time, with equal traces
+	CALLBENCH_REPEATS=20 $(GO) test -timeout 30m -run TestRepeats ./scenarios/world
 
 loop: ## the suite on real loopback sockets
 	$(GO) test -run TestLoop ./scenarios/world

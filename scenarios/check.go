@@ -32,11 +32,12 @@ var Capabilities = map[string]string{
 	"virtualtime":   "minutes pass in no time: the virtual world only",
 	needTURN:        "relayed candidates through a TURN server",
 	needAllocations: "a TURN server whose allocations can be listed",
-	needRotation:    "a TURN server whose secrets can be changed",
+	needRotation:    "a TURN server whose secrets can be changed, and clients that can ask for other credentials (protocol level 1)",
 }
 
 // ofLevel1 are the capabilities that level 0 of the protocol has no words for.
-var ofLevel1 = []string{"ack", "callid", "resume", needTURN, needAllocations, needRotation}
+// It has none for other TURN credentials than those that a client begins with.
+var ofLevel1 = []string{"ack", "callid", "resume", needRotation}
 
 // profiles are the client profiles that can be played.
 var profiles = []string{"electron", "react-native"}

@@ -42,8 +42,9 @@ the clients were told and the members that accepted, and no room is of a call th
 
 The events that ` + "`event`" + ` can wait for are those of the trace: run the scenario once and look into its ` + "`*.trace.jsonl`" + `. Both
 worlds, virtual and local, have all capabilities but virtualtime, which the local world lacks. With -level 0 the server speaks level 0
-of the protocol, and the capabilities of level 1 are lacking. worlds, virtual and local, have all capabilities; with ` + "`-turn`" + ` the local one cannot change the secrets of the TURN server,
-and lists its allocations only with ` + "`-turn-log`" + `. A TURN server is there if the scenario needs one.
+of the protocol, and the capabilities of level 1 are lacking. A TURN server is there if the scenario needs one; clients of level 0, to whom
+nobody tells it, know it from the beginning. With ` + "`-turn`" + ` the local world cannot change the secrets of the TURN server, and lists its
+allocations only with ` + "`-turn-log`" + `.
 `
 
 // Reference is the language's reference in Markdown, generated from its tables.

@@ -50,6 +50,7 @@ type system struct {
 	before  map[string]bool // objects that the media server held when the world began
 	media   *kms.Media
 	turn    *relays // nil if the scenario needs none
+	level0  bool    // the server speaks level 0 of the protocol only
 	server  *server.Server
 	web     *http.Server
 	pacer   *media.Pacer
@@ -74,6 +75,7 @@ type parts struct {
 // start brings the system up in the order in which its parts need each other.
 func (y *system) start(ctx context.Context, p parts) error {
 	y.access.init()
+	y.level0 = p.level0
 	y.pacer = media.NewPacer(media.PacerConfig{Workers: p.workers})
 	if err := y.startMedia(ctx, p); err != nil {
 		return err
@@ -161,6 +163,9 @@ func (y *system) client(c scenarios.Client, log *trace.Log, url string, cfg simc
 	cfg.Relay = c.Has("relay")
 	if c.Has("level0") {
 		cfg.Level = new(int)
+	}
+	if y.turn != nil && (y.level0 || c.Has("level0")) { // level 0 tells of no ICE servers: the app knows its own
+		cfg.ICEServers, _ = y.turn.issuer.ICE(c.User)
 	}
 	cfg.Token = func(context.Context) (string, error) { return y.token(c) }
 	cfg.Log, cfg.Pacer = slog.New(trace.Handler(log, c.Name)), y.pacer
