@@ -192,7 +192,7 @@ func (c *chapter) draw() {
 		v := callView{Call: call, Waterfall: call.waterfall()}
 		v.Sequence = c.score.draw(c.score.part(calls, i), call.From, "Call of "+call.From+" to "+call.To)
 		for _, m := range c.Scenario.Media {
-			if m.Call == call.ID {
+			if call.is(m.Call) {
 				v.Media = append(v.Media, m)
 			}
 		}

@@ -92,6 +92,7 @@ type Span struct {
 // Call is one call with the lengths of its phases; docs/metrics.md defines them.
 type Call struct {
 	ID     string        `json:"id"`
+	Room   string        `json:"room,omitempty"` // what clients of level 0 call it
 	From   string        `json:"from"`
 	To     string        `json:"to"`
 	Begin  time.Duration `json:"begin_ns"` // when the caller asked for it
@@ -99,6 +100,9 @@ type Call struct {
 	Reason string        `json:"reason,omitempty"`
 	Phases []Phase       `json:"phases"`
 }
+
+// is reports whether an event that names its call so is of this one.
+func (c Call) is(name string) bool { return name != "" && (name == c.ID || name == c.Room) }
 
 // Phase is one phase of a call as one party saw it.
 type Phase struct {

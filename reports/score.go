@@ -244,7 +244,7 @@ func (c *score) part(calls []Call, i int) []*row {
 func (c *score) callOf(calls []Call, r *row) int {
 	best := -1
 	for i, call := range calls {
-		if r.call != "" && r.call == call.ID {
+		if call.is(r.call) {
 			return i
 		}
 		if call.Begin <= r.at && (best < 0 || call.Begin >= calls[best].Begin) && c.concerns(call, r) {

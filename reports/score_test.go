@@ -219,3 +219,14 @@ func TestWaterfall(t *testing.T) {
 		t.Error("a call without phases has a waterfall")
 	}
 }
+
+// Clients of level 0 know a call by its room, and the server by its id.
+func TestCallByEitherName(t *testing.T) {
+	calls := []Call{{ID: "c1", Room: "r1", From: "alice", To: "bob"}, {ID: "c2", From: "alice", To: "bob", Begin: time.Second}}
+	c := newScore(Scenario{})
+	for name, want := range map[string]int{"c1": 0, "r1": 0, "c2": 1, "": 1} {
+		if got := c.callOf(calls, &row{at: 2 * time.Second, call: name}); got != want {
+			t.Errorf("%q is told with call %d, want %d", name, got, want)
+		}
+	}
+}

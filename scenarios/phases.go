@@ -118,6 +118,7 @@ type phases struct {
 	asked   map[string]trace.Event // caller to its request for a call that has no id yet
 	legs    map[string]leg         // endpoint of the media server to whose it is
 	media   map[string]*exchange   // by call
+	rooms   map[string]string      // room to the call in it: clients of level 0 know no other name
 }
 
 type phaseKey struct{ call, party, name string }
@@ -154,7 +155,7 @@ func newPhases(clients []Client) phases {
 		users[c.Name] = c.User
 	}
 	return phases{users: users, byCall: map[string]*reports.Call{}, open: map[phaseKey]opened{}, done: map[phaseKey]bool{}, party: map[string]string{},
-		asked: map[string]trace.Event{}, legs: map[string]leg{}, media: map[string]*exchange{}}
+		asked: map[string]trace.Event{}, legs: map[string]leg{}, media: map[string]*exchange{}, rooms: map[string]string{}}
 }
 
 func (p *phases) observe(e trace.Event) {
@@ -198,7 +199,7 @@ func (p *phases) leave(c *reports.Call, e trace.Event) {
 
 // whose says which call an event belongs to and which party of it.
 func (p *phases) whose(e trace.Event) (call, party string) {
-	call, party = e.Get("call"), e.Actor
+	call, party = p.name(e), e.Actor
 	if e.Actor == "server" {
 		if l, ok := p.legs[e.Get("object")]; ok {
 			return l.call, l.user
@@ -213,10 +214,23 @@ func (p *phases) whose(e trace.Event) (call, party string) {
 	return call, party
 }
 
+// name is the call that an event names, by its id wherever that is known.
+func (p *phases) name(e trace.Event) string {
+	call := e.Get("call")
+	if id, ok := p.rooms[call]; ok {
+		return id
+	}
+	return call
+}
+
 // enter takes a client into a call, which begins with the caller's request,
-// whoever is the first to tell of it.
+// whoever is the first to tell of it. A caller of level 0 cannot say which call
+// it is: somebody else will.
 func (p *phases) enter(e trace.Event) {
-	id, caller, callee := e.Get("call"), e.Actor, e.Get("to")
+	id, room, caller, callee := p.name(e), e.Get("room"), e.Actor, e.Get("to")
+	if id == "" {
+		return
+	}
 	switch e.Kind {
 	case "call.start":
 		caller, callee = p.callerOf(e.Get("user")), e.Get("callee")
@@ -232,6 +246,9 @@ func (p *phases) enter(e trace.Event) {
 		c = &reports.Call{ID: id, From: caller, To: callee, Begin: e.T}
 		p.byCall[id], p.media[id] = c, &exchange{sends: map[[2]string]bool{}, got: map[[2]string]bool{}, parties: map[string]bool{}}
 		p.order = append(p.order, id)
+	}
+	if room != "" {
+		c.Room, p.rooms[room] = room, id
 	}
 	if ask, ok := p.asked[caller]; ok {
 		delete(p.asked, caller)
