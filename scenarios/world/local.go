@@ -41,8 +41,7 @@ func LocalStage(kms string, seed int64, plant Plant) scenarios.Stage {
 // LocalStageWithTURN is LocalStage with a TURN server outside, or with the
 // embedded one if outside is nil.
 func LocalStageWithTURN(kms string, outside *TURN, seed int64, plant Plant) scenarios.Stage {
-	parts := map[string]string{"callbench": Version, "go": runtime.Version(), "kurento": "kmsmock of 7.3.0",
-		"redis": "miniredis " + library("github.com/alicebob/miniredis/v2"), "webrtc": "pion " + library("github.com/pion/webrtc/v4")}
+	parts := versions()
 	if kms != "" {
 		parts["kurento"] = "at " + kms
 	}
@@ -117,9 +116,6 @@ func turnOnLoopback(outside *TURN, ttl time.Duration) (*turnParts, error) {
 		peers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		relay: &turn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"}}, nil
 }
-
-// Settle implements scenarios.World.
-func (l *Local) Settle() time.Duration { return 15 * time.Second }
 
 func (l *Local) link(c scenarios.Client) *netsim.Link {
 	l.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -189,6 +190,9 @@ func (y *system) mediaObjects(ctx context.Context) ([]string, error) {
 	return out, nil
 }
 
+// Settle implements scenarios.World.
+func (y *system) Settle() time.Duration { return 15 * time.Second }
+
 // close ends everything in the opposite order of start. The clients are closed
 // already.
 func (y *system) close() error {
@@ -221,6 +225,12 @@ const Version = "0.1.0"
 
 // Tool is the name and version that reports carry.
 func Tool() string { return "callbench " + Version }
+
+// versions is what a world is made of that has everything in this process.
+func versions() map[string]string {
+	return map[string]string{"callbench": Version, "go": runtime.Version(), "kurento": "kmsmock of 7.3.0",
+		"redis": "miniredis " + library("github.com/alicebob/miniredis/v2"), "webrtc": "pion " + library("github.com/pion/webrtc/v4")}
+}
 
 // library is the version of a module that the binary was built with.
 func library(path string) string {

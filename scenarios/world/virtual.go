@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"runtime"
 	"strconv"
 	"time"
 
@@ -37,9 +36,8 @@ const (
 // VirtualStage puts up virtual worlds. Its Open must be called in a bubble.
 func VirtualStage(seed int64, plant Plant) scenarios.Stage {
 	return scenarios.Stage{
-		Name: "virtual",
-		Parts: map[string]string{"callbench": Version, "go": runtime.Version(), "kurento": "kmsmock of 7.3.0",
-			"redis": "miniredis " + library("github.com/alicebob/miniredis/v2"), "webrtc": "pion " + library("github.com/pion/webrtc/v4")},
+		Name:  "virtual",
+		Parts: versions(),
 		Lacks: nothing,
 		Open: func(ctx context.Context, s *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
 			return newVirtual(ctx, s, seed, log, plant)
@@ -122,9 +120,6 @@ func numberedIDs() func(kind, user string) string {
 		return name + "-" + strconv.Itoa(counts[name])
 	}
 }
-
-// Settle implements scenarios.World.
-func (v *Virtual) Settle() time.Duration { return 15 * time.Second }
 
 // skew makes each client a little farther away than the one before. Without it,
 // what two clients send in the same instant arrives in the same instant, and
