@@ -197,9 +197,6 @@ func TestRepeats(t *testing.T) {
 			keep = exact
 		}
 		t.Run(s.Name, func(t *testing.T) {
-			if lastAt(s) > 2*time.Minute && os.Getenv("CALLBENCH_REPEATS") == "" {
-				t.Skip("takes minutes of virtual time; CALLBENCH_REPEATS is not set")
-			}
 			t.Parallel()
 			repeat(t, s, keep)
 		})
