@@ -220,6 +220,7 @@ func (c *conn) sendThen(frame []byte, then func()) {
 
 // sendError queues an error frame.
 func (c *conn) sendError(id string, wire *signaling.Error) {
+	c.srv.metrics.refuse(wire.Code)
 	if b, err := encode(signaling.Frame{Type: signaling.TypeError, ID: id}, wire); err == nil {
 		c.send(b)
 	}

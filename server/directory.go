@@ -2,6 +2,7 @@ package server
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -234,7 +235,8 @@ func (d *directory) everybody() (sessions []*session, calls []*call) {
 	return d.list()
 }
 
-// list is everybody. d.mu is held.
+// list is everybody, in the order of their ids: two runs that end alike end them
+// in the same order. d.mu is held.
 func (d *directory) list() (sessions []*session, calls []*call) {
 	for _, s := range d.byID {
 		sessions = append(sessions, s)
@@ -242,5 +244,7 @@ func (d *directory) list() (sessions []*session, calls []*call) {
 	for c := range d.calls {
 		calls = append(calls, c)
 	}
+	slices.SortFunc(sessions, func(a, b *session) int { return strings.Compare(a.id, b.id) })
+	slices.SortFunc(calls, func(a, b *call) int { return strings.Compare(a.id, b.id) })
 	return sessions, calls
 }

@@ -55,6 +55,7 @@ func (p *roll) show(st *standing, now signaling.State) {
 	defer cancel()
 	version, err := p.srv.cfg.State.PutPresence(ctx, now)
 	if err != nil {
+		p.srv.metrics.lost.WithLabelValues("put presence").Inc()
 		p.failed("put presence", now.UserID, err)
 		version = 0
 	}

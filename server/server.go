@@ -1,11 +1,14 @@
 // Package server is the signaling server: one WebSocket per client, routed by
-// frame type, with calls whose media runs through a media server.
+// frame type, with messages, presence, and calls whose media runs through a
+// media server.
 //
-// One call in five hops: a frame is decoded by a connection (conn.go), routed
+// The way of a call: a frame is decoded by a connection (conn.go), routed
 // by its session (session.go) to the call that the session is in (call.go),
 // whose legs (leg.go) use the media server (package kms). Back: a media event
 // runs on the call's ordered queue, is pushed to the session, and leaves
-// through the connection's writer.
+// through the connection's writer. Messages and presence have ordered queues of
+// their own, which users are spread over (im.go, presence.go). What a client of
+// level 0 says and hears is translated at the session (level.go).
 package server
 
 import (
@@ -72,7 +75,7 @@ type Config struct {
 	DTLSTimeout    time.Duration // from ICE connected to DTLS connected; 5 s
 	DTLSRetries    int           // how often a leg is made anew before the call fails; 3
 	MediaTimeout   time.Duration // for one operation of the media server; 10 s
-	StoreTimeout   time.Duration // for one operation of State or History; 2 s
+	StoreTimeout   time.Duration // for one operation of State, History or Inbox; 2 s
 	WriteTimeout   time.Duration // for one frame to leave; 10 s
 	CloseTimeout   time.Duration // for a client to read the end of its connection; 1 s
 
@@ -117,6 +120,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Timeout <= c.Heartbeat {
 		return c, errors.New("server: Timeout must be longer than Heartbeat")
+	}
+	if c.DTLSRetries < 0 || c.MaxQueue < 0 || c.MaxQueueBytes < 0 {
+		return c, errors.New("server: a limit is negative")
 	}
 	return c.withLimits(), nil
 }

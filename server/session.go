@@ -124,6 +124,7 @@ func (u *session) handle(f signaling.Frame) {
 	}
 	u.frameLog("frame.in", &f)
 	if len(f.ID) > maxID {
+		u.srv.metrics.refuse(signaling.CodeBadFrame)
 		u.reply("", signaling.TypeError, signaling.Errorf(signaling.CodeBadFrame, "the id is longer than %d bytes", maxID))
 		return
 	}
@@ -377,6 +378,7 @@ func (u *session) save(what string, write func(context.Context) error) {
 		ctx, cancel := context.WithTimeout(context.Background(), u.srv.cfg.StoreTimeout)
 		defer cancel()
 		if err := write(ctx); err != nil {
+			u.srv.metrics.lost.WithLabelValues(what).Inc()
 			u.srv.log.Error("state.failed", "session", u.id, "user", u.user, "operation", what, "error", err.Error())
 		}
 	})

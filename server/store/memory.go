@@ -1,5 +1,5 @@
 // Package store keeps what package server must remember: State in memory or in
-// Redis, and History in memory.
+// Redis; History, Inbox and Relations in memory.
 package store
 
 import (
