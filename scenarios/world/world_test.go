@@ -96,6 +96,9 @@ func expand(t *testing.T, all ...*scenarios.Scenario) []*scenarios.Scenario {
 // TestSim plays the suite in virtual time, and once more with a server that
 // speaks level 0 of the protocol only.
 func TestSim(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays whole calls; run without -short")
+	}
 	for _, s := range suite(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
@@ -188,6 +191,9 @@ func TestLocalLacks(t *testing.T) {
 // on. Figures of media are held to a range where a packet may come in the same
 // instant as an action. CALLBENCH_REPEATS sets the number of runs.
 func TestRepeats(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays whole calls; run without -short")
+	}
 	for _, s := range suite(t) {
 		keep := stateOnly
 		if s.Name == "call" || s.Name == "reconnect" {
