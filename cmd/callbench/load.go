@@ -28,7 +28,7 @@ func (c *loadCmd) Run(ctx context.Context, out *console) error {
 		return err
 	}
 	if len(list) != 1 {
-		return fmt.Errorf("%s has cases; a load plays one scenario", c.Scenario)
+		return fmt.Errorf("%s has %d cases and a load plays one scenario: make a file of it without the case lines", c.Scenario, len(list))
 	}
 	rate, err := loadtest.ParseRate(c.Rate)
 	if err != nil {
