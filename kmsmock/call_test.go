@@ -144,6 +144,9 @@ func TestSetupUnderLossIsRepeatable(t *testing.T) {
 }
 
 func TestLoopCallOnRealSockets(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays in real time; run without -short")
+	}
 	defer goleak.VerifyNone(t)
 	s, err := New(Config{Interfaces: []string{"lo"}})
 	must(t, err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -30,9 +31,9 @@ func example() Run {
 	}}
 }
 
-func TestTableTellsEverything(t *testing.T) {
+func TestRowsAndSummaryTellEverything(t *testing.T) {
 	var b bytes.Buffer
-	if err := Table(&b, example()); err != nil {
+	if err := errors.Join(Rows(&b, example()), Summary(&b, example(), true)); err != nil {
 		t.Fatal(err)
 	}
 	text := regexp.MustCompile(` +`).ReplaceAllString(b.String(), " ") // however wide the columns are
@@ -54,6 +55,36 @@ func TestTableTellsEverything(t *testing.T) {
 	}
 	if strings.Index(text, "BROKEN dead: no media server") > strings.Index(text, "invite_to_ring") {
 		t.Errorf("the details come before the failures:\n%s", b.String())
+	}
+}
+
+// A summary has details of what failed only, unless they are asked for or there
+// is nothing else; and a reason that many were skipped for is there once.
+func TestSummaryIsShort(t *testing.T) {
+	r := example()
+	r.Scenarios[1].Calls = []Call{{From: "carol", To: "dave"}}
+	other := r.Scenarios[3]
+	other.Name = "not-there"
+	r.Scenarios = append(r.Scenarios, other)
+	text := func(r Run) string {
+		var b bytes.Buffer
+		if err := Summary(&b, r, false); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	got := text(r)
+	for _, want := range []string{"FAIL bad  [expect]", "carol → dave", "\nSKIP 2 scenarios: turn: there is none\n", "\n1 passed, 2 failed, 2 skipped\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the summary lacks %q:\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "invite_to_ring") {
+		t.Errorf("the summary has details of what passed:\n%s", got)
+	}
+	r.Scenarios = r.Scenarios[:1]
+	if got := text(r); !strings.Contains(got, "invite_to_ring") {
+		t.Errorf("the summary of one scenario lacks its details:\n%s", got)
 	}
 }
 

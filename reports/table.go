@@ -10,25 +10,32 @@ import (
 	"time"
 )
 
-// Table prints the run for a terminal: a row for each scenario, failures in
-// full, then the phases and media of each.
-func Table(w io.Writer, r Run) error {
+// Rows prints a row for each scenario.
+func Rows(w io.Writer, r Run) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(tw, "VERDICT\tSCENARIO\tWORLD\tTOOK\tWALL\tSTEPS\n")
 	for _, s := range r.Scenarios {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%d\n", strings.ToUpper(string(s.Verdict)), s.Name, s.World, short(s.Took), short(s.Wall), len(s.Steps))
 	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
+	return tw.Flush()
+}
+
+// Summary prints, for somebody at a terminal, failures in full, why something
+// was skipped, and the counts. Phases and media of every scenario make pages
+// that nobody reads: without all they are those of what failed, and of a run of
+// one.
+func Summary(w io.Writer, r Run, all bool) error {
 	for _, s := range r.Scenarios {
 		failures(w, s)
 	}
 	for _, s := range r.Scenarios {
-		if err := details(w, s); err != nil {
-			return err
+		if all || s.Verdict == Fail || len(r.Scenarios) == 1 {
+			if err := details(w, s); err != nil {
+				return err
+			}
 		}
 	}
+	skips(w, r)
 	n := r.Count()
 	_, err := fmt.Fprintf(w, "\n%d passed, %d failed, %d skipped\n", n[Pass], n[Fail]+n[Broken], n[Skip])
 	return err
@@ -114,10 +121,33 @@ func phasesOf(c Call, name, party string) string {
 	return strings.Join(took, " ")
 }
 
-func failures(w io.Writer, s Scenario) {
-	if s.Verdict == Skip {
-		fmt.Fprintf(w, "\nSKIP %s: %s\n", s.Name, s.Reason)
+// skips prints each reason once, with how many were skipped for it: a world
+// without something skips many scenarios alike.
+func skips(w io.Writer, r Run) {
+	names := map[string][]string{}
+	var reasons []string
+	for _, s := range r.Scenarios {
+		if s.Verdict != Skip {
+			continue
+		}
+		if names[s.Reason] == nil {
+			reasons = append(reasons, s.Reason)
+		}
+		names[s.Reason] = append(names[s.Reason], s.Name)
 	}
+	if len(reasons) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, reason := range reasons {
+		if list := names[reason]; len(list) > 1 {
+			fmt.Fprintf(w, "SKIP %d scenarios: %s\n", len(list), reason)
+		} else {
+			fmt.Fprintf(w, "SKIP %s: %s\n", list[0], reason)
+		}
+	}
+}
+
+func failures(w io.Writer, s Scenario) {
 	if s.Verdict == Broken {
 		fmt.Fprintf(w, "\nBROKEN %s: %s\n", s.Name, s.Reason)
 	}

@@ -55,7 +55,7 @@ var Expectations = []Expectation{
 	{Name: "media", Usage: "[audio,video]", Help: "marked media of the other party arrives, proven since the last action", Max: 1,
 		Fields: []FieldSpec{fromField, {Name: "same", Kind: Text, Help: `"call": the call that the client was in before`}}, parts: mediaParts},
 	{Name: "silent", Usage: "[audio|video]", Help: "media stops arriving", Max: 1, parts: silentParts},
-	{Name: "received", Help: "what has arrived in the call so far, counted by markers", parts: receivedParts,
+	{Name: "received", Help: "what has arrived in the call so far, counted by markers: clients tell it every second, and the first to do so from now on counts", parts: receivedParts,
 		Fields: []FieldSpec{{Name: "audio", Kind: Number, Help: "audio packets"}, {Name: "video", Kind: Number, Help: "video frames"}, {Name: "lost", Kind: Number, Help: "units lost, both kinds together"},
 			{Name: "wrong", Kind: Number, Help: "units of wrong origin"}, {Name: "duplicated", Kind: Number, Help: "units that came twice"}}},
 	{Name: "reconnecting", Help: "the client found its connection dead and dials again", kind: "session.reconnecting", Fields: []FieldSpec{{Name: "cause", Kind: Text, Help: "why"}}},
@@ -208,10 +208,11 @@ func silentParts(c Clause) []match {
 }
 
 // receivedParts holds the sums of all windows of the client's call against the
-// limits, whenever a window ends.
+// limits, whenever a window ends from now on: a window that ended before does
+// not know what was lost since, and would let any lost<= pass.
 func receivedParts(c Clause) []match {
 	return []match{{what: "received", event: func(j *Judge, e trace.Event) bool {
-		if e.Kind != kindWindow {
+		if e.Kind != kindWindow || !j.fresh(e) {
 			return false
 		}
 		have := j.received(e.Actor, e.Get("call"))
@@ -226,6 +227,18 @@ func receivedParts(c Clause) []match {
 		}
 		return "received " + strings.Join(parts, " ")
 	}}}
+}
+
+// fresh reports whether a window tells of the time until the open expectation
+// began: one that ended later, or any of a call that is over, whose windows are
+// all there.
+func (j *Judge) fresh(e trace.Event) bool {
+	if j.open == nil || e.T >= j.open.begin {
+		return true
+	}
+	return slices.ContainsFunc(j.events, func(s seen) bool {
+		return s.Kind == "call.ended" && s.Actor == e.Actor && s.Get("call") == e.Get("call")
+	})
 }
 
 // received is what a client has received in a call so far.

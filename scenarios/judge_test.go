@@ -188,6 +188,27 @@ func TestFailureTellsWhatCameNearest(t *testing.T) {
 	}
 }
 
+// What was not lost a second ago may be lost now: an older window is not
+// believed, unless it is the last one of a call that is over.
+func TestReceivedIsOfNow(t *testing.T) {
+	text := pair + "alice call bob\nexpect bob connected\nexpect bob received lost<=20\n"
+	old, lost, ended := "2 bob media.window call=c1 media=audio units=50 window_ms=1000", "3 bob media.window call=c1 media=audio units=1 lost=400 window_ms=1000", "2 bob call.ended call=c1"
+	begin := []string{"1 begin 0", "1 end 0", "1 begin 1", "2 bob call.connected call=c1", old}
+	for name, c := range map[string]struct {
+		more []string
+		want reports.Verdict
+	}{
+		"lost since":    {[]string{"2.5 begin 2", lost, "8 deadline 2"}, reports.Fail},
+		"not lost":      {[]string{"2.5 begin 2", "3 bob media.window call=c1 media=audio units=50 window_ms=1000"}, reports.Pass},
+		"no news":       {[]string{"2.5 begin 2", "8 deadline 2"}, reports.Fail},
+		"the call over": {[]string{ended, "2.5 begin 2", "8 deadline 2"}, reports.Pass},
+	} {
+		if r := judge(t, record(t, text, "virtual", append(slices.Clone(begin), c.more...)...)); r.Verdict != c.want {
+			t.Errorf("%s: %s: %s", name, r.Verdict, r.Reason)
+		}
+	}
+}
+
 // An expectation sees what happened since the last action began, whoever acted,
 // and each event serves once.
 func TestMatchingRule(t *testing.T) {

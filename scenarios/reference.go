@@ -40,11 +40,12 @@ ends twice for a client (ended-twice), no candidate that the media server gather
 a history that says what the clients saw (history-differs): every call that ended for a client has one room, with the reason that
 the clients were told and the members that accepted, and no room is of a call that no client saw.
 
-The events that ` + "`event`" + ` can wait for are those of the trace: run the scenario once and look into its ` + "`*.trace.jsonl`" + `. Both
-worlds, virtual and local, have all capabilities but virtualtime, which the local world lacks. With -level 0 the server speaks level 0
-of the protocol, and the capabilities of level 1 are lacking. A TURN server is there if the scenario needs one; clients of level 0, to whom
-nobody tells it, know it from the beginning. With ` + "`-turn`" + ` the local world cannot change the secrets of the TURN server, and lists its
-allocations only with ` + "`-turn-log`" + `.
+The events that ` + "`event`" + ` can wait for are those of the trace: run the scenario once and look into its ` + "`*.trace.jsonl`" + `.
+
+Both worlds, virtual and local, have all capabilities but virtualtime, which the local one lacks. With ` + "`-level 0`" + ` the server speaks level 0
+of the protocol, and the capabilities of level 1 are lacking. With ` + "`-kms`" + ` there are no kmsevents. With ` + "`-turn`" + ` the secrets of the TURN
+server cannot be changed, and its allocations are listed with ` + "`-turn-log`" + ` only. A TURN server is there if the scenario needs one; clients of level 0, to whom
+nobody tells it, know it from the beginning.
 `
 
 // Reference is the language's reference in Markdown, generated from its tables.

@@ -36,7 +36,7 @@ func Load(name string) (*Scenario, error) {
 	}
 	f := "suite/" + strings.TrimSuffix(name, ".call") + ".call"
 	if _, err := fs.Stat(suite, f); err != nil {
-		return nil, fmt.Errorf("no file and no scenario of the suite is called %q%s", name, suggest(name, suiteNames()))
+		return nil, fmt.Errorf("no file and no scenario of the suite is called %q%s; callbench run -n lists the suite", name, suggest(name, suiteNames()))
 	}
 	return fromSuite(f)
 }

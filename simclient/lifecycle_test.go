@@ -205,6 +205,9 @@ func TestSleepLong(t *testing.T) {
 // TestSleepForgotten: when the server has given the session up meanwhile the app
 // begins a new one.
 func TestSleepForgotten(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends media for minutes of virtual time; run without -short")
+	}
 	bubble(t, func(r *rig) {
 		r.withMedia()
 		alice, bob := r.connected("alice"), r.connected("bob")

@@ -140,14 +140,15 @@ func ownAddresses() (own []netip.Prefix) {
 	return own
 }
 
-// state keeps what is now, in Redis or in memory.
-func (h *host) state(addr string) server.State {
+// state keeps what is now, in Redis or in memory. A Redis that is not there is
+// an error now, and not a failed write in every call.
+func (h *host) state(ctx context.Context, addr string) (server.State, error) {
 	if addr == "" {
 		h.part("redis", "none: state is in memory")
-		return &store.Memory{}
+		return &store.Memory{}, nil
 	}
 	r := store.NewRedis(store.RedisConfig{Addr: addr})
 	h.part("redis", addr)
 	h.stop = append(h.stop, r.Close)
-	return r
+	return r, r.Ping(ctx)
 }

@@ -13,8 +13,9 @@ import (
 )
 
 type judgeCmd struct {
-	Traces []string `arg:"" name:"trace" type:"existingfile" help:"Kept traces (*.trace.jsonl)."`
-	Out    string   `short:"o" default:"callbench-report" type:"path" help:"Folder for the report."`
+	Traces  []string `arg:"" name:"trace" type:"existingfile" help:"Kept traces (*.trace.jsonl)."`
+	Verbose bool     `short:"v" help:"Print phases, spans and media of each scenario, not only of what failed."`
+	Out     string   `short:"o" default:"callbench-report" type:"path" help:"Folder for the report."`
 }
 
 // Run implements `callbench judge`: the trace holds all that a verdict needs.
@@ -32,7 +33,10 @@ func (c *judgeCmd) Run(_ context.Context, out *console) error {
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return fmt.Errorf("make the report's folder: %w", err)
 	}
-	return finish(out, c.Out, run)
+	if err := reports.Rows(out, run); err != nil {
+		return err
+	}
+	return finish(out, c.Out, run, c.Verbose)
 }
 
 func judgeFile(path string) (reports.Scenario, error) {

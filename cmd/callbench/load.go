@@ -29,7 +29,7 @@ func (c *loadCmd) Run(ctx context.Context, out *console) error {
 		return err
 	}
 	if len(list) != 1 {
-		return fmt.Errorf("%s has cases; a load plays one scenario, such as %s", c.Scenario, list[0].Name)
+		return fmt.Errorf("%s has %d cases; a load plays one scenario, such as %s", c.Scenario, len(list), list[0].Name)
 	}
 	rate, err := loadtest.ParseRate(c.Rate)
 	if err != nil {

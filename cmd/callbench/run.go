@@ -25,6 +25,7 @@ type runCmd struct {
 	Level     int           `default:"1" enum:"0,1" help:"The highest protocol level that the server speaks. Scenarios that need more are skipped."`
 	Jobs      int           `short:"j" placeholder:"N" help:"How many scenarios to play at a time; as many as there are processors if not given, one with -kms or -turn."`
 	ParseOnly bool          `short:"n" help:"Parse and check the scenarios; play nothing."`
+	Verbose   bool          `short:"v" help:"Print phases, spans and media of each scenario, not only of what failed. The report has them in any case."`
 	Timeout   time.Duration `placeholder:"2m" help:"Wall time that one scenario may take; if not given 2m in virtual time, 15m in real time."`
 }
 
@@ -75,7 +76,7 @@ func (c *runCmd) Run(ctx context.Context, out *console) error {
 	if err != nil && len(run.Scenarios) == 0 {
 		return err
 	}
-	failed := finish(out, c.Out, run)
+	failed := finish(out, c.Out, run, c.Verbose)
 	if err != nil { // what was played until then is reported, and is no pass
 		fmt.Fprintln(out.err, "callbench: not all was played:", err)
 		return errFailed
@@ -100,10 +101,9 @@ func (c *runCmd) turn() (*world.TURN, error) {
 	return &world.TURN{URL: c.Turn, Secret: c.Secret, Log: c.TurnLog}, nil
 }
 
-// finish prints the table and writes the report.
-func finish(out *console, dir string, run reports.Run) error {
-	fmt.Fprintln(out)
-	if err := reports.Table(out, run); err != nil {
+// finish prints the summary and writes the report.
+func finish(out *console, dir string, run reports.Run, verbose bool) error {
+	if err := reports.Summary(out, run, verbose); err != nil {
 		return err
 	}
 	if err := reports.Write(dir, run); err != nil {

@@ -41,7 +41,7 @@ func (c *serveCmd) Run(ctx context.Context, out *console) (err error) {
 	}
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return fmt.Errorf("listen for clients: %w", err)
+		return fmt.Errorf("listen for clients: %w (-listen takes another address; 127.0.0.1:0 is a free port)", err)
 	}
 	h := &host{ip: ln.Addr().(*net.TCPAddr).IP, log: slog.New(slog.NewTextHandler(out.err, &slog.HandlerOptions{Level: c.LogLevel}))}
 	defer func() { err = errors.Join(err, h.close()) }()
@@ -91,7 +91,9 @@ func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
 	if cfg.ICE, err = h.ice(c.Turn, c.TurnSecret); err != nil {
 		return nil, err
 	}
-	cfg.State = h.state(c.Redis)
+	if cfg.State, err = h.state(ctx, c.Redis); err != nil {
+		return nil, err
+	}
 	if len(c.Users) > 0 {
 		cfg.Relations = friends(c.Users)
 	}

@@ -99,6 +99,9 @@ func TestIsolatedTellsHowAProcessDied(t *testing.T) {
 // A process that does not end in time is ended with its stacks, and the verdict
 // says so.
 func TestIsolatedEndsAProcessThatTakesTooLong(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits in real time; run without -short")
+	}
 	s, err := scenarios.Parse("long.call", "clients alice=electron\nat 20000h alice close\n")
 	if err != nil {
 		t.Fatal(err)

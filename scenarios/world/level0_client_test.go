@@ -29,6 +29,9 @@ const foreignLimit = 60 * time.Second
 // with this module: another language, another WebRTC, and written from
 // docs/protocol.md alone.
 func TestServiceLevel0Client(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays in real time; run without -short")
+	}
 	if out, err := exec.Command(python, "-c", "import aiortc, websockets").CombinedOutput(); err != nil {
 		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 		t.Skipf("%s cannot import aiortc and websockets: %v %s", python, err, lines[len(lines)-1])

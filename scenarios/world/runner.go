@@ -113,9 +113,10 @@ func (r Runner) stage() scenarios.Stage {
 }
 
 // traceName is the file of the n-th scenario of a name: two files in different
-// folders may have the same.
+// folders may have the same. Colons are left out, since some file systems and
+// stores of CI artifacts refuse them.
 func traceName(scenario string, n int) string {
-	name := strings.NewReplacer("/", "_", "=", "-").Replace(scenario)
+	name := strings.NewReplacer("/", "_", "=", "-", ":", "-").Replace(scenario)
 	if n > 1 {
 		name += "." + strconv.Itoa(n)
 	}

@@ -81,6 +81,9 @@ func suite(t *testing.T) []*scenarios.Scenario {
 // TestSim plays the suite in virtual time, and once more with a server that
 // speaks level 0 of the protocol only.
 func TestSim(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays whole calls; run without -short")
+	}
 	for _, s := range suite(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
@@ -191,6 +194,9 @@ func TestLocalLacks(t *testing.T) {
 // instant as an action. CALLBENCH_REPEATS sets the number of runs; without it the
 // longest scenarios are left out, which take as long as all others together.
 func TestRepeats(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays whole calls; run without -short")
+	}
 	for _, s := range suite(t) {
 		keep := stateOnly
 		if s.Name == "call" || s.Name == "reconnect" {

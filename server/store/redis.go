@@ -57,6 +57,14 @@ func NewRedis(cfg RedisConfig) *Redis {
 	})}
 }
 
+// Ping reports whether Redis is there.
+func (r *Redis) Ping(ctx context.Context) error {
+	if err := r.client.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("store: Redis at %s: %w", r.client.Options().Addr, err)
+	}
+	return nil
+}
+
 // Close closes the connections.
 func (r *Redis) Close() error {
 	if err := r.client.Close(); err != nil {

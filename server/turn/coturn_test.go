@@ -121,6 +121,9 @@ func testConfig(t *testing.T, port string) string {
 // TestServiceCoturn holds Coturn, configured as in production, to what the
 // embedded server does.
 func TestServiceCoturn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays in real time; run without -short")
+	}
 	c := newCoturn(t)
 	t.Run("udp", func(t *testing.T) { behaviours(t, c.relay) })
 	c = newCoturn(t)
@@ -167,6 +170,9 @@ func TestServiceCoturnRelaysCalls(t *testing.T) {
 
 // A call whose credentials Coturn refuses does not pass for a relayed one.
 func TestServiceCoturnRefusesCalls(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays in real time; run without -short")
+	}
 	c := newCoturn(t)
 	s, err := scenarios.Load("relay-only")
 	check(t, err)
