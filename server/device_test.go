@@ -1,12 +1,16 @@
 package server_test
 
 import (
+	"context"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/callbench/callbench/server"
 	"github.com/callbench/callbench/signaling"
 )
 
@@ -109,6 +113,43 @@ func TestDeviceIsTooLong(t *testing.T) {
 		c.isError(signaling.CodeBadData, c.request(signaling.TypeHello, "", signaling.Hello{Version: 1, Token: token(t, "alice"), Device: strings.Repeat("x", 129)}))
 		if code := c.closeCode(); code != 4400 {
 			t.Errorf("closed with %d", code)
+		}
+	})
+}
+
+// pairing is a log handler that holds the first session that begins until the
+// second one has begun, too.
+type pairing struct {
+	slog.Handler
+	begun  *atomic.Int32
+	second chan struct{}
+}
+
+func (h pairing) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "session.start" {
+		if h.begun.Add(1) == 1 {
+			<-h.second
+		} else {
+			close(h.second)
+		}
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// Two sockets that a device opens at the same time must not end each other: the
+// device would be gone.
+func TestSameDeviceTwiceAtOnce(t *testing.T) {
+	pair := func(cfg *server.Config) {
+		cfg.Log = slog.New(pairing{cfg.Log.Handler(), new(atomic.Int32), make(chan struct{})})
+	}
+	bubble(t, pair, func(t *testing.T, w *world) {
+		a, b := w.dial("alice", nil), w.dial("alice", nil)
+		for _, c := range []*client{a, b} {
+			c.send(signaling.TypeHello, "", signaling.Hello{Version: 1, Token: token(t, "alice"), Device: "phone"})
+		}
+		time.Sleep(5 * time.Second)
+		if ended := w.eventLines("session.end"); len(ended) != 1 || !contains(ended, "cause=replaced") {
+			t.Errorf("one of the two is replaced, not these: %q", ended)
 		}
 	})
 }

@@ -20,6 +20,7 @@ type directory struct {
 	byUser map[string][]*session // the newest last
 	inCall map[string]*call      // by user
 	calls  map[*call]struct{}    // that have not ended
+	begun  uint64                // sessions so far
 }
 
 func (d *directory) init() {
@@ -38,6 +39,8 @@ func (d *directory) add(s *session) bool {
 		return false
 	}
 	s.srv.work.Add(1)
+	d.begun++
+	s.number = d.begun
 	d.byID[s.id] = s
 	d.byUser[s.user] = append(d.byUser[s.user], s)
 	if len(d.byUser[s.user]) == 1 {
@@ -71,10 +74,11 @@ func (d *directory) renew(s *session) {
 }
 
 // replaced are the sessions that a new one ends: those of the same user that
-// its device had before, and the one that it names.
+// its device had before, and the one that it names. Only older ones: two that a
+// device begins at the same time must not end each other.
 func (d *directory) replaced(s *session, named string) (old []*session) {
 	for _, o := range d.sessions(s.user) {
-		if o != s && (o.id == named || s.device != "" && o.device == s.device) {
+		if o.number < s.number && (o.id == named || s.device != "" && o.device == s.device) {
 			old = append(old, o)
 		}
 	}

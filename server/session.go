@@ -64,6 +64,7 @@ type session struct {
 	id     string
 	user   string
 	device string
+	number uint64 // of the server's sessions, in the order in which they began; set by the directory
 	level  int
 	since  time.Time
 	call   atomic.Pointer[call] // the call that it is in; set and cleared by the directory
