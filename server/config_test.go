@@ -22,6 +22,7 @@ func TestConfig(t *testing.T) {
 		"no state":                  func(c *server.Config) { c.State = nil },
 		"no history":                func(c *server.Config) { c.History = nil },
 		"negative time-out":         func(c *server.Config) { c.RingTimeout = -1 },
+		"negative limit":            func(c *server.Config) { c.MaxQueue = -1 },
 		"time-out before heartbeat": func(c *server.Config) { c.Timeout = 30 * time.Second },
 	} {
 		bad := good

@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"context"
+	"errors"
 	"net/http/httptest"
 	"os"
 	"regexp"
@@ -51,6 +53,24 @@ func TestMetricsFollowACall(t *testing.T) {
 		time.Sleep(10 * time.Second) // bob confirms nothing
 		counts(t, w, `callbench_calls_ended_total{reason="hangup"} 1`, `callbench_calls{state="active"} 0`)
 	})
+}
+
+// A frame is refused wherever it is found wrong, and a write is lost whoever wrote.
+func TestMetricsCountWhatGoesWrong(t *testing.T) {
+	bubble(t, func(cfg *server.Config) { cfg.State = noPresence{cfg.State} }, func(t *testing.T, w *world) {
+		alice := w.join("alice")
+		alice.sendRaw("no JSON")
+		alice.sendID(strings.Repeat("x", 65), signaling.TypeRTC, signaling.ActionLeave, nil)
+		synctest.Wait()
+		counts(t, w, `callbench_requests_refused_total{code="bad_frame"} 2`, `callbench_state_failures_total{operation="put presence"} 1`)
+	})
+}
+
+// noPresence is a State that cannot store a presence.
+type noPresence struct{ server.State }
+
+func (noPresence) PutPresence(context.Context, signaling.State) (uint64, error) {
+	return 0, errors.New("out of order")
 }
 
 func TestHealth(t *testing.T) {
