@@ -1,6 +1,7 @@
 package turn_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -18,6 +19,12 @@ import (
 // memory.
 func tcpBubble(t *testing.T, cfg turn.Config, f func(t *testing.T, s *turn.Server, alice *netsim.Host)) {
 	t.Helper()
+	tcpBubbleOn(t, cfg, func(l net.Listener) net.Listener { return l }, f)
+}
+
+// tcpBubbleOn does the same with a listener of its own making.
+func tcpBubbleOn(t *testing.T, cfg turn.Config, wrap func(net.Listener) net.Listener, f func(t *testing.T, s *turn.Server, alice *netsim.Host)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		topology, err := netsim.NewTopology(netsim.TopologyConfig{Delay: 10 * time.Millisecond})
 		check(t, err)
@@ -25,8 +32,9 @@ func tcpBubble(t *testing.T, cfg turn.Config, f func(t *testing.T, s *turn.Serve
 		check(t, err)
 		alice, err := topology.Host("alice")
 		check(t, err)
-		cfg.Listener, err = host.Listen(":3478")
+		listener, err := host.Listen(":3478")
 		check(t, err)
+		cfg.Listener = wrap(listener)
 		cfg.Relay = &pion.RelayAddressGeneratorStatic{RelayAddress: host.IP.AsSlice(), Address: host.IP.String(), Net: host.Net}
 		s, err := turn.New(cfg)
 		check(t, err)
@@ -80,6 +88,37 @@ func TestUnusedConnections(t *testing.T) {
 			t.Errorf("%d allocations", n)
 		}
 		check(t, relayed.Close())
+	})
+}
+
+// tired is a listener that fails a few times first, as one does when there are no
+// file descriptors left.
+type tired struct {
+	net.Listener
+	left int
+}
+
+func (l *tired) Accept() (net.Conn, error) {
+	if l.left > 0 {
+		l.left--
+		return nil, errors.New("too many open files")
+	}
+	return l.Listener.Accept()
+}
+
+// What keeps the server from accepting for a while does not for ever.
+func TestAcceptsAgain(t *testing.T) {
+	log := new(events)
+	wrap := func(l net.Listener) net.Listener { return &tired{l, 3} }
+	tcpBubbleOn(t, turn.Config{Secrets: secrets(t), Log: log.logger()}, wrap, func(t *testing.T, _ *turn.Server, alice *netsim.Host) {
+		time.Sleep(time.Second)
+		c := dial(t, alice)
+		if _, err := c.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil || !ends(t, c, time.Minute) {
+			t.Errorf("nobody looks at the connection (%v)", err)
+		}
+		if n := strings.Count(log.String(), "too many open files"); n != 3 {
+			t.Errorf("logged %d times:\n%s", n, log)
+		}
 	})
 }
 

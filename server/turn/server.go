@@ -107,7 +107,11 @@ func New(cfg Config) (*Server, error) {
 	s.change.L = &s.mu
 	if cfg.PacketConn != nil {
 		if err := s.serve(newPort(s, cfg.PacketConn, "udp")); err != nil {
-			return nil, fmt.Errorf("turn: serve UDP: %w", err)
+			err = fmt.Errorf("turn: serve UDP: %w", err)
+			if cfg.Listener != nil {
+				err = errors.Join(err, cfg.Listener.Close())
+			}
+			return nil, err
 		}
 	}
 	if cfg.Listener != nil {
@@ -163,6 +167,9 @@ func (s *Server) forget(p *port) {
 	s.change.Broadcast()
 }
 
+// acceptAgain is the pause after a connection could not be accepted.
+const acceptAgain = 100 * time.Millisecond
+
 // acceptAll serves TCP connections until the listener is closed.
 func (s *Server) acceptAll() {
 	defer func() {
@@ -173,11 +180,13 @@ func (s *Server) acceptAll() {
 	}()
 	for {
 		c, err := s.cfg.Listener.Accept()
-		if err != nil {
-			if !errors.Is(err, net.ErrClosed) {
-				s.cfg.Log.Error("turn.failed", "doing", "accept", "error", err.Error())
-			}
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return
+		case err != nil: // such as no file descriptors, of which some will be free again
+			s.cfg.Log.Error("turn.failed", "doing", "accept", "error", err.Error())
+			time.Sleep(acceptAgain)
+			continue
 		}
 		p := newPort(s, turn.NewSTUNConn(c), "tcp")
 		p.idle = time.AfterFunc(s.cfg.FirstRequest, func() { s.closeUnused(p) })
