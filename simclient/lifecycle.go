@@ -78,10 +78,10 @@ func (c *Client) wake() {
 	}
 	c.life.asleep = false
 	c.callEvent(c.call, eventWake)
-	c.followCapture()
 	c.q.release(heldAsleep)
 	c.q.Do(c.resurface)
 	c.gate.open()
+	c.followCapture() // behind the open gate: else whether the first units get through would be chance
 }
 
 // native runs f, and waits for it, whether the app runs or not.
