@@ -53,7 +53,7 @@ var (
 	}
 	classPassThrough = &class{
 		name: "PassThrough", module: "core", parent: classElement, ctor: pipelineCtor,
-		build: func(o *mediaObject, _ object) error { o.impl = newElement(o); return nil },
+		build: func(o *mediaObject, _ object) error { o.impl = newElement(o, "kmspassthrough"); return nil },
 	}
 	classEndpoint        = &class{name: "Endpoint", abstract: true, parent: classElement}
 	classSessionEndpoint = &class{

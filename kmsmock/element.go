@@ -2,6 +2,7 @@ package kmsmock
 
 import (
 	"slices"
+	"strconv"
 	"sync/atomic"
 )
 
@@ -37,6 +38,7 @@ type link struct {
 // it passes media through.
 type element struct {
 	obj      *mediaObject
+	gst      string     // GStreamer's name of the element
 	incoming [3]*link   // the one source of each medium
 	outgoing [3][]*link // in the order of connecting
 	in, out  [2]flow
@@ -56,17 +58,26 @@ type mediaPort interface {
 	accepts(c *codec) bool
 }
 
-func newElement(o *mediaObject) *element {
-	return &element{obj: o}
+// newElement returns the element of an object. kind is the name of its GStreamer
+// element, whose instances the server numbers.
+func newElement(o *mediaObject, kind string) *element {
+	return &element{obj: o, gst: o.srv.gstName(kind)}
 }
 
-// elementOf returns the element of an object, nil for one that has none.
+// gstName numbers the GStreamer elements of a kind, as GStreamer does.
+func (s *Server) gstName(kind string) string {
+	n := s.gstNames[kind]
+	s.gstNames[kind] = n + 1
+	return kind + strconv.Itoa(n)
+}
+
+func (e *element) base() *element { return e }
+
+// elementOf returns the element of an object, nil for one that has none. A
+// behaviour that is more than an element embeds one.
 func elementOf(o *mediaObject) *element {
-	switch impl := o.impl.(type) {
-	case *element:
-		return impl
-	case *rtcEndpoint:
-		return impl.element
+	if impl, ok := o.impl.(interface{ base() *element }); ok {
+		return impl.base()
 	}
 	return nil
 }

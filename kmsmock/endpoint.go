@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"regexp"
-	"strconv"
 	"strings"
 )
 
@@ -12,7 +11,6 @@ import (
 // guarded by the server's lock, except media, which has its own rules.
 type rtcEndpoint struct {
 	*element
-	number     int // counts the endpoints of the server, as GStreamer names them
 	direction  string
 	data       bool
 	keyType    string
@@ -38,9 +36,8 @@ func buildWebRtcEndpoint(o *mediaObject, args object) error {
 	if err != nil {
 		return err
 	}
-	s.endpoints++
 	ep := &rtcEndpoint{
-		element: newElement(o), number: s.endpoints, direction: "sendrecv", keyType: args["certificateKeyType"].(string),
+		element: newElement(o, "kmswebrtcendpoint"), direction: "sendrecv", keyType: args["certificateKeyType"].(string),
 		data: args["useDataChannels"] == true, cert: cert,
 	}
 	switch {
@@ -70,8 +67,6 @@ func (s *Server) token(n int) string {
 }
 
 func endpointOf(o *mediaObject) *rtcEndpoint { return o.impl.(*rtcEndpoint) }
-
-func (ep *rtcEndpoint) gstName() string { return fmt.Sprintf("kmswebrtcendpoint%d", ep.number) }
 
 func errSDP(text string) error { return failf(40201, "SDP_PARSE_ERROR", "%s", text) }
 
@@ -204,7 +199,7 @@ func requestKeyframe(c *call) (value, error) {
 		return nil, failf(40111, "MEDIA_OBJECT_OPERATION_NOT_SUPPORTED",
 			"Keyframe request failed (must be requested from a subscriber element)")
 	}
-	source.media.requestKeyFrame()
+	source.requestKeyFrame()
 	return nil, nil
 }
 
@@ -266,13 +261,13 @@ func setTurnURL(o *mediaObject, v value) error {
 	}
 	ep := endpointOf(o)
 	ep.reportError(13, "UNEXPECTED_ELEMENT_ERROR", fmt.Sprintf("URL '%s' not allowed. It must have this format: "+
-		"'user:password@address:port(?transport=[udp|tcp|tls])'", url), "kmswebrtcsession"+strconv.Itoa(ep.number))
+		"'user:password@address:port(?transport=[udp|tcp|tls])'", url), strings.Replace(ep.gst, "endpoint", "session", 1))
 	return nil
 }
 
 // reportError sends an Error event as a GStreamer element makes it.
 func (ep *rtcEndpoint) reportError(code int, kind, what, source string) {
-	text := fmt.Sprintf("Error code %d: %s, source: %s, element: %s, debug info: %s", code, what, source, ep.gstName(), what)
+	text := fmt.Sprintf("Error code %d: %s, source: %s, element: %s, debug info: %s", code, what, source, ep.gst, what)
 	ep.obj.srv.emit(ep.obj, "Error", object{"description": text, "errorCode": code, "type": kind})
 }
 

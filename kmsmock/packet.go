@@ -21,7 +21,16 @@ type packet struct {
 	stream  uint64
 	hops    int
 	at      time.Time
-	from    *rtcEndpoint
+	from    keyFrameSource
+}
+
+// A keyFrameSource is where video comes into the server and who can be asked
+// for a key frame of it.
+type keyFrameSource interface {
+	// requestKeyFrame asks at once.
+	requestKeyFrame()
+	// wantKeyFrame asks with the next packet.
+	wantKeyFrame()
 }
 
 // A codec is an RTP payload type as one peer negotiated it.
@@ -95,11 +104,7 @@ func (e *element) reportPull(p *packet, sinks []*element) {
 
 // binName is the GStreamer name of the element's adapter for a medium.
 func (e *element) binName(k mediaKind) string {
-	name := "kmspassthrough0"
-	if ep, ok := e.obj.impl.(*rtcEndpoint); ok {
-		name = ep.gstName()
-	}
-	return name + "_kmsagnosticbin2-" + strconv.Itoa(int(k))
+	return e.gst + "_kmsagnosticbin2-" + strconv.Itoa(int(k))
 }
 
 // isKeyFrame tells whether an RTP payload begins a key frame. Codecs that it

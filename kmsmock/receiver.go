@@ -80,7 +80,7 @@ func (t *mediaTransport) readRTP(b []byte, now time.Time) {
 	p := &t.packet
 	*p = packet{
 		kind: typ.kind, codec: typ.codec, payload: payload, seq: h.SequenceNumber, ts: h.Timestamp, marker: h.Marker,
-		stream: uint64(t.ep.number)<<32 | uint64(h.SSRC), at: now, from: t.ep,
+		stream: uint64(t.ep.obj.serial)<<32 | uint64(h.SSRC), at: now, from: t,
 	}
 	if typ.kind == kindVideo {
 		if p.key = isKeyFrame(typ.codec.name, payload); p.key {

@@ -40,7 +40,7 @@ type outStream struct {
 	ssrc    uint32
 	codecs  []*codec
 	stream  uint64 // of the present source
-	source  *rtcEndpoint
+	source  keyFrameSource
 	started bool
 	seq     uint16 // added to the source's numbers
 	ts      uint32
@@ -131,7 +131,7 @@ func (t *mediaTransport) deliver(p *packet) bool {
 // mayBegin asks the sender of a new video for a key frame, as Kurento does even
 // if the first packet is one, and tells whether it is.
 func (o *outStream) mayBegin(p *packet) bool {
-	p.from.media.keyWanted.Store(true)
+	p.from.wantKeyFrame()
 	o.source = p.from
 	return p.key
 }
@@ -175,16 +175,19 @@ func (t *mediaTransport) forward(o *outStream, p *packet) {
 // passKeyFrameRequest gives the peer's request on to who sends the video.
 func (t *mediaTransport) passKeyFrameRequest() {
 	if source := t.videoSource(); source != nil {
-		source.media.requestKeyFrame()
+		source.requestKeyFrame()
 	}
 }
 
 // videoSource is who sends the video that the peer gets, nil before any came.
-func (t *mediaTransport) videoSource() *rtcEndpoint {
+func (t *mediaTransport) videoSource() keyFrameSource {
 	t.sendMu.Lock()
 	defer t.sendMu.Unlock()
 	return t.out[kindVideo].source
 }
+
+// wantKeyFrame asks the peer for a video key frame when its next packet comes.
+func (t *mediaTransport) wantKeyFrame() { t.keyWanted.Store(true) }
 
 // requestKeyFrame asks the peer for a video key frame: at once, or with the
 // next video packet that comes when it has been asked a moment ago.

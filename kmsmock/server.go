@@ -71,10 +71,10 @@ type Server struct {
 	cache      map[cacheKey]*cached
 	cacheQueue []*cached
 	faults     Faults
-	serial     int   // objects made
-	connSerial int64 // connections accepted
-	endpoints  int   // WebRtcEndpoints made
-	dtlsCount  int   // DTLS connections begun
+	gstNames   map[string]int // elements made, by kind
+	serial     int            // objects made
+	connSerial int64          // connections accepted
+	dtlsCount  int            // DTLS connections begun
 	closed     bool
 	crashed    bool
 
@@ -88,8 +88,8 @@ type Server struct {
 func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Log, net: cfg.Net, pace: paceOf(cfg), faults: cfg.Faults,
-		rand:    rand.New(rand.NewPCG(cfg.Seed, 0x6b6d73)),
-		objects: map[string]*mediaObject{}, sessions: map[string]*session{}, bound: map[string]*conn{},
+		rand:     rand.New(rand.NewPCG(cfg.Seed, 0x6b6d73)),
+		gstNames: map[string]int{}, objects: map[string]*mediaObject{}, sessions: map[string]*session{}, bound: map[string]*conn{},
 		open: map[*conn]bool{}, cache: map[cacheKey]*cached{}, certificates: map[string]*tls.Certificate{},
 	}
 	if s.log == nil {
