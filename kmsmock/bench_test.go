@@ -50,7 +50,7 @@ func BenchmarkForward(b *testing.B) {
 	pipe := s.sortedObjects()[1]
 	var ends []*rtcEndpoint
 	for range 2 {
-		o, err := s.create(classWebRtcEndpoint, "s", object{"mediaPipeline": pipe, "certificateKeyType": "RSA"})
+		o, err := s.create(s.model.byName["WebRtcEndpoint"], "s", object{"mediaPipeline": pipe, "certificateKeyType": "RSA"})
 		must(b, err)
 		ep := endpointOf(o)
 		m := &medium{kind: "video", accepted: true, ssrc: 7, lines: []string{"sendrecv"},

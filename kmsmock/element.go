@@ -3,6 +3,7 @@ package kmsmock
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 )
 
@@ -69,6 +70,13 @@ func (s *Server) gstName(kind string) string {
 	n := s.gstNames[kind]
 	s.gstNames[kind] = n + 1
 	return kind + strconv.Itoa(n)
+}
+
+// buildPassThrough makes an element that hands on what it gets, which is all
+// that elements without an implementation of their own do.
+func buildPassThrough(o *mediaObject, _ object) error {
+	o.impl = newElement(o, "kms"+strings.ToLower(o.class.name))
+	return nil
 }
 
 func (e *element) base() *element { return e }

@@ -16,7 +16,7 @@ const managerID = "manager_ServerManager"
 
 func newManager(s *Server) *mediaObject {
 	o := &mediaObject{
-		srv: s, id: managerID, class: classServerManager, created: time.Now(),
+		srv: s, id: managerID, class: s.model.byName["ServerManager"], created: time.Now(),
 		children: map[string]*mediaObject{}, holders: map[string]bool{}, tags: map[string]string{},
 		props: map[string]value{}, subs: map[string][]*subscription{},
 	}
@@ -25,26 +25,16 @@ func newManager(s *Server) *mediaObject {
 	return o
 }
 
-// moduleNames are the modules that a stock server reports.
-var moduleNames = []string{"core", "elements", "filters"}
-
 // generationTimes are fixed, so that a server's answers depend on its seed only.
 var generationTimes = map[string]string{
 	"core": "Nov 22 2026 19:08:01", "elements": "Nov 22 2026 19:10:59", "filters": "Nov 22 2026 19:17:22",
 }
 
-func serverInfo(*mediaObject) (value, error) {
+func serverInfo(o *mediaObject) (value, error) {
 	modules := array{}
 	for _, name := range moduleNames {
-		factories := []string{}
-		for _, c := range creatable {
-			if c.module == name {
-				factories = append(factories, c.name)
-			}
-		}
-		slices.Sort(factories)
 		modules = append(modules, kurentoStruct("ModuleInfo", object{
-			"name": name, "version": version, "generationTime": generationTimes[name], "factories": factories,
+			"name": name, "version": version, "generationTime": generationTimes[name], "factories": o.srv.model.factories(name),
 		}))
 	}
 	return kurentoStruct("ServerInfo", object{
@@ -55,7 +45,7 @@ func serverInfo(*mediaObject) (value, error) {
 func serverPipelines(o *mediaObject) (value, error) {
 	ids := []string{}
 	for id, p := range o.srv.objects {
-		if p.class == classPipeline && len(p.holders) > 0 {
+		if p.class.name == "MediaPipeline" && len(p.holders) > 0 {
 			ids = append(ids, id)
 		}
 	}

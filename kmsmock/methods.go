@@ -104,7 +104,7 @@ func (s *Server) rpcCreate(params value, result object, pace *pacing) error {
 	if err != nil {
 		return err
 	}
-	c := factory(names[0])
+	c := s.model.factory(names[0])
 	if c == nil {
 		return failf(40108, "MEDIA_OBJECT_NOT_AVAILABLE", "Factory '%s' not found", names[0])
 	}

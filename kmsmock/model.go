@@ -2,9 +2,10 @@ package kmsmock
 
 import "slices"
 
-// A class describes one of Kurento's remote classes: what its .kmd.json file
-// says about it, and the functions that give it behaviour. A class without
-// such functions still answers create, describe, properties and subscriptions.
+// A class describes one of Kurento's remote classes: what its module's
+// description says about it, and the functions that give it behaviour. A class
+// without such functions still answers create, describe, properties and
+// subscriptions.
 type class struct {
 	name     string
 	module   string
@@ -23,16 +24,16 @@ type param struct {
 	name     string
 	typ      *dataType
 	optional bool
-	def      value // of an optional constructor parameter
+	def      value // of an optional parameter
 }
 
 // A property has a getter, and unless it is read-only a setter. Without get
-// and set the value just lives in the object, starting as def.
+// and set the value just lives in the object, starting as fresh.
 type property struct {
 	name     string
 	typ      *dataType
 	readOnly bool
-	def      value
+	fresh    value
 	get      func(o *mediaObject) (value, error)
 	set      func(o *mediaObject, v value) error
 }
@@ -169,4 +170,15 @@ func (p *property) write(c *call) error {
 	}
 	c.obj.props[p.name] = v
 	return nil
+}
+
+// basicTypes are the types that no module describes.
+func basicTypes() map[string]*dataType {
+	out := map[string]*dataType{}
+	for name, f := range map[string]form{
+		"String": formString, "int": formInt, "int64": formInt64, "boolean": formBool, "double": formDouble, "float": formFloat,
+	} {
+		out[name] = &dataType{name: name, form: f}
+	}
+	return out
 }

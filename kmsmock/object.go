@@ -92,8 +92,8 @@ func (s *Server) adopt(o *mediaObject, sessionID string) {
 func (o *mediaObject) fillDefaults() {
 	for c := o.class; c != nil; c = c.parent {
 		for _, p := range c.props {
-			if p.def != nil {
-				o.props[p.name] = p.def
+			if p.fresh != nil {
+				o.props[p.name] = p.fresh
 			}
 		}
 	}

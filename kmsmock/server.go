@@ -49,11 +49,12 @@ const defaultCollectorPeriod = 240 * time.Second
 // A Server is a Kurento Media Server. Create it with New, let it Serve one or
 // more listeners or use it as an http.Handler, and Close it.
 type Server struct {
-	cfg  Config
-	log  *slog.Logger
-	net  transport.Net
-	pace pace
-	http *http.Server
+	cfg   Config
+	log   *slog.Logger
+	net   transport.Net
+	pace  pace
+	model *model
+	http  *http.Server
 
 	ctx    context.Context // ends when the server closes
 	cancel context.CancelFunc
@@ -87,7 +88,7 @@ type Server struct {
 // network interfaces cannot be read.
 func New(cfg Config) (*Server, error) {
 	s := &Server{
-		cfg: cfg, log: cfg.Log, net: cfg.Net, pace: paceOf(cfg), faults: cfg.Faults,
+		cfg: cfg, log: cfg.Log, net: cfg.Net, pace: paceOf(cfg), model: stockModel(), faults: cfg.Faults,
 		rand:     rand.New(rand.NewPCG(cfg.Seed, 0x6b6d73)),
 		gstNames: map[string]int{}, objects: map[string]*mediaObject{}, sessions: map[string]*session{}, bound: map[string]*conn{},
 		open: map[*conn]bool{}, cache: map[cacheKey]*cached{}, certificates: map[string]*tls.Certificate{},
