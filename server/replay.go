@@ -11,6 +11,7 @@ const (
 // it has, as they went on the wire. The last of them has the sequence number last.
 type replay struct {
 	kept  []kept
+	due   []func() // acked of pushes that had to go and that the client may well have
 	bytes int
 	last  uint64
 }
@@ -21,13 +22,17 @@ type kept struct {
 	acked func() // may be nil
 }
 
-// add appends the push with the next sequence number. A push that has to go for
-// it, unacknowledged, takes its acked with it.
+// add appends the push with the next sequence number. What has to go for it
+// cannot be sent again, but a client that says it has a later one has it: such a
+// client was connected all the time, or it could not have resumed.
 func (r *replay) add(frame []byte, acked func()) {
 	r.last++
 	r.kept = append(r.kept, kept{frame, acked})
 	r.bytes += len(frame)
 	for len(r.kept) > maxReplay || r.bytes > maxReplayBytes {
+		if f := r.kept[0].acked; f != nil && len(r.due) < maxReplay {
+			r.due = append(r.due, f)
+		}
 		r.drop()
 	}
 }
@@ -52,6 +57,9 @@ func (r *replay) first() uint64 { return r.last - uint64(len(r.kept)) + 1 }
 func (r *replay) upTo(seen uint64) (acked []func(), ok bool) {
 	if seen > r.last {
 		return nil, false
+	}
+	if len(r.due) > 0 && seen+1 >= r.first() {
+		acked, r.due = r.due, nil
 	}
 	for len(r.kept) > 0 && r.first() <= seen {
 		if f := r.kept[0].acked; f != nil {

@@ -211,8 +211,7 @@ func (u *session) push(t signaling.Type, a signaling.Action, data any) { u.pushT
 
 // pushThen is push, and acked runs once when the client has the frame: at level
 // 1 when it said so, at level 0 when the frame was written to its connection.
-// It never runs if the session ends before, or the frame is not kept any more.
-// It must not wait; it may push.
+// It never runs if the session ends before. It must not wait; it may push.
 func (u *session) pushThen(t signaling.Type, a signaling.Action, data any, acked func()) {
 	f, err := signaling.New(t, a, data)
 	if err != nil {
