@@ -212,6 +212,7 @@ func (b *postbox) settle() {
 }
 
 func (b *postbox) failed(operation, owner string, err error) {
+	b.srv.metrics.lost.WithLabelValues(operation + " message").Inc()
 	b.srv.log.LogAttrs(context.Background(), slog.LevelError, "inbox.failed", slog.String("operation", operation),
 		slog.String("user", owner), slog.String("error", err.Error()))
 }

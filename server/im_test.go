@@ -362,6 +362,7 @@ func TestInboxFails(t *testing.T) {
 		again.hears("1", "2")
 		again.receive()
 		w.join("bob").hears()
+		counts(t, w, `callbench_state_failures_total{operation="undelivered message"} 2`)
 		if n := len(w.eventLines("inbox.failed")); n != 4 {
 			t.Errorf("the log tells of %d failures, want 4", n)
 		}

@@ -21,7 +21,7 @@ type metrics struct {
 	sessions  *prometheus.CounterVec   // opened, by how: new, resumed, level0
 	setup     prometheus.Histogram     // from call to the second leg's media
 	operation *prometheus.HistogramVec // of the media server
-	lost      *prometheus.CounterVec   // writes to State and History that failed
+	lost      *prometheus.CounterVec   // requests to State, History and Inbox that failed
 }
 
 // Buckets in seconds. Kurento answers most requests within 10 ms, and the first
@@ -39,7 +39,7 @@ func newMetrics(s *Server) *metrics {
 		sessions:  counter("callbench_sessions_opened_total", "Sessions that a connection was given, by how: new, resumed or level0.", "how"),
 		setup:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "callbench_call_setup_seconds", Help: "Time from the answer to a call until media of both legs is connected.", Buckets: setupBuckets}),
 		operation: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "callbench_media_operation_seconds", Help: "Time that operations of the media server took.", Buckets: operationBuckets}, []string{"operation", "outcome"}),
-		lost:      counter("callbench_state_failures_total", "Writes to Redis or the history that failed.", "operation"),
+		lost:      counter("callbench_state_failures_total", "Requests to Redis, the history or the inbox that failed.", "operation"),
 	}
 	m.registry.MustRegister(m.ended, m.refused, m.sessions, m.setup, m.operation, m.lost, population{s})
 	return m
