@@ -3,7 +3,7 @@
 GO ?= go
 SEED ?= 1
 
-.PHONY: test short sim repeats loop service browser lint bench fuzz build
+.PHONY: test short sim repeats loop service browser lint bench fuzz build image
 
 test: lint ## everything that this machine can run
 	$(GO) test -race $(TESTFLAGS) ./...
@@ -41,3 +41,9 @@ fuzz: ## every fuzz test for FUZZTIME
 
 build: ## the binary
 	$(GO) build -o callbench ./cmd/callbench
+
+IMAGE ?= callbench/kmsmock
+image: ## the mock media server as a container image; DOCKER_HOST chooses the engine
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o "$$dir/callbench" ./cmd/callbench && \
+	docker build -q -f deploy/kmsmock/Dockerfile -t $(IMAGE) "$$dir"

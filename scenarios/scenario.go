@@ -4,6 +4,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -128,6 +129,10 @@ func (s *Scenario) Level() int {
 	}
 	return 1
 }
+
+// Video is the bit rate of the video that clients send, in the words of the
+// setting.
+func (s *Scenario) Video() string { return cmp.Or(s.Settings["video"], "200k") }
 
 // AtLevel is the scenario as it is played with a server that speaks no more
 // than this level.

@@ -85,7 +85,7 @@ func (l *Local) boot(ctx context.Context, s *scenarios.Scenario, kms string, out
 		return fmt.Errorf("listen for clients: %w", err)
 	}
 	l.url = "ws://" + web.Addr().String() + "/ws"
-	p := parts{kmsURL: kms, webListener: web, workers: runtime.GOMAXPROCS(0), plant: plant, level0: s.Level() == 0}
+	p := parts{kmsURL: kms, webListener: web, workers: runtime.GOMAXPROCS(0), plant: plant, level0: s.Level() == 0, video: s.Video()}
 	if kms == "" {
 		p.kmsListener, err = net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

@@ -50,8 +50,9 @@ type system struct {
 	control *kurento.Client // for probes
 	before  map[string]bool // objects that the media server held when the world began
 	media   *kms.Media
-	turn    *relays // nil if the scenario needs none
-	level0  bool    // the server speaks level 0 of the protocol only
+	turn    *relays       // nil if the scenario needs none
+	level0  bool          // the server speaks level 0 of the protocol only
+	clips   []*media.Clip // what clients send; nil is what they send by themselves
 	server  *server.Server
 	web     *http.Server
 	pacer   *media.Pacer
@@ -69,6 +70,7 @@ type parts struct {
 	newID       func(kind, user string) string
 	workers     int        // of the pacer
 	level0      bool       // the server speaks level 0 of the protocol only
+	video       string     // bit rate of the clients' video
 	turn        *turnParts // nil: no TURN server
 	plant       Plant
 }
@@ -77,6 +79,9 @@ type parts struct {
 func (y *system) start(ctx context.Context, p parts) error {
 	y.access.init()
 	y.level0 = p.level0
+	if err := y.loadClips(p.video); err != nil {
+		return err
+	}
 	y.pacer = media.NewPacer(media.PacerConfig{Workers: p.workers})
 	if err := y.startMedia(ctx, p); err != nil {
 		return err
@@ -151,6 +156,21 @@ func (y *system) startMedia(ctx context.Context, p parts) error {
 	return err
 }
 
+// loadClips takes other clips than the clients' own for video of a high bit rate.
+func (y *system) loadClips(video string) error {
+	if video != "500k" {
+		return nil
+	}
+	for _, name := range []string{media.ClipOpus, media.ClipVP8Load} {
+		clip, err := media.Load(name)
+		if err != nil {
+			return fmt.Errorf("load clips: %w", err)
+		}
+		y.clips = append(y.clips, clip)
+	}
+	return nil
+}
+
 func (y *system) logger(actor string) *slog.Logger { return slog.New(trace.Handler(y.log, actor)) }
 
 // client makes a simulated client on its attachment to the network.
@@ -161,7 +181,7 @@ func (y *system) client(c scenarios.Client, log *trace.Log, url string, cfg simc
 	}
 	y.know(c.User, log)
 	cfg.User, cfg.Device, cfg.URL, cfg.Profile = c.User, c.Device, url, profile
-	cfg.Relay = c.Has("relay")
+	cfg.Relay, cfg.Clips = c.Has("relay"), y.clips
 	if c.Has("level0") {
 		cfg.Level = new(int)
 	}

@@ -88,7 +88,7 @@ func (v *Virtual) boot(ctx context.Context, s *scenarios.Scenario, seed int64, p
 	}
 	return v.start(ctx, parts{turn: relay,
 		kmsURL: "ws://" + virtualKMS + "/kurento", kmsDial: serverHost.Dial, kmsListener: kms,
-		mock: kmsmock.Config{Net: kmsHost.Net, Seed: uint64(seed)}, webListener: web, newID: numberedIDs(), workers: 1, plant: plant, level0: s.Level() == 0,
+		mock: kmsmock.Config{Net: kmsHost.Net, Seed: uint64(seed)}, webListener: web, newID: numberedIDs(), workers: 1, plant: plant, level0: s.Level() == 0, video: s.Video(),
 	})
 }
 
