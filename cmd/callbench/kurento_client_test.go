@@ -103,6 +103,8 @@ type flow struct {
 	pacer *media.Pacer
 	in    io.WriteCloser
 	mixed bool // media comes transcoded: it flows and proves no origin
+	// anywhere lets peers use every interface: the server is no process of this host.
+	anywhere bool
 
 	mu     sync.Mutex
 	peers  map[string]*flowPeer
@@ -295,8 +297,10 @@ func newFlowPeer(f *flow, name string, from []string) *flowPeer {
 	se := webrtc.SettingEngine{LoggerFactory: &logging.DefaultLoggerFactory{DefaultLogLevel: logging.LogLevelDisabled}}
 	se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	se.SetSDPMediaLevelFingerprints(true) // as browsers do; Kurento repeats one of the session
-	se.SetIncludeLoopbackCandidate(true)
-	se.SetInterfaceFilter(func(name string) bool { return name == "lo" })
+	if !f.anywhere {
+		se.SetIncludeLoopbackCandidate(true)
+		se.SetInterfaceFilter(func(name string) bool { return name == "lo" })
+	}
 	me, reg := &webrtc.MediaEngine{}, &interceptor.Registry{}
 	err := errors.Join(me.RegisterDefaultCodecs(), webrtc.ConfigureRTCPReports(reg))
 	if err != nil {
