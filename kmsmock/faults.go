@@ -28,7 +28,7 @@ type Faults struct {
 	// and whose DTLS handshake never begins.
 	StallDTLS int
 	// ThreadLimit makes create fail with 40009 once that many objects exist;
-	// 0 means no limit.
+	// 0 means no limit, and less that no object can be made.
 	ThreadLimit int
 }
 
@@ -51,8 +51,8 @@ func (s *Server) Faults() Faults {
 
 // checkResources is the check of exceptionLimit that comes before each create.
 func (s *Server) checkResources() error {
-	if n := s.faults.ThreadLimit; n > 0 && len(s.objects)-1 >= n {
-		return failf(40009, "NOT_ENOUGH_RESOURCES", "Reached KMS threads limit: %d", n)
+	if n := s.faults.ThreadLimit; n != 0 && len(s.objects)-1 >= n {
+		return failf(40009, "NOT_ENOUGH_RESOURCES", "Reached KMS threads limit: %d", max(n, 0))
 	}
 	return nil
 }

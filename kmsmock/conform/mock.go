@@ -1,0 +1,199 @@
+package conform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/pion/logging"
+	"github.com/pion/transport/v5"
+	"github.com/pion/transport/v5/vnet"
+
+	"github.com/callbench/callbench/kmsmock"
+	"github.com/callbench/callbench/kmsmock/transcript"
+)
+
+// PlayMock replays a transcript against a kmsmock that is set up as the
+// recording needs it. Unless the recording needs sockets (see NeedsOf), it
+// belongs into a testing/synctest bubble: everything is in memory, and hours of
+// recording take no time.
+func PlayMock(ctx context.Context, file string, lines []transcript.Line) []Difference {
+	m := &mock{needs: NeedsOf(filepath.Base(file), lines)}
+	target, err := m.open(lines)
+	if err != nil {
+		return []Difference{{File: filepath.Base(file), Line: 1, Text: fmt.Sprintf("set up the mock: %v", err)}}
+	}
+	out := Play(ctx, file, lines, target)
+	if err := m.close(); err != nil {
+		out = append(out, Difference{File: filepath.Base(file), Line: len(lines), Text: fmt.Sprintf("close the mock: %v", err)})
+	}
+	return out
+}
+
+// A mock is an embedded server with its network.
+type mock struct {
+	needs    Needs
+	config   kmsmock.Config
+	server   *kmsmock.Server
+	listener *memListener
+	served   chan error
+	router   *vnet.Router
+	hosts    int
+	relays   []func() error
+}
+
+func (m *mock) open(lines []transcript.Line) (Target, error) {
+	m.config = kmsmock.Config{Seed: 1, CollectorPeriod: m.needs.CollectorPeriod, DisableRequestCache: m.needs.NoRequestCache}
+	if m.needs.NoResources {
+		m.config.Faults.ThreadLimit = -1
+	}
+	target := Target{URL: "ws://mock/kurento", Addresses: map[string]string{}, Stop: m.stop, Start: m.start}
+	if m.needs.Sockets {
+		m.config.Interfaces = []string{"lo"}
+		if err := m.startRelays(&target, began(lines)); err != nil {
+			return target, err
+		}
+	} else if err := m.network(&target); err != nil {
+		return target, err
+	}
+	if err := m.start(); err != nil {
+		return target, err
+	}
+	target.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return m.listener.dial(ctx, network, address)
+	}
+	return target, nil
+}
+
+var caseStarted = regexp.MustCompile(`started (\S+Z)`)
+
+// began is when a recording was made.
+func began(lines []transcript.Line) time.Time {
+	for i := range lines {
+		if s := caseStarted.FindStringSubmatch(lines[i].Note); s != nil {
+			if at, err := time.Parse(time.RFC3339, s[1]); err == nil {
+				return at
+			}
+		}
+	}
+	return time.Now()
+}
+
+// startRelays starts a TURN server for each that the recording had.
+func (m *mock) startRelays(target *Target, at time.Time) error {
+	const user, password = "peer", "of the recording"
+	m.needs.Users[user] = password
+	recorded := m.needs.Relays
+	if len(recorded) == 0 && m.needs.PeerRelay {
+		recorded = []string{"127.0.0.1:0"}
+	}
+	for _, recorded := range recorded {
+		address, stop, err := startRelay(m.needs.Users, at)
+		if err != nil {
+			return err
+		}
+		m.relays = append(m.relays, stop)
+		target.Addresses[recorded] = address
+		target.Turn = &Turn{URL: "turn:" + address + "?transport=udp", User: user, Password: password}
+	}
+	return nil
+}
+
+// network makes a virtual network with the server as its first host.
+func (m *mock) network(target *Target) error {
+	router, err := vnet.NewRouter(&vnet.RouterConfig{CIDR: "10.0.0.0/24", LoggerFactory: &logging.DefaultLoggerFactory{DefaultLogLevel: logging.LogLevelDisabled}})
+	if err != nil {
+		return err
+	}
+	m.router = router
+	host := func() transport.Net {
+		m.hosts++
+		n, err := vnet.NewNet(&vnet.NetConfig{StaticIPs: []string{fmt.Sprintf("10.0.0.%d", m.hosts)}})
+		if err == nil {
+			err = router.AddNet(n)
+		}
+		if err != nil {
+			panic(fmt.Sprintf("add a host to the network: %v", err))
+		}
+		return n
+	}
+	m.config.Net = host()
+	target.PeerNet = host
+	return router.Start()
+}
+
+// start starts the server, and starts it again with other ids after stop.
+func (m *mock) start() error {
+	server, err := kmsmock.New(m.config)
+	if err != nil {
+		return err
+	}
+	m.config.Seed++
+	m.server, m.listener, m.served = server, newMemListener(), make(chan error, 1)
+	go func() { m.served <- server.Serve(m.listener) }()
+	return nil
+}
+
+func (m *mock) stop() error {
+	if m.server == nil {
+		return nil
+	}
+	err := m.server.Close()
+	m.listener.Close()
+	err = errors.Join(err, <-m.served)
+	m.server = nil
+	return err
+}
+
+func (m *mock) close() error {
+	err := m.stop()
+	for _, stop := range m.relays {
+		err = errors.Join(err, stop())
+	}
+	if m.router != nil {
+		err = errors.Join(err, m.router.Stop())
+	}
+	return err
+}
+
+// A memListener is a listener whose connections never leave the process.
+type memListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newMemListener() *memListener {
+	return &memListener{conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// Accept waits for a connection.
+func (l *memListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends Accept and refuses connections from now on.
+func (l *memListener) Close() error { l.once.Do(func() { close(l.done) }); return nil }
+
+// Addr is an address for logs.
+func (l *memListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8888} }
+
+func (l *memListener) dial(context.Context, string, string) (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case l.conns <- far:
+		return near, nil
+	case <-l.done:
+		return nil, errors.New("connection refused")
+	}
+}

@@ -1,0 +1,530 @@
+package conform
+
+import (
+	"bytes"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/logging"
+	"github.com/pion/rtcp"
+	"github.com/pion/transport/v5"
+	"github.com/pion/transport/v5/stdnet"
+	"github.com/pion/webrtc/v4"
+	"github.com/pion/webrtc/v4/pkg/media"
+	"github.com/pion/webrtc/v4/pkg/media/ivfreader"
+	"github.com/pion/webrtc/v4/pkg/media/oggreader"
+)
+
+// Two seconds of real media: what a server records or mixes must decode.
+var (
+	//go:embed media/clip.ivf
+	videoClip []byte
+	//go:embed media/clip.ogg
+	audioClip []byte
+)
+
+// how is how a recorded peer reached the server.
+type how struct{ relay, tcp bool }
+
+// A peer is a live Pion peer in the place of a recorded one.
+type peer struct {
+	name   string
+	pc     *webrtc.PeerConnection
+	net    *switchNet
+	first  chan struct{} // closed once it has a candidate, or will have none
+	tracks map[string]*webrtc.TrackLocalStaticSample
+	stop   chan struct{} // ends playing; nil while silent
+	play_  sync.WaitGroup
+	wg     sync.WaitGroup
+
+	wantKey  atomic.Bool
+	started  sync.Once // of first
+	mu       sync.Mutex
+	channel  *webrtc.DataChannel
+	opened   chan struct{}
+	messages chan string
+	channels chan string // labels of those that the server opened
+	queued   []webrtc.ICECandidateInit
+	answered bool
+	own      []string // its candidates, in their order
+	used     int      // of them, in requests
+}
+
+// newPeer makes a peer like the one that made the recorded offer.
+func (p *player) newPeer(name, offer string) (*peer, error) {
+	x := &peer{name: name, first: make(chan struct{}), tracks: map[string]*webrtc.TrackLocalStaticSample{},
+		opened: make(chan struct{}), messages: make(chan string, 64), channels: make(chan string, 64)}
+	reached := p.howReached(name)
+	se, err := p.settings(x, reached)
+	if err != nil {
+		return nil, err
+	}
+	parts := sections(offer)
+	me, reg := &webrtc.MediaEngine{}, &interceptor.Registry{}
+	for _, s := range parts {
+		for _, c := range s.codecs {
+			if err := me.RegisterCodec(c, webrtc.NewRTPCodecType(s.kind)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := webrtc.ConfigureRTCPReports(reg); err != nil {
+		return nil, err
+	}
+	cfg := webrtc.Configuration{}
+	if reached.relay {
+		if p.target.Turn == nil {
+			return nil, errors.New("it is reached through a TURN server, and there is none")
+		}
+		cfg.ICETransportPolicy = webrtc.ICETransportPolicyRelay
+		cfg.ICEServers = []webrtc.ICEServer{{URLs: []string{p.target.Turn.URL}, Username: p.target.Turn.User, Credential: p.target.Turn.Password}}
+	}
+	api := webrtc.NewAPI(webrtc.WithSettingEngine(se), webrtc.WithMediaEngine(me), webrtc.WithInterceptorRegistry(reg))
+	if x.pc, err = api.NewPeerConnection(cfg); err != nil {
+		return nil, err
+	}
+	x.listen()
+	for _, s := range parts {
+		if err := x.add(s); err != nil {
+			x.close()
+			return nil, fmt.Errorf("add %s: %w", s.kind, err)
+		}
+	}
+	return x, nil
+}
+
+// howReached tells from the candidates that the recorded peer gave.
+func (p *player) howReached(name string) how {
+	relay, tcp, other := false, false, false
+	for i := range p.lines {
+		l := &p.lines[i]
+		if l.Peer != name || l.Note != "peer local candidate" {
+			continue
+		}
+		text := l.CandidateText()
+		switch {
+		case strings.Contains(text, " typ relay"):
+			relay = true
+		case strings.Contains(strings.ToLower(text), " tcp "):
+			tcp = true
+		default:
+			other = true
+		}
+	}
+	return how{relay: relay && !other, tcp: tcp && !other && !relay}
+}
+
+func (p *player) settings(x *peer, reached how) (webrtc.SettingEngine, error) {
+	se := webrtc.SettingEngine{LoggerFactory: &logging.DefaultLoggerFactory{DefaultLogLevel: logging.LogLevelDisabled}}
+	se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	se.SetSDPMediaLevelFingerprints(true)
+	var n transport.Net
+	if p.target.PeerNet != nil && !reached.tcp {
+		n = p.target.PeerNet()
+	} else {
+		std, err := stdnet.NewNet()
+		if err != nil {
+			return se, err
+		}
+		n = std
+		se.SetIncludeLoopbackCandidate(true)
+		se.SetInterfaceFilter(func(name string) bool { return name == "lo" })
+	}
+	x.net = &switchNet{Net: n}
+	se.SetNet(x.net)
+	if reached.tcp {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return se, err
+		}
+		se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4})
+		se.SetICETCPMux(webrtc.NewICETCPMux(nil, l, 16))
+	}
+	return se, nil
+}
+
+// add gives the peer a section of the recorded offer.
+func (x *peer) add(s section) error {
+	if s.kind == "application" {
+		dc, err := x.pc.CreateDataChannel("chat", nil)
+		if err != nil {
+			return err
+		}
+		x.channel = dc
+		dc.OnOpen(func() { close(x.opened) })
+		dc.OnMessage(func(m webrtc.DataChannelMessage) { x.messages <- string(m.Data) })
+		return nil
+	}
+	if len(s.codecs) == 0 {
+		return fmt.Errorf("no codec is known")
+	}
+	init := webrtc.RTPTransceiverInit{Direction: s.direction}
+	if s.direction == webrtc.RTPTransceiverDirectionRecvonly || s.direction == webrtc.RTPTransceiverDirectionInactive {
+		_, err := x.pc.AddTransceiverFromKind(webrtc.NewRTPCodecType(s.kind), init)
+		return err
+	}
+	track, err := webrtc.NewTrackLocalStaticSample(s.codecs[0].RTPCodecCapability, s.kind, x.name)
+	if err != nil {
+		return err
+	}
+	x.tracks[s.kind] = track
+	t, err := x.pc.AddTransceiverFromTrack(track, init)
+	if err != nil {
+		return err
+	}
+	x.wg.Go(func() { x.feedback(t.Sender()) })
+	return nil
+}
+
+func (x *peer) listen() {
+	x.pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+		x.wg.Go(func() {
+			b := make([]byte, 2048)
+			for {
+				if _, _, err := track.Read(b); err != nil {
+					return
+				}
+			}
+		})
+	})
+	x.pc.OnDataChannel(func(dc *webrtc.DataChannel) { x.channels <- dc.Label() })
+	x.pc.OnICECandidate(func(c *webrtc.ICECandidate) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if c != nil {
+			x.own = append(x.own, c.ToJSON().Candidate)
+		}
+		if c == nil || len(x.own) == 1 {
+			x.started.Do(func() { close(x.first) })
+		}
+	})
+}
+
+// feedback answers requests for key frames.
+func (x *peer) feedback(sender *webrtc.RTPSender) {
+	for {
+		packets, _, err := sender.ReadRTCP()
+		if err != nil {
+			return
+		}
+		for _, packet := range packets {
+			switch packet.(type) {
+			case *rtcp.FullIntraRequest, *rtcp.PictureLossIndication:
+				x.wantKey.Store(true)
+			}
+		}
+	}
+}
+
+// offer makes the peer's own offer and begins to look for candidates.
+func (x *peer) offer() (string, error) {
+	offer, err := x.pc.CreateOffer(nil)
+	if err == nil {
+		err = x.pc.SetLocalDescription(offer)
+	}
+	return offer.SDP, err
+}
+
+// candidate is the next candidate of the peer's own, or one again if it has no
+// more; "" if it has none.
+func (x *peer) candidate() string {
+	<-x.first
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.own) == 0 {
+		return ""
+	}
+	x.used++
+	return x.own[(x.used-1)%len(x.own)]
+}
+
+// accept takes the server's answer.
+func (x *peer) accept(answer string) error {
+	if err := x.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
+		return err
+	}
+	x.mu.Lock()
+	x.answered = true
+	queued := x.queued
+	x.mu.Unlock()
+	for _, c := range queued {
+		_ = x.pc.AddICECandidate(c)
+	}
+	return nil
+}
+
+// trickle takes a candidate of the server. Those of component 2 lead nowhere.
+func (x *peer) trickle(c webrtc.ICECandidateInit) {
+	if fields := strings.Fields(c.Candidate); len(fields) > 1 && fields[1] != "1" {
+		return
+	}
+	x.mu.Lock()
+	answered := x.answered
+	if !answered {
+		x.queued = append(x.queued, c)
+	}
+	x.mu.Unlock()
+	if answered {
+		_ = x.pc.AddICECandidate(c)
+	}
+}
+
+// echo sends a message over the data channel and waits until it comes back.
+func (x *peer) echo(text string) error {
+	if x.channel == nil {
+		return errors.New("the peer has no data channel")
+	}
+	timeout := time.After(5 * time.Second)
+	select {
+	case <-x.opened:
+	case <-timeout:
+		return errors.New("the channel does not open")
+	}
+	if err := x.channel.SendText(text); err != nil {
+		return err
+	}
+	select {
+	case got := <-x.messages:
+		if got != text {
+			return fmt.Errorf("%q came back", got)
+		}
+	case <-timeout:
+		return errors.New("it does not come back")
+	}
+	return nil
+}
+
+// isGiven waits until the server opens a data channel.
+func (x *peer) isGiven(label string) error {
+	select {
+	case got := <-x.channels:
+		if got != label {
+			return fmt.Errorf("it is called %q", got)
+		}
+		return nil
+	case <-time.After(5 * time.Second):
+		return errors.New("it does not come")
+	}
+}
+
+// play sends the clips in a loop.
+func (x *peer) play() {
+	if x.stop != nil {
+		return
+	}
+	x.stop = make(chan struct{})
+	if track := x.tracks["audio"]; track != nil && strings.EqualFold(track.Codec().MimeType, webrtc.MimeTypeOpus) {
+		units := audioUnits()
+		x.play_.Go(func() { x.every(20*time.Millisecond, track, x.stop, func(n int) []byte { return units[n%len(units)] }) })
+	}
+	if track := x.tracks["video"]; track != nil && strings.EqualFold(track.Codec().MimeType, webrtc.MimeTypeVP8) {
+		units := videoUnits()
+		at := 0
+		x.play_.Go(func() {
+			x.every(time.Second/30, track, x.stop, func(int) []byte {
+				if x.wantKey.Swap(false) {
+					at = 0 // the clip begins with a key frame
+				}
+				at++
+				return units[(at-1)%len(units)]
+			})
+		})
+	}
+}
+
+func (x *peer) every(period time.Duration, track *webrtc.TrackLocalStaticSample, stop chan struct{}, unit func(int) []byte) {
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			return
+		case <-ticker.C:
+			_ = track.WriteSample(media.Sample{Data: unit(n), Duration: period})
+		}
+	}
+}
+
+// audioUnits are the packets of the audio clip.
+var audioUnits = sync.OnceValue(func() [][]byte {
+	r, _, err := oggreader.NewWith(bytes.NewReader(audioClip))
+	if err != nil {
+		panic(err) // embedded
+	}
+	var out [][]byte
+	for {
+		page, _, err := r.ParseNextPage()
+		if err != nil {
+			return out
+		}
+		if !bytes.HasPrefix(page, []byte("OpusTags")) {
+			out = append(out, page)
+		}
+	}
+})
+
+// videoUnits are the frames of the video clip.
+var videoUnits = sync.OnceValue(func() [][]byte {
+	r, _, err := ivfreader.NewWith(bytes.NewReader(videoClip))
+	if err != nil {
+		panic(err) // embedded
+	}
+	var out [][]byte
+	for {
+		frame, _, err := r.ParseNextFrame()
+		if err != nil {
+			return out
+		}
+		out = append(out, frame)
+	}
+})
+
+func (x *peer) pause() {
+	if x.stop != nil {
+		close(x.stop)
+		x.play_.Wait()
+		x.stop = nil
+	}
+}
+
+// vanish takes the peer off the network without a word.
+func (x *peer) vanish() {
+	x.net.down.Store(true)
+	x.pause()
+}
+
+func (x *peer) hangUp() {
+	x.pause()
+	_ = x.pc.Close()
+}
+
+func (x *peer) close() {
+	x.pause()
+	_ = x.pc.GracefulClose()
+	x.wg.Wait()
+}
+
+// A switchNet is a network whose packets can be made to vanish.
+type switchNet struct {
+	transport.Net
+	down atomic.Bool
+}
+
+func (n *switchNet) ListenUDP(network string, addr *net.UDPAddr) (transport.UDPConn, error) {
+	c, err := n.Net.ListenUDP(network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &switchConn{UDPConn: c, down: &n.down}, nil
+}
+
+type switchConn struct {
+	transport.UDPConn
+	down *atomic.Bool
+}
+
+func (c *switchConn) WriteTo(b []byte, addr net.Addr) (int, error) {
+	if c.down.Load() {
+		return len(b), nil
+	}
+	return c.UDPConn.WriteTo(b, addr)
+}
+
+// cast notes the names of the recorded peers in the order of their offers, and
+// what the recorded client kept from them.
+func (p *player) cast() {
+	gathered := map[string]bool{}
+	for i := range p.lines {
+		l := &p.lines[i]
+		again := l.Note == "peer gathering complete" && gathered[l.Peer]
+		if l.Peer != "" && (again || !slices.Contains(p.names, l.Peer)) {
+			p.names = append(p.names, l.Peer)
+		}
+		if l.Note == "peer gathering complete" {
+			gathered[l.Peer] = true
+		}
+		if l.Note == "recorder drops KMS candidate" {
+			p.withheld = append(p.withheld, kindOf(l.CandidateText()))
+		}
+	}
+}
+
+// withPeer replaces the description or the candidate of a recorded peer in a
+// request by that of a live one. It tells whether it did.
+func (p *player) withPeer(msg map[string]any) bool {
+	params, _ := msg["params"].(map[string]any)
+	args, _ := params["operationParams"].(map[string]any)
+	endpoint, _ := params["object"].(string)
+	switch params["operation"] {
+	case "processOffer":
+		offer, _ := args["offer"].(string)
+		if p.begun == len(p.names) || offer == "" {
+			return false
+		}
+		name := p.names[p.begun]
+		p.begun++
+		edited, err := p.begin(name, endpoint, offer)
+		if err != nil {
+			p.differs("peer %s: %v", name, err)
+			return false
+		}
+		args["offer"] = edited
+		return true
+	case "addIceCandidate":
+		x, candidate := p.byObject[endpoint], args["candidate"]
+		c, ok := candidate.(map[string]any)
+		if x == nil || !ok || !p.replaceable(c) {
+			return false
+		}
+		c["candidate"] = x.candidate()
+		return true
+	}
+	return false
+}
+
+// replaceable tells whether a recorded candidate is one of a peer's own: the end
+// of candidates is not, and names and what goes nowhere are sent as they were.
+func (p *player) replaceable(c map[string]any) bool {
+	text, _ := c["candidate"].(string)
+	return strings.HasPrefix(text, "candidate:") && !strings.Contains(text, ".local ") && !strings.Contains(text, " 9 typ host")
+}
+
+// begin makes the peer of a recorded offer and returns the offer to send.
+func (p *player) begin(name, endpoint, offer string) (string, error) {
+	x, err := p.newPeer(name, offer)
+	if err != nil {
+		return "", err
+	}
+	p.peers[name], p.byObject[endpoint] = x, x
+	p.all = append(p.all, x)
+	own, err := x.offer()
+	if err != nil {
+		return "", err
+	}
+	return impersonate(offer, own)
+}
+
+// hand gives a peer its answer.
+func (p *player) hand(q asked, got map[string]any) {
+	x := p.byObject[q.endpoint]
+	if q.operation != "processOffer" || x == nil {
+		return
+	}
+	result, _ := got["result"].(map[string]any)
+	answer, _ := result["value"].(string)
+	if answer == "" || x.pc.SignalingState() != webrtc.SignalingStateHaveLocalOffer {
+		return
+	}
+	if err := x.accept(answer); err != nil {
+		p.differs("peer %s does not take the answer: %v", x.name, err)
+	}
+}

@@ -1,0 +1,426 @@
+// Package conform holds a Kurento Media Server, real or imitated, against
+// recordings of a real one: it sends the frames of a transcript as they were
+// sent, with the ids of this run, plays the peers of the recording with Pion,
+// and compares all that comes back.
+//
+// Shape, keys, values and error texts are compared exactly; ids, times, ports,
+// keys and figures of load by pattern. Responses must come in the order of
+// their requests. Events are free among themselves and against responses, as
+// Kurento promises no order, but the states of one object that were further
+// apart than its worker threads explain must come in the recorded order, and
+// each event about when it was recorded.
+package conform
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pion/transport/v5"
+
+	"github.com/callbench/callbench/kmsmock/transcript"
+)
+
+// A Target is the server that is held against recordings.
+type Target struct {
+	URL  string // ws://host:port/kurento
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// PeerNet gives each peer of the recording a network; nil means that all are
+	// on this machine's loopback interface.
+	PeerNet func() transport.Net
+	// Addresses maps addresses of the recording (host:port of TURN and STUN
+	// servers) to those of this run.
+	Addresses map[string]string
+	// Turn is the TURN server of relay-only peers.
+	Turn *Turn
+	// Stop ends the server as SIGKILL does, Start brings it back; nil if the
+	// target cannot be ended.
+	Stop, Start func() error
+	// Shared says that others use the server too: what they make and end is
+	// passed over.
+	Shared bool
+}
+
+// Turn is a TURN server and credentials for it.
+type Turn struct{ URL, User, Password string }
+
+// A Difference is something that came otherwise than recorded, or not at all.
+type Difference struct {
+	File string
+	Line int // of the transcript
+	Text string
+}
+
+func (d Difference) String() string { return fmt.Sprintf("%s:%d: %s", d.File, d.Line, d.Text) }
+
+// Play replays one transcript and returns the differences. It takes as long as
+// the recording took.
+func Play(ctx context.Context, file string, lines []transcript.Line, target Target) []Difference {
+	p := &player{
+		ctx: ctx, file: file, lines: lines, target: target, start: time.Now(), inbox: make(chan arrival, inboxSize),
+		conns: map[string]*conn{}, ids: map[string]string{},
+		peers: map[string]*peer{}, byObject: map[string]*peer{}, released: map[string]int64{},
+	}
+	p.cast()
+	for i := range lines {
+		p.current = &lines[i]
+		if ctx.Err() != nil {
+			p.differs("stopped: %v", context.Cause(ctx))
+			break
+		}
+		p.step(p.current)
+	}
+	p.finish()
+	p.compareEvents()
+	return p.differences
+}
+
+// arrival is a frame that came, or the end of a connection.
+type arrival struct {
+	conn  *conn
+	frame []byte // nil: the connection has ended
+	at    time.Time
+}
+
+// inboxSize is how many frames may wait for the player.
+const inboxSize = 1 << 12
+
+// A player plays one transcript. Frames of all connections come to it through
+// one channel, so that all else is done by one goroutine.
+type player struct {
+	ctx    context.Context
+	file   string
+	lines  []transcript.Line
+	target Target
+
+	start       time.Time
+	inbox       chan arrival
+	current     *transcript.Line
+	differences []Difference
+	conns       map[string]*conn
+	ids         map[string]string // recorded UUID -> ours
+	released    map[string]int64  // recorded ids: when they were to be released, ms since 1970
+
+	peers    map[string]*peer // by name
+	byObject map[string]*peer // by recorded endpoint
+	all      []*peer
+	names    []string // of the recorded peers, in the order of their offers; a name may come again
+	begun    int      // of them
+	stopping bool     // the server ends before the next connection does
+	closing  int      // code for the next connection to close with
+	withheld []string // kinds of candidates that the recorded client kept from its peer
+
+	expected []event // of the recording
+	got      []event
+}
+
+func (p *player) differs(format string, args ...any) {
+	p.differences = append(p.differences, Difference{filepath.Base(p.file), p.current.Number, fmt.Sprintf(format, args...)})
+}
+
+// until waits for the time at which the recording did something itself.
+func (p *player) until(l *transcript.Line) {
+	p.takeUntil(time.After(time.Until(p.start.Add(l.Duration()))), func() bool { return false })
+}
+
+// takeUntil takes in what comes until done or the time is up; it tells whether it is done.
+func (p *player) takeUntil(timeout <-chan time.Time, done func() bool) bool {
+	for !done() {
+		select {
+		case a := <-p.inbox:
+			p.take(a)
+		case <-timeout:
+			return false
+		case <-p.ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// take sorts what has come: events are looked at, responses wait for their line.
+func (p *player) take(a arrival) {
+	switch {
+	case a.frame == nil:
+		a.conn.over = true
+	case !p.isEvent(a):
+		a.conn.came = append(a.conn.came, a.frame)
+		if id, late := a.conn.paid(idOf(a.frame)); late {
+			p.differs("the response to %v comes before the one to %v", idOf(a.frame), id)
+		}
+	}
+}
+
+func (p *player) step(l *transcript.Line) {
+	switch {
+	case l.HTTPStatus != 0:
+		p.until(l)
+		p.connect(l)
+	case l.Dir == transcript.Send:
+		p.until(l)
+		p.send(l)
+	case l.Dir == transcript.Recv:
+		p.receive(l)
+	case l.Status != 0:
+		p.plain(l)
+	case l.CloseCode != 0 && l.Conn != "":
+		p.ending(l)
+	default:
+		p.note(l)
+	}
+}
+
+// note follows a note that tells what the client or the server did.
+func (p *player) note(l *transcript.Line) {
+	for _, a := range actions {
+		if strings.HasPrefix(l.Note, a.prefix) {
+			p.until(l)
+			a.do(p, l)
+			return
+		}
+	}
+}
+
+// actions are the notes that make the player do something.
+var actions = []struct {
+	prefix string
+	do     func(p *player, l *transcript.Line)
+}{
+	{"client closes websocket", (*player).closeConn},
+	{"client drops TCP", func(p *player, l *transcript.Line) { p.conn(l).drop() }},
+	{"--- websocket close 1001", func(p *player, _ *transcript.Line) { p.closing = 1001 }},
+	{"SIGKILL sent", (*player).stopServer},
+	{"graceful stop", func(p *player, _ *transcript.Line) { p.stopping = true }},
+	{"started again", (*player).startServer},
+	{"dial failed", (*player).dialFails},
+	{"websocket-level ping", func(p *player, l *transcript.Line) { p.anyConn().ping(p) }},
+	{"peer starts sending", onePeer((*peer).play)},
+	{"peer stops sending", onePeer((*peer).pause)},
+	{"pause sending", eachPeer((*peer).pause)},
+	{"resume sending", eachPeer((*peer).play)},
+	{"peer closes its PeerConnection", eachPeer((*peer).hangUp)},
+	{"chromium pc.close()", eachPeer((*peer).hangUp)},
+	{"peer connection closed", onePeer((*peer).hangUp)},
+	{"chromium connectionState", (*player).browserState},
+	{"the peer vanishes", eachPeer((*peer).vanish)},
+	{"peer datachannel message", (*player).message},
+	{"chromium dc message", (*player).message},
+	{"peer OnDataChannel", (*player).channel},
+}
+
+func onePeer(f func(*peer)) func(*player, *transcript.Line) {
+	return func(p *player, l *transcript.Line) {
+		if x := p.peers[l.Peer]; x != nil {
+			f(x)
+		}
+	}
+}
+
+func eachPeer(f func(*peer)) func(*player, *transcript.Line) {
+	return func(p *player, _ *transcript.Line) {
+		for _, x := range p.all {
+			f(x)
+		}
+	}
+}
+
+func (p *player) closeConn(l *transcript.Line) {
+	if c := p.conn(l); c.ws != nil && !c.over {
+		c.close(1000, "")
+	}
+}
+
+// message sends a message that came back in the recording, and waits for it.
+func (p *player) message(l *transcript.Line) {
+	x := p.peers[l.Peer]
+	if x == nil {
+		return
+	}
+	if err := x.echo(l.Text); err != nil {
+		p.differs("message %q over the data channel: %v", l.Text, err)
+	}
+}
+
+// browserState lets the peer in the place of a browser send once it is
+// connected, as a browser does by itself.
+func (p *player) browserState(l *transcript.Line) {
+	if x := p.peers[l.Peer]; x != nil && string(l.Value) == `"connected"` {
+		x.play()
+	}
+}
+
+// channel waits for a data channel that the server opens.
+func (p *player) channel(l *transcript.Line) {
+	if x := p.peers[l.Peer]; x != nil {
+		if err := x.isGiven(l.Label); err != nil {
+			p.differs("data channel %q of the server: %v", l.Label, err)
+		}
+	}
+}
+
+func (p *player) stopServer(*transcript.Line) {
+	if err := p.target.Stop(); err != nil {
+		p.differs("stop the server: %v", err)
+	}
+}
+
+func (p *player) startServer(*transcript.Line) {
+	if err := p.target.Start(); err != nil {
+		p.differs("start the server: %v", err)
+	}
+}
+
+// finish ends what is left of the run and takes the last events in.
+func (p *player) finish() {
+	p.takeUntil(time.After(settleTime), func() bool { return false })
+	for _, name := range slices.Sorted(keys(p.conns)) {
+		c := p.conns[name]
+		if c.ws != nil {
+			c.drop()
+			p.takeUntil(nil, func() bool { return c.over })
+		}
+	}
+	for _, x := range p.all {
+		x.close()
+	}
+}
+
+// settleTime is how long events may come behind the last line of a recording.
+const settleTime = 60 * time.Millisecond
+
+func keys[M ~map[string]V, V any](m M) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// asked is a request on its way.
+type asked struct {
+	id        any
+	operation string
+	endpoint  string // recorded id of the object
+}
+
+// send sends a recorded frame with the ids, descriptions and addresses of this run.
+func (p *player) send(l *transcript.Line) {
+	c := p.conn(l)
+	if c.ws == nil {
+		return
+	}
+	text := l.Frame()
+	var msg map[string]any
+	if json.Unmarshal([]byte(text), &msg) == nil {
+		if edited := p.withPeer(msg); edited {
+			b, err := json.Marshal(msg)
+			if err != nil {
+				p.differs("edit the request: %v", err)
+				return
+			}
+			text = string(b)
+		}
+		c.ask(p.request(msg))
+	}
+	c.write(l.Opcode == "binary", p.ours(text))
+}
+
+// request notes what a request is about.
+func (p *player) request(msg map[string]any) asked {
+	params, _ := msg["params"].(map[string]any)
+	name, _ := msg["method"].(string)
+	object, _ := params["object"].(string)
+	if op, ok := params["operation"].(string); ok {
+		name = op
+	}
+	if name == "release" && object != "" {
+		p.released[object] = time.Now().UnixMilli()
+	}
+	return asked{id: msg["id"], operation: name, endpoint: object}
+}
+
+// receive compares a response; events are put aside for the end.
+func (p *player) receive(l *transcript.Line) {
+	c := p.conn(l)
+	text := l.Frame()
+	var want map[string]any
+	if err := json.Unmarshal([]byte(text), &want); err != nil {
+		p.differs("the recording is no JSON: %v", err)
+		return
+	}
+	if want["method"] == "onEvent" {
+		if !p.dying(want) {
+			p.expected = append(p.expected, newEvent(want, l.Number, l.Duration()))
+		}
+		return
+	}
+	if c.ws == nil {
+		return
+	}
+	frame, ok := p.response(c, want["id"])
+	if !ok {
+		p.differs("no response, want %.300s", text)
+		return
+	}
+	var got map[string]any
+	if err := json.Unmarshal(frame, &got); err != nil {
+		p.differs("response %.300q: %v", frame, err)
+		return
+	}
+	p.form(frame)
+	q := c.answered(want["id"])
+	p.unify(q.operation, "", want, got)
+	p.hand(q, got)
+}
+
+// form checks how a frame is written: compact, keys in alphabetical order.
+func (p *player) form(frame []byte) {
+	if problem := written(frame); problem != "" {
+		p.differs("the frame %.200q %s", frame, problem)
+	}
+}
+
+// dying tells whether an event is an ElementDisconnected of an object that is
+// being released with its pipeline: a race that Kurento decides either way.
+func (p *player) dying(event map[string]any) bool {
+	v := eventValue(event)
+	object, _ := v["object"].(string)
+	return v["type"] == "ElementDisconnected" && p.released[strings.Split(object, "/")[0]] != 0
+}
+
+// responseTime is how long a response may take.
+const responseTime = 15 * time.Second
+
+// response is the next response on a connection, which must be the one to id:
+// requests of a connection are answered in their order.
+func (p *player) response(c *conn, id any) ([]byte, bool) {
+	i := -1
+	found := func() bool {
+		i = slices.IndexFunc(c.came, func(frame []byte) bool { return idOf(frame) == id })
+		return i >= 0
+	}
+	timeout := time.After(responseTime)
+	p.takeUntil(timeout, func() bool { return found() || c.over || len(c.came) > len(c.asked) })
+	if i < 0 && len(c.came) == 0 {
+		return nil, false
+	}
+	i = max(i, 0) // another response than recorded: it will be compared with the one that was
+	frame := c.came[i]
+	c.came = slices.Delete(c.came, i, i+1)
+	return frame, true
+}
+
+func idOf(frame []byte) any {
+	var m map[string]any
+	if json.Unmarshal(frame, &m) != nil {
+		return nil
+	}
+	return m["id"]
+}

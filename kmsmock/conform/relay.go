@@ -1,0 +1,53 @@
+package conform
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pion/turn/v5"
+)
+
+const realm = "example.org"
+
+// startRelay runs a TURN server on loopback, over UDP and TCP, that takes the
+// given users as long as a time in their name (TURN REST) lies behind now.
+func startRelay(users map[string]string, now time.Time) (address string, stop func() error, err error) {
+	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	tcp, err := net.Listen("tcp4", udp.LocalAddr().String())
+	if err != nil {
+		_ = udp.Close()
+		return "", nil, err
+	}
+	relays := &turn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"}
+	server, err := turn.NewServer(turn.ServerConfig{
+		Realm: realm,
+		AuthHandler: func(a *turn.RequestAttributes) (string, []byte, bool) {
+			password, known := users[a.Username]
+			if !known || expired(a.Username, now) {
+				return "", nil, false
+			}
+			return a.Username, turn.GenerateAuthKey(a.Username, realm, password), true
+		},
+		PacketConnConfigs: []turn.PacketConnConfig{{PacketConn: udp, RelayAddressGenerator: relays}},
+		ListenerConfigs:   []turn.ListenerConfig{{Listener: tcp, RelayAddressGenerator: relays}},
+	})
+	if err != nil {
+		_, _ = udp.Close(), tcp.Close()
+		return "", nil, fmt.Errorf("start the TURN server: %w", err)
+	}
+	return udp.LocalAddr().String(), server.Close, nil
+}
+
+// expired tells whether a user of TURN REST credentials, <unix time>:<name>, had
+// run out at that time.
+func expired(user string, at time.Time) bool {
+	stamp, _, ok := strings.Cut(user, ":")
+	seconds, err := strconv.ParseInt(stamp, 10, 64)
+	return ok && err == nil && seconds < at.Unix()
+}
