@@ -23,7 +23,7 @@ func (p *player) ours(s string) string {
 		}
 		return id
 	})
-	for was, is := range p.target.Addresses {
+	for was, is := range p.target.addresses {
 		s = strings.ReplaceAll(s, was, is)
 	}
 	return s

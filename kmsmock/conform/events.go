@@ -158,6 +158,9 @@ func (p *player) compareEvents() {
 			continue
 		}
 		k := w.key()
+		if len(got[k]) == 0 && p.onTheWay(w, func(x endOf) time.Duration { return x.was }) {
+			continue
+		}
 		if len(got[k]) == 0 {
 			p.at(w.line, "no event %s", k)
 			continue
@@ -168,11 +171,26 @@ func (p *player) compareEvents() {
 	}
 	for _, k := range slices.Sorted(keys(got)) {
 		for _, e := range got[k] {
+			if p.onTheWay(e, func(x endOf) time.Duration { return x.is }) {
+				continue
+			}
 			p.at(e.line, "an event too many: %s", k)
 		}
 	}
 	p.compareTimes(pairs)
 	p.compareOrder(pairs)
+}
+
+// onTheWay tells whether an event came when its object was being released: such
+// events come or do not.
+func (p *player) onTheWay(e event, when func(endOf) time.Duration) bool {
+	for _, x := range p.ends {
+		d := e.at - when(x)
+		if strings.HasPrefix(e.object, p.ours(x.object)) && d > -atOnce && d < atOnce {
+			return true
+		}
+	}
+	return false
 }
 
 // at notes a difference at a line other than the current one.

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"regexp"
 	"sync"
-	"time"
 
 	"github.com/pion/logging"
 	"github.com/pion/transport/v5"
@@ -24,7 +22,7 @@ import (
 // recording take no time.
 func PlayMock(ctx context.Context, file string, lines []transcript.Line) []Difference {
 	m := &mock{needs: NeedsOf(filepath.Base(file), lines)}
-	target, err := m.open(lines)
+	target, err := m.open()
 	if err != nil {
 		return []Difference{{File: filepath.Base(file), Line: 1, Text: fmt.Sprintf("set up the mock: %v", err)}}
 	}
@@ -44,20 +42,16 @@ type mock struct {
 	served   chan error
 	router   *vnet.Router
 	hosts    int
-	relays   []func() error
 }
 
-func (m *mock) open(lines []transcript.Line) (Target, error) {
+func (m *mock) open() (Target, error) {
 	m.config = kmsmock.Config{Seed: 1, CollectorPeriod: m.needs.CollectorPeriod, DisableRequestCache: m.needs.NoRequestCache}
 	if m.needs.NoResources {
 		m.config.Faults.ThreadLimit = -1
 	}
-	target := Target{URL: "ws://mock/kurento", Addresses: map[string]string{}, Stop: m.stop, Start: m.start}
+	target := Target{URL: "ws://mock/kurento", Stop: m.stop, Start: m.start}
 	if m.needs.Sockets {
 		m.config.Interfaces = []string{"lo"}
-		if err := m.startRelays(&target, began(lines)); err != nil {
-			return target, err
-		}
 	} else if err := m.network(&target); err != nil {
 		return target, err
 	}
@@ -68,40 +62,6 @@ func (m *mock) open(lines []transcript.Line) (Target, error) {
 		return m.listener.dial(ctx, network, address)
 	}
 	return target, nil
-}
-
-var caseStarted = regexp.MustCompile(`started (\S+Z)`)
-
-// began is when a recording was made.
-func began(lines []transcript.Line) time.Time {
-	for i := range lines {
-		if s := caseStarted.FindStringSubmatch(lines[i].Note); s != nil {
-			if at, err := time.Parse(time.RFC3339, s[1]); err == nil {
-				return at
-			}
-		}
-	}
-	return time.Now()
-}
-
-// startRelays starts a TURN server for each that the recording had.
-func (m *mock) startRelays(target *Target, at time.Time) error {
-	const user, password = "peer", "of the recording"
-	m.needs.Users[user] = password
-	recorded := m.needs.Relays
-	if len(recorded) == 0 && m.needs.PeerRelay {
-		recorded = []string{"127.0.0.1:0"}
-	}
-	for _, recorded := range recorded {
-		address, stop, err := startRelay(m.needs.Users, at)
-		if err != nil {
-			return err
-		}
-		m.relays = append(m.relays, stop)
-		target.Addresses[recorded] = address
-		target.Turn = &Turn{URL: "turn:" + address + "?transport=udp", User: user, Password: password}
-	}
-	return nil
 }
 
 // network makes a virtual network with the server as its first host.
@@ -152,9 +112,6 @@ func (m *mock) stop() error {
 
 func (m *mock) close() error {
 	err := m.stop()
-	for _, stop := range m.relays {
-		err = errors.Join(err, stop())
-	}
 	if m.router != nil {
 		err = errors.Join(err, m.router.Stop())
 	}

@@ -55,13 +55,14 @@ type peer struct {
 	channels chan string // labels of those that the server opened
 	queued   []webrtc.ICECandidateInit
 	answered bool
-	own      []string // its candidates, in their order
-	used     int      // of them, in requests
+	own      []string      // its candidates, in their order
+	more     chan struct{} // closed when there is another
+	used     int           // of them, in requests
 }
 
 // newPeer makes a peer like the one that made the recorded offer.
 func (p *player) newPeer(name, offer string) (*peer, error) {
-	x := &peer{name: name, first: make(chan struct{}), tracks: map[string]*webrtc.TrackLocalStaticSample{},
+	x := &peer{name: name, first: make(chan struct{}), more: make(chan struct{}), tracks: map[string]*webrtc.TrackLocalStaticSample{},
 		opened: make(chan struct{}), messages: make(chan string, 64), channels: make(chan string, 64)}
 	reached := p.howReached(name)
 	se, err := p.settings(x, reached)
@@ -82,11 +83,8 @@ func (p *player) newPeer(name, offer string) (*peer, error) {
 	}
 	cfg := webrtc.Configuration{}
 	if reached.relay {
-		if p.target.Turn == nil {
-			return nil, errors.New("it is reached through a TURN server, and there is none")
-		}
 		cfg.ICETransportPolicy = webrtc.ICETransportPolicyRelay
-		cfg.ICEServers = []webrtc.ICEServer{{URLs: []string{p.target.Turn.URL}, Username: p.target.Turn.User, Credential: p.target.Turn.Password}}
+		cfg.ICEServers = []webrtc.ICEServer{*p.target.turn}
 	}
 	api := webrtc.NewAPI(webrtc.WithSettingEngine(se), webrtc.WithMediaEngine(me), webrtc.WithInterceptorRegistry(reg))
 	if x.pc, err = api.NewPeerConnection(cfg); err != nil {
@@ -202,6 +200,8 @@ func (x *peer) listen() {
 		defer x.mu.Unlock()
 		if c != nil {
 			x.own = append(x.own, c.ToJSON().Candidate)
+			close(x.more)
+			x.more = make(chan struct{})
 		}
 		if c == nil || len(x.own) == 1 {
 			x.started.Do(func() { close(x.first) })
@@ -238,14 +238,28 @@ func (x *peer) offer() (string, error) {
 // more; "" if it has none.
 func (x *peer) candidate() string {
 	<-x.first
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if len(x.own) == 0 {
-		return ""
+	patience := time.After(candidateTime)
+	for {
+		x.mu.Lock()
+		n, more := len(x.own), x.more
+		x.mu.Unlock()
+		if n <= x.used {
+			select {
+			case <-more:
+				continue
+			case <-patience:
+			}
+		}
+		if n == 0 {
+			return ""
+		}
+		x.used++
+		return x.own[(x.used-1)%n]
 	}
-	x.used++
-	return x.own[(x.used-1)%len(x.own)]
 }
+
+// candidateTime is how long a peer may take to find another candidate.
+const candidateTime = 100 * time.Millisecond
 
 // accept takes the server's answer.
 func (x *peer) accept(answer string) error {
@@ -402,9 +416,16 @@ func (x *peer) vanish() {
 	x.pause()
 }
 
+// hangUp closes the peer, which takes longer than the recording waited.
 func (x *peer) hangUp() {
 	x.pause()
-	_ = x.pc.Close()
+	x.wg.Go(func() { _ = x.pc.Close() })
+}
+
+func (x *peer) closeChannel() {
+	if x.channel != nil {
+		_ = x.channel.Close()
+	}
 }
 
 func (x *peer) close() {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/pion/transport/v5"
+	"github.com/pion/webrtc/v4"
 
 	"github.com/callbench/callbench/kmsmock/transcript"
 )
@@ -33,21 +34,18 @@ type Target struct {
 	// PeerNet gives each peer of the recording a network; nil means that all are
 	// on this machine's loopback interface.
 	PeerNet func() transport.Net
-	// Addresses maps addresses of the recording (host:port of TURN and STUN
-	// servers) to those of this run.
-	Addresses map[string]string
-	// Turn is the TURN server of relay-only peers.
-	Turn *Turn
 	// Stop ends the server as SIGKILL does, Start brings it back; nil if the
 	// target cannot be ended.
 	Stop, Start func() error
 	// Shared says that others use the server too: what they make and end is
 	// passed over.
 	Shared bool
-}
 
-// Turn is a TURN server and credentials for it.
-type Turn struct{ URL, User, Password string }
+	// addresses maps those of the recording (host:port of TURN and STUN servers)
+	// to those of this run.
+	addresses map[string]string
+	turn      *webrtc.ICEServer // of relay-only peers
+}
 
 // A Difference is something that came otherwise than recorded, or not at all.
 type Difference struct {
@@ -59,8 +57,23 @@ type Difference struct {
 func (d Difference) String() string { return fmt.Sprintf("%s:%d: %s", d.File, d.Line, d.Text) }
 
 // Play replays one transcript and returns the differences. It takes as long as
-// the recording took.
+// the recording took. TURN and STUN servers that the recording had are started
+// on loopback; it then fails only if that cannot be done.
 func Play(ctx context.Context, file string, lines []transcript.Line, target Target) []Difference {
+	relays, err := startRelays(NeedsOf(filepath.Base(file), lines), began(lines), &target)
+	if err != nil {
+		return []Difference{{filepath.Base(file), 1, err.Error()}}
+	}
+	out := play(ctx, file, lines, target)
+	for _, stop := range relays {
+		if err := stop(); err != nil {
+			out = append(out, Difference{filepath.Base(file), len(lines), "close the TURN server: " + err.Error()})
+		}
+	}
+	return out
+}
+
+func play(ctx context.Context, file string, lines []transcript.Line, target Target) []Difference {
 	p := &player{
 		ctx: ctx, file: file, lines: lines, target: target, start: time.Now(), inbox: make(chan arrival, inboxSize),
 		conns: map[string]*conn{}, ids: map[string]string{},
@@ -104,7 +117,8 @@ type player struct {
 	differences []Difference
 	conns       map[string]*conn
 	ids         map[string]string // recorded UUID -> ours
-	released    map[string]int64  // recorded ids: when they were to be released, ms since 1970
+	ends        []endOf
+	released    map[string]int64 // recorded ids: when they were to be released, ms since 1970
 
 	peers    map[string]*peer // by name
 	byObject map[string]*peer // by recorded endpoint
@@ -241,8 +255,12 @@ func (p *player) message(l *transcript.Line) {
 	if x == nil {
 		return
 	}
-	if err := x.echo(l.Text); err != nil {
-		p.differs("message %q over the data channel: %v", l.Text, err)
+	text := l.Text
+	if text == "" {
+		_ = json.Unmarshal(l.Value, &text)
+	}
+	if err := x.echo(text); err != nil {
+		p.differs("message %q over the data channel: %v", text, err)
 	}
 }
 
@@ -303,6 +321,12 @@ func keys[M ~map[string]V, V any](m M) func(func(string) bool) {
 	}
 }
 
+// endOf is when an object was released: in the recording and in this run.
+type endOf struct {
+	object  string // recorded id
+	was, is time.Duration
+}
+
 // asked is a request on its way.
 type asked struct {
 	id        any
@@ -342,6 +366,7 @@ func (p *player) request(msg map[string]any) asked {
 	}
 	if name == "release" && object != "" {
 		p.released[object] = time.Now().UnixMilli()
+		p.ends = append(p.ends, endOf{object, p.current.Duration(), time.Since(p.start)})
 	}
 	return asked{id: msg["id"], operation: name, endpoint: object}
 }
@@ -356,8 +381,14 @@ func (p *player) receive(l *transcript.Line) {
 		return
 	}
 	if want["method"] == "onEvent" {
+		e := newEvent(want, l.Number, l.Duration())
 		if !p.dying(want) {
-			p.expected = append(p.expected, newEvent(want, l.Number, l.Duration()))
+			p.expected = append(p.expected, e)
+		}
+		if x := p.byObject[e.object]; x != nil && e.typ == "DataChannelClosed" {
+			// The only trace of a channel that the recorded peer closed.
+			p.until(l)
+			x.closeChannel()
 		}
 		return
 	}

@@ -3,11 +3,15 @@ package conform
 import (
 	"fmt"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/pion/turn/v5"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/callbench/callbench/kmsmock/transcript"
 )
 
 const realm = "example.org"
@@ -50,4 +54,42 @@ func expired(user string, at time.Time) bool {
 	stamp, _, ok := strings.Cut(user, ":")
 	seconds, err := strconv.ParseInt(stamp, 10, 64)
 	return ok && err == nil && seconds < at.Unix()
+}
+
+var caseStarted = regexp.MustCompile(`started (\S+Z)`)
+
+// began is when a recording was made.
+func began(lines []transcript.Line) time.Time {
+	for i := range lines {
+		if s := caseStarted.FindStringSubmatch(lines[i].Note); s != nil {
+			if at, err := time.Parse(time.RFC3339, s[1]); err == nil {
+				return at
+			}
+		}
+	}
+	return time.Now()
+}
+
+// startRelays starts a TURN server for each that the recording had, and one for
+// peers that are reached through one.
+func startRelays(needs Needs, at time.Time, target *Target) (stops []func() error, err error) {
+	const user, password = "peer", "of the recording"
+	needs.Users[user] = password
+	recorded := needs.Relays
+	if len(recorded) == 0 && needs.PeerRelay {
+		recorded = []string{""}
+	}
+	target.addresses = map[string]string{}
+	for _, was := range recorded {
+		address, stop, err := startRelay(needs.Users, at)
+		if err != nil {
+			return stops, err
+		}
+		stops = append(stops, stop)
+		if was != "" {
+			target.addresses[was] = address
+		}
+		target.turn = &webrtc.ICEServer{URLs: []string{"turn:" + address + "?transport=udp"}, Username: user, Credential: password}
+	}
+	return stops, nil
 }
