@@ -1,6 +1,7 @@
 package kmsmock
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -44,7 +45,10 @@ type inStream struct {
 
 // setup takes the outcome of the negotiation. The server's lock is held.
 func (t *mediaTransport) setup(chosen *description) {
-	for _, m := range chosen.media {
+	for i, m := range chosen.media {
+		if !slices.Contains(t.lines, i) {
+			continue
+		}
 		kind, ok := map[string]mediaKind{"audio": kindAudio, "video": kindVideo}[m.kind]
 		if !ok || !m.accepted {
 			continue

@@ -1,0 +1,41 @@
+package kmsmock
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/pion/ice/v4"
+)
+
+// A passiveListener takes the TCP connections of one passive candidate, with
+// the framing of RFC 4571.
+type passiveListener struct {
+	mux  *ice.TCPMuxDefault
+	conn net.PacketConn
+	port int
+}
+
+// maxFirstPacket bounds the datagrams that wait for the agent.
+const maxFirstPacket = 64
+
+// listenPassive opens a TCP port for checks that carry the fragment of the
+// stream. It fails where the network has no TCP.
+func (t *mediaTransport) listenPassive(ip netip.Addr) (*passiveListener, error) {
+	l, err := t.ep.obj.srv.net.ListenTCP("tcp", &net.TCPAddr{IP: ip.AsSlice(), Zone: ip.Zone()})
+	if err != nil {
+		return nil, fmt.Errorf("listen for TCP candidates: %w", err)
+	}
+	mux := ice.NewTCPMuxDefault(ice.TCPMuxParams{Listener: l, Logger: quiet{}.NewLogger(""), ReadBufferSize: maxFirstPacket})
+	conn, err := mux.GetConnByUfrag(t.local.ufrag, !ip.Is4(), ip.AsSlice())
+	if err != nil {
+		_ = mux.Close()
+		return nil, fmt.Errorf("listen for TCP candidates: %w", err)
+	}
+	return &passiveListener{mux: mux, conn: conn, port: l.Addr().(*net.TCPAddr).Port}, nil
+}
+
+func (l *passiveListener) close() {
+	_ = l.conn.Close()
+	_ = l.mux.Close()
+}
