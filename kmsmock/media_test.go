@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,20 +28,24 @@ var endpointEvents = []string{"Error", "IceCandidateFound", "IceGatheringDone", 
 
 // testPeer is a Pion peer that sends audio and video which carry its name.
 type testPeer struct {
-	t        testing.TB
-	name     string
-	pc       *webrtc.PeerConnection
-	endpoint string
-	kms      *testClient
-	audio    *webrtc.TrackLocalStaticSample
-	video    *webrtc.TrackLocalStaticSample
-	net      *switchNet
-	own      string        // its first candidate
-	stop     chan struct{} // ends playing; nil while silent
-	playing  sync.WaitGroup
-	wg       sync.WaitGroup
-	wantKey  atomic.Bool
-	keys     atomic.Int64 // key frames sent
+	t          testing.TB
+	name       string
+	pc         *webrtc.PeerConnection
+	endpoint   string
+	kms        *testClient
+	audio      *webrtc.TrackLocalStaticSample
+	video      *webrtc.TrackLocalStaticSample
+	net        *switchNet
+	own        string        // its first candidate
+	turnURL    string        // for its endpoint
+	stunServer string        // for its endpoint
+	mute       bool          // keep candidates to itself
+	unbundled  bool          // offer no BUNDLE group
+	stop       chan struct{} // ends playing; nil while silent
+	playing    sync.WaitGroup
+	wg         sync.WaitGroup
+	wantKey    atomic.Bool
+	keys       atomic.Int64 // key frames sent
 
 	mu       sync.Mutex
 	more     *sync.Cond
@@ -185,10 +190,19 @@ func (p *testPeer) accept(answer string) {
 func (p *testPeer) join(kms *testClient, endpoint string) {
 	p.t.Helper()
 	p.kms, p.endpoint = kms, endpoint
-	answer := kms.invoke(endpoint, "processOffer", map[string]any{"offer": p.offer()}).(string)
-	kms.invoke(endpoint, "addIceCandidate", map[string]any{
-		"candidate": map[string]any{"candidate": p.own, "sdpMid": "0", "sdpMLineIndex": 0},
-	})
+	offer := p.offer()
+	if p.unbundled {
+		offer = strings.Replace(offer, "a=group:BUNDLE 0 1\r\n", "", 1)
+	}
+	answer := kms.invoke(endpoint, "processOffer", map[string]any{"offer": offer}).(string)
+	if p.unbundled {
+		answer = strings.Replace(answer, "m=audio", "a=group:BUNDLE 0 1\r\nm=audio", 1)
+	}
+	if !p.mute {
+		kms.invoke(endpoint, "addIceCandidate", map[string]any{
+			"candidate": map[string]any{"candidate": p.own, "sdpMid": "0", "sdpMLineIndex": 0},
+		})
+	}
 	p.accept(answer)
 	kms.invoke(endpoint, "gatherCandidates", nil)
 }

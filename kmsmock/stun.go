@@ -19,6 +19,7 @@ const (
 // settled it keeps apart what the server answers and what the peer sends.
 type probedConn struct {
 	net.PacketConn
+	request *stun.Message
 	settled chan struct{} // closed when nothing reads the socket any more
 	early   chan datagram
 	answers chan *stun.Message
@@ -33,7 +34,7 @@ type datagram struct {
 const maxEarly = 64
 
 func newProbedConn(conn net.PacketConn) *probedConn {
-	c := &probedConn{PacketConn: conn, settled: make(chan struct{}), early: make(chan datagram, maxEarly),
+	c := &probedConn{PacketConn: conn, request: stun.MustBuild(stun.TransactionID, stun.BindingRequest), settled: make(chan struct{}), early: make(chan datagram, maxEarly),
 		answers: make(chan *stun.Message, 1)}
 	go c.sort()
 	return c
@@ -49,7 +50,7 @@ func (c *probedConn) sort() {
 			return
 		}
 		m := &stun.Message{Raw: append([]byte(nil), buf[:n]...)}
-		if stun.IsMessage(buf[:n]) && m.Decode() == nil && m.Type == stun.BindingSuccess {
+		if stun.IsMessage(buf[:n]) && m.Decode() == nil && m.TransactionID == c.request.TransactionID {
 			select {
 			case c.answers <- m:
 			default:
@@ -86,17 +87,16 @@ func (c *probedConn) ReadFrom(b []byte) (int, net.Addr, error) {
 
 // mapped asks the server for the address of the socket until the deadline.
 func (c *probedConn) mapped(server net.Addr, deadline time.Time, done <-chan struct{}) *stun.XORMappedAddress {
-	request := stun.MustBuild(stun.TransactionID, stun.BindingRequest)
 	timeout := time.NewTimer(time.Until(deadline))
 	defer timeout.Stop()
 	again := time.NewTicker(probeInterval)
 	defer again.Stop()
 	for {
-		_, _ = c.WriteTo(request.Raw, server)
+		_, _ = c.WriteTo(c.request.Raw, server)
 		select {
 		case m := <-c.answers:
 			var out stun.XORMappedAddress
-			if m.TransactionID == request.TransactionID && out.GetFrom(m) == nil {
+			if m.Type == stun.BindingSuccess && out.GetFrom(m) == nil {
 				return &out
 			}
 		case <-again.C:
