@@ -93,8 +93,11 @@ func spell(c ice.Candidate) string {
 		related = &relatedAddress{r.Address, r.Port}
 	}
 	tcpType := ""
-	if t := c.TCPType(); t != ice.TCPTypeUnspecified {
+	switch t := c.TCPType(); {
+	case t != ice.TCPTypeUnspecified:
 		tcpType = t.String()
+	case c.NetworkType().IsTCP():
+		tcpType = ice.TCPTypeActive.String() // it has dialled in
 	}
 	return candidateText(foundation, int(c.Component()), strings.ToUpper(c.NetworkType().NetworkShort()), int(c.Priority()),
 		c.Address(), c.Port(), c.Type().String(), related, tcpType)

@@ -69,7 +69,7 @@ func (t *mediaTransport) openHost(agent *ice.Agent, host hostAddress, n, compone
 		case kindTCPActive:
 			port = discardPort
 		case kindTCPPassive:
-			if passive, err = t.listenPassive(host.ip); err == nil {
+			if passive, err = t.listenPassive(host.ip, component); err == nil {
 				port = passive.port
 			} else {
 				port = t.randomPort()
@@ -112,9 +112,9 @@ func (t *mediaTransport) reportHost(h *hostSocket, kind candidateKind, n, port i
 // attach gives the sockets to who reads them.
 func (t *mediaTransport) attach(agent *ice.Agent, h *hostSocket, udp net.PacketConn, passive *passiveListener) error {
 	if h.component == 2 {
-		t.second.serve(udp, func() { _ = udp.Close() })
+		t.second.serve(udp, secondPatience, func() { _ = udp.Close() })
 		if passive != nil {
-			t.second.serve(passive.conn, passive.close)
+			t.second.serve(passive.conn, 0, passive.close)
 		}
 		return nil
 	}

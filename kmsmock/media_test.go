@@ -61,6 +61,12 @@ type testPeer struct {
 // the description as Pion has it.
 func newTestPeer(t testing.TB, name string, n transport.Net, sessionFingerprint bool) *testPeer {
 	t.Helper()
+	return newTestPeerWith(t, name, n, sessionFingerprint, func(*webrtc.SettingEngine) {})
+}
+
+// newTestPeerWith makes a peer with settings of its own.
+func newTestPeerWith(t testing.TB, name string, n transport.Net, sessionFingerprint bool, settings func(*webrtc.SettingEngine)) *testPeer {
+	t.Helper()
 	p := &testPeer{t: t, name: name, received: map[string]int{}, first: map[string]bool{}, net: &switchNet{Net: n}}
 	p.more = sync.NewCond(&p.mu)
 	se := webrtc.SettingEngine{LoggerFactory: &logging.DefaultLoggerFactory{DefaultLogLevel: logging.LogLevelDisabled}}
@@ -74,6 +80,7 @@ func newTestPeer(t testing.TB, name string, n transport.Net, sessionFingerprint 
 		se.SetInterfaceFilter(func(name string) bool { return name == "lo" })
 	}
 	se.SetNet(p.net)
+	settings(&se)
 	me := &webrtc.MediaEngine{}
 	must(t, me.RegisterDefaultCodecs())
 	reg := &interceptor.Registry{}

@@ -22,8 +22,9 @@ type secondComponent struct {
 	closers []func()
 }
 
-// serve answers checks on a socket until close.
-func (c *secondComponent) serve(conn net.PacketConn, closer func()) {
+// serve reads checks from a socket until close. patience is how long they
+// leave component 1 to be connected.
+func (c *secondComponent) serve(conn net.PacketConn, patience time.Duration, closer func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -31,7 +32,7 @@ func (c *secondComponent) serve(conn net.PacketConn, closer func()) {
 		return
 	}
 	c.conns, c.closers = append(c.conns, conn), append(c.closers, closer)
-	c.wg.Go(func() { c.read(conn) })
+	c.wg.Go(func() { c.read(conn, patience) })
 }
 
 func (c *secondComponent) close() {
@@ -45,7 +46,7 @@ func (c *secondComponent) close() {
 	c.wg.Wait()
 }
 
-func (c *secondComponent) read(conn net.PacketConn) {
+func (c *secondComponent) read(conn net.PacketConn, patience time.Duration) {
 	buf := make([]byte, maxDatagram)
 	for {
 		n, _, err := conn.ReadFrom(buf)
@@ -53,7 +54,7 @@ func (c *secondComponent) read(conn net.PacketConn) {
 			return
 		}
 		if stun.IsMessage(buf[:n]) && c.isCheck(buf[:n]) {
-			c.t.checked()
+			c.t.checked(patience)
 		}
 	}
 }
@@ -72,7 +73,7 @@ func (c *secondComponent) isCheck(b []byte) bool {
 // checked notes a check of the peer on component 2. A peer nearby has chosen
 // its pair before it gets there, and the component stays as it is; one that
 // takes its time, as with relays, makes it try and fail.
-func (t *mediaTransport) checked() {
+func (t *mediaTransport) checked(patience time.Duration) {
 	if t.secondSeen.Swap(true) {
 		return
 	}
@@ -82,11 +83,29 @@ func (t *mediaTransport) checked() {
 	if t.ep.closed {
 		return
 	}
-	t.ice.second = time.AfterFunc(secondPatience, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if !t.ep.closed && t.ice.component[1] == "GATHERING" && t.ice.pair == nil {
+	try := func() {
+		if !t.ep.closed && t.ice.component[1] == "GATHERING" && (t.ice.pair == nil || patience == 0) {
 			t.tryComponent(2, idleTimeout)
 		}
+	}
+	if patience == 0 {
+		try()
+		return
+	}
+	t.ice.second = time.AfterFunc(patience, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		try()
 	})
+}
+
+// hungUp notes the end of a TCP connection: nothing to component 1, the end of
+// its trying to component 2.
+func (t *mediaTransport) hungUp(component int) {
+	s := t.ep.obj.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if component == 2 && !t.ep.closed && t.ctx.Err() == nil && t.ice.component[1] == "CONNECTING" {
+		t.componentState(2, "FAILED", s.pace.event)
+	}
 }

@@ -151,7 +151,7 @@ func (t *mediaTransport) foundRelay(server turnServer, h *hostSocket, a *allocat
 
 func (t *mediaTransport) attachRelay(h *hostSocket, a *allocation, relayed *net.UDPAddr, prio int) error {
 	if h.component == 2 {
-		t.second.serve(a.conn, a.close)
+		t.second.serve(a.conn, secondPatience, a.close)
 		return nil
 	}
 	c, err := ice.NewCandidateRelay(&ice.CandidateRelayConfig{Network: "udp", Address: relayed.IP.String(), Port: relayed.Port,
