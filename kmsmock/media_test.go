@@ -15,6 +15,7 @@ import (
 	"github.com/pion/interceptor"
 	"github.com/pion/logging"
 	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
 	"github.com/pion/transport/v5"
 	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/transport/v5/vnet"
@@ -28,24 +29,26 @@ var endpointEvents = []string{"Error", "IceCandidateFound", "IceGatheringDone", 
 
 // testPeer is a Pion peer that sends audio and video which carry its name.
 type testPeer struct {
-	t          testing.TB
-	name       string
-	pc         *webrtc.PeerConnection
-	endpoint   string
-	kms        *testClient
-	audio      *webrtc.TrackLocalStaticSample
-	video      *webrtc.TrackLocalStaticSample
-	net        *switchNet
-	own        string        // its first candidate
-	turnURL    string        // for its endpoint
-	stunServer string        // for its endpoint
-	mute       bool          // keep candidates to itself
-	unbundled  bool          // offer no BUNDLE group
-	stop       chan struct{} // ends playing; nil while silent
-	playing    sync.WaitGroup
-	wg         sync.WaitGroup
-	wantKey    atomic.Bool
-	keys       atomic.Int64 // key frames sent
+	t         testing.TB
+	name      string
+	pc        *webrtc.PeerConnection
+	endpoint  string
+	kms       *testClient
+	audio     *webrtc.TrackLocalStaticSample
+	video     *webrtc.TrackLocalStaticSample
+	net       *switchNet
+	lastVideo rtp.Header
+	own       string                                   // its first candidate
+	set       map[string]any                           // properties of its endpoint
+	mute      bool                                     // keep candidates to itself
+	unbundled bool                                     // offer no BUNDLE group
+	frame     int                                      // bytes of a video frame, 0 for few
+	onRTCP    func(kind string, packets []rtcp.Packet) // of the server
+	stop      chan struct{}                            // ends playing; nil while silent
+	playing   sync.WaitGroup
+	wg        sync.WaitGroup
+	wantKey   atomic.Bool
+	keys      atomic.Int64 // key frames sent
 
 	mu       sync.Mutex
 	more     *sync.Cond
@@ -115,6 +118,9 @@ func (p *testPeer) feedback(sender *webrtc.RTPSender) {
 		if err != nil {
 			return
 		}
+		if p.onRTCP != nil {
+			p.onRTCP(sender.Track().Kind().String(), packets)
+		}
 		for _, packet := range packets {
 			switch packet.(type) {
 			case *rtcp.FullIntraRequest, *rtcp.PictureLossIndication:
@@ -137,6 +143,7 @@ func (p *testPeer) receive(track *webrtc.TrackRemote) {
 			kind = "video:"
 			key := vp8KeyFrame(payload)
 			p.mu.Lock()
+			p.lastVideo = packet.Header
 			if !p.first[kind] && !key {
 				p.t.Errorf("%s: video begins without a key frame", p.name)
 			}
@@ -238,7 +245,7 @@ func (p *testPeer) vp8Frame(key bool) []byte {
 	} else {
 		frame = append(frame, 0x9d, 0x01, 0x2a, 64, 0, 64, 0)
 	}
-	return append(frame, append(make([]byte, 40), p.name[len(p.name)-1])...)
+	return append(frame, append(make([]byte, max(p.frame, 40)), p.name[len(p.name)-1])...)
 }
 
 // play sends 50 audio packets and 30 video frames a second; every 90th frame
@@ -300,7 +307,8 @@ func (p *testPeer) close() {
 // A switchNet is a network whose packets can be made to vanish.
 type switchNet struct {
 	transport.Net
-	down atomic.Bool
+	down  atomic.Bool
+	heard atomic.Int64 // RTP packets that arrived
 }
 
 func (n *switchNet) ListenUDP(network string, addr *net.UDPAddr) (transport.UDPConn, error) {
@@ -308,16 +316,24 @@ func (n *switchNet) ListenUDP(network string, addr *net.UDPAddr) (transport.UDPC
 	if err != nil {
 		return nil, err
 	}
-	return &switchConn{UDPConn: c, down: &n.down}, nil
+	return &switchConn{UDPConn: c, net: n}, nil
 }
 
 type switchConn struct {
 	transport.UDPConn
-	down *atomic.Bool
+	net *switchNet
+}
+
+func (c *switchConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, from, err := c.UDPConn.ReadFrom(b)
+	if err == nil && n > 1 && b[0] >= 128 && (b[1]&0x7f < 64 || b[1]&0x7f > 95) {
+		c.net.heard.Add(1)
+	}
+	return n, from, err
 }
 
 func (c *switchConn) WriteTo(b []byte, addr net.Addr) (int, error) {
-	if c.down.Load() {
+	if c.net.down.Load() {
 		return len(b), nil
 	}
 	return c.UDPConn.WriteTo(b, addr)

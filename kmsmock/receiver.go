@@ -17,8 +17,11 @@ type receiver struct {
 	plain  [maxDatagram]byte
 	packet packet
 
-	statsMu sync.Mutex
-	streams []*inStream // in order of appearance
+	statsMu   sync.Mutex
+	streams   []*inStream    // in order of appearance
+	announced uint32         // SSRC of video in the peer's description, 0 without one
+	remb      *rembEstimator // nil without REMB
+	limits    []rateLimit    // of who receives the video
 }
 
 type incomingType struct {
@@ -34,6 +37,7 @@ type inStream struct {
 	packets       uint64
 	bytes         uint64
 	first         uint16
+	firstAt       time.Time
 	highest       uint32 // extended sequence number
 	jitter        float64
 	transit       int64
@@ -125,7 +129,7 @@ func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now ti
 	st := t.stream(h.SSRC)
 	fresh := st == nil
 	if fresh {
-		st = &inStream{ssrc: h.SSRC, kind: typ.kind, clock: typ.codec.clock, first: h.SequenceNumber, highest: uint32(h.SequenceNumber)}
+		st = &inStream{ssrc: h.SSRC, kind: typ.kind, clock: typ.codec.clock, first: h.SequenceNumber, firstAt: now, highest: uint32(h.SequenceNumber)}
 		t.streams = append(t.streams, st)
 	}
 	st.packets++
@@ -210,6 +214,9 @@ func (t *mediaTransport) control(p rtcp.Packet, now time.Time) {
 		t.passKeyFrameRequest()
 	case *rtcp.TransportLayerNack:
 		t.nacks.Add(1)
+		t.repeat(p)
+	case *rtcp.ReceiverEstimatedMaximumBitrate:
+		t.passEstimate(p, now)
 	}
 }
 

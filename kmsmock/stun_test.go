@@ -91,7 +91,7 @@ func TestCallGoesOnWhileStunIsSilent(t *testing.T) {
 		defer kms.close()
 		p := newTestPeer(t, "A", nets[1], false)
 		defer p.close()
-		p.stunServer = "10.0.0.77"
+		p.set = map[string]any{"stunServerAddress": "10.0.0.77"}
 		loopback(kms, p, func(string) bool { return true })
 		connected := awaitEvent(t, kms, p.endpoint, "ConnectionStateChanged", 1)
 		if done := awaitEvent(t, kms, p.endpoint, "IceGatheringDone", 1); !connected.Before(done) {

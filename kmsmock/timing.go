@@ -33,7 +33,9 @@ type pace struct {
 	iceFailure      time.Duration // from CONNECTING to FAILED
 	flowTimeout     time.Duration // from the last packet to NOT_FLOWING
 	mediaTimeout    time.Duration // from the last packet to MediaState DISCONNECTED
-	reportInterval  time.Duration // between RTCP reports
+	firstReport     time.Duration // until the first RTCP report about audio
+	audioReports    time.Duration // between RTCP reports about audio
+	videoReports    time.Duration // the same about video
 	keyFrameSpacing time.Duration // least time between key frame requests to one sender
 }
 
@@ -56,7 +58,9 @@ func recordedPace() pace {
 		iceFailure:      7360 * time.Millisecond,
 		flowTimeout:     2 * time.Second,
 		mediaTimeout:    8300 * time.Millisecond,
-		reportInterval:  time.Second,
+		firstReport:     431_119 * time.Microsecond,
+		audioReports:    5_003_117 * time.Microsecond,
+		videoReports:    551_321 * time.Microsecond,
 		keyFrameSpacing: 500 * time.Millisecond,
 	}
 }

@@ -103,10 +103,24 @@ func (t *mediaTransport) setRemote(remote *sdpText) {
 			m := remote.media[line]
 			t.ice.ufrag, t.ice.pwd = m.attr(remote, "ice-ufrag"), m.attr(remote, "ice-pwd")
 		}
+		if line < len(remote.media) && remote.media[line].kind == "video" {
+			t.announce(remote.media[line])
+		}
 	}
 	if !t.remoteKnown && t.ice.ufrag != "" {
 		t.remoteKnown = true
 		close(t.remote)
+	}
+}
+
+// announce notes the SSRC of the peer's video; only that one gets estimates.
+func (t *mediaTransport) announce(m *sdpMedia) {
+	text, _ := attr(m.attrs, "ssrc")
+	number, _, _ := strings.Cut(text, " ")
+	if ssrc, err := strconv.ParseUint(number, 10, 32); err == nil {
+		t.statsMu.Lock()
+		defer t.statsMu.Unlock()
+		t.announced = uint32(ssrc)
 	}
 }
 
@@ -403,7 +417,7 @@ func (t *mediaTransport) established() {
 	}
 	t.dtls(partDec, "CONNECTED")
 	t.dtls(partEnc, "CONNECTED")
-	t.startReports(s.pace.reportInterval)
+	t.startReports()
 }
 
 func (t *mediaTransport) closedByPeer() {

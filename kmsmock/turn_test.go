@@ -62,13 +62,17 @@ func gatherOnce(t testing.TB, kms *testClient, set map[string]any) (endpoint str
 	pipe := kms.create("MediaPipeline", nil)
 	endpoint = kms.create("WebRtcEndpoint", map[string]any{"mediaPipeline": pipe})
 	kms.subscribe(endpoint, endpointEvents...)
-	for name, v := range set {
-		kms.invoke(endpoint, "set"+strings.ToUpper(name[:1])+name[1:], map[string]any{name: v})
-	}
+	setAll(kms, endpoint, set)
 	kms.invoke(endpoint, "processOffer", map[string]any{"offer": plainOffer})
 	began := time.Now()
 	kms.invoke(endpoint, "gatherCandidates", nil)
 	return endpoint, awaitEvent(t, kms, endpoint, "IceGatheringDone", 1).Sub(began)
+}
+
+func setAll(kms *testClient, object string, set map[string]any) {
+	for name, v := range set {
+		kms.invoke(object, "set"+strings.ToUpper(name[:1])+name[1:], map[string]any{name: v})
+	}
 }
 
 // awaitEvent waits in virtual time for the n-th event of a type.
@@ -233,7 +237,7 @@ func TestBothSidesBehindARelay(t *testing.T) {
 		p := newTestPeer(t, "A", nets[2], false)
 		defer p.close()
 		relayOnly(t, p)
-		p.turnURL = "pion:pw@10.0.0.2:3478"
+		p.set = map[string]any{"turnUrl": "pion:pw@10.0.0.2:3478"}
 		loopback(kms, p, func(text string) bool { return strings.Contains(text, "typ relay") })
 		play([]*testPeer{p}, 6*time.Second)
 		if p.got("audio:A") < 100 || p.got("video:A") < 50 {
@@ -259,12 +263,7 @@ func loopback(kms *testClient, p *testPeer, pass func(string) bool) (pipe string
 	}
 	kms.mu.Unlock()
 	kms.subscribe(ep, endpointEvents...)
-	if p.turnURL != "" {
-		kms.invoke(ep, "setTurnUrl", map[string]any{"turnUrl": p.turnURL})
-	}
-	if p.stunServer != "" {
-		kms.invoke(ep, "setStunServerAddress", map[string]any{"stunServerAddress": p.stunServer})
-	}
+	setAll(kms, ep, p.set)
 	kms.invoke(ep, "connect", map[string]any{"sink": ep})
 	p.join(kms, ep)
 	return pipe
