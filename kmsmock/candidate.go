@@ -18,6 +18,7 @@ type localCandidate struct {
 	address   string // where its socket really is
 	port      int
 	tcp       bool
+	relayed   bool
 	text      string
 }
 

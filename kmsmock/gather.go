@@ -21,18 +21,24 @@ type hostSocket struct {
 
 // openHosts opens the sockets of both components, gives those of component 1
 // to the agent, and reports the host candidates: all of component 1, then all
-// of component 2.
+// of component 2. Kurento names its interfaces anew for each stream, so that
+// the second one to gather has every address twice.
 func (t *mediaTransport) openHosts(agent *ice.Agent) error {
-	hosts, err := t.ep.obj.srv.hostAddresses(t.networkInterfaces())
+	names := t.networkInterfaces()
+	hosts, err := t.ep.obj.srv.hostAddresses(names)
 	if err != nil {
 		return err
 	}
 	if len(hosts) == 0 {
 		return fmt.Errorf("no address to gather candidates on")
 	}
+	times := 1
+	if names != "" {
+		times = t.place
+	}
 	for component := 1; component <= 2; component++ {
-		for n, host := range hosts {
-			if err := t.openHost(agent, host, n, component); err != nil {
+		for n := range times * len(hosts) {
+			if err := t.openHost(agent, hosts[n%len(hosts)], n, len(hosts), component); err != nil {
 				return err
 			}
 		}
@@ -48,8 +54,9 @@ func (t *mediaTransport) networkInterfaces() string {
 	return v.(string)
 }
 
-// openHost makes the candidates of one component on one address.
-func (t *mediaTransport) openHost(agent *ice.Agent, host hostAddress, n, component int) error {
+// openHost makes the candidates of one component on the n-th of so many
+// addresses. One that comes again has no active candidate of its own.
+func (t *mediaTransport) openHost(agent *ice.Agent, host hostAddress, n, addresses, component int) error {
 	s := t.ep.obj.srv
 	udp, err := s.net.ListenUDP("udp", &net.UDPAddr{IP: host.ip.AsSlice(), Zone: host.ip.Zone()})
 	if err != nil {
@@ -65,6 +72,9 @@ func (t *mediaTransport) openHost(agent *ice.Agent, host hostAddress, n, compone
 	var passive *passiveListener
 	for _, kind := range kindsOfHost(t.tcp) {
 		port := socket.port
+		if n >= addresses && kind == kindTCPActive {
+			continue
+		}
 		switch kind {
 		case kindTCPActive:
 			port = discardPort
@@ -78,7 +88,7 @@ func (t *mediaTransport) openHost(agent *ice.Agent, host hostAddress, n, compone
 		if kind != kindUDP {
 			socket.tcp, socket.tcpPorts = append(socket.tcp, kind), append(socket.tcpPorts, port)
 		}
-		t.reportHost(socket, kind, n, port)
+		t.reportHost(socket, kind, n%addresses, port)
 	}
 	return t.attach(agent, socket, conn, passive)
 }

@@ -73,8 +73,8 @@ func gatherCandidates(c *call) (value, error) {
 		ep.gatherAgain()
 		return nil, nil
 	}
-	for _, t := range slices.Backward(ep.streams) {
-		t.ice.gathering = true
+	for i, t := range slices.Backward(ep.streams) {
+		t.ice.gathering, t.place = true, len(ep.streams)-i
 		t.componentState(1, "GATHERING", c.srv.pace.gather)
 		t.componentState(2, "GATHERING", c.srv.pace.gather)
 		c.srv.spawn(t.run)
@@ -91,7 +91,7 @@ func (ep *rtcEndpoint) gatherAgain() {
 	for _, t := range ep.streams {
 		ep.obj.srv.spawn(func() {
 			if t.sleep(ep.obj.srv.pace.gather) {
-				t.relay(server)
+				t.relayAgain(server)
 				t.finish()
 			}
 		})

@@ -28,6 +28,7 @@ type pace struct {
 	resolve         time.Duration // a name in a candidate that no DNS knows
 	serverTimeout   time.Duration // how long gathering waits for STUN and TURN servers
 	acceptTCP       time.Duration // from the first packet over TCP to its answer
+	firstRelay      time.Duration // from gathering to the first relay candidate
 	relayStep       time.Duration // from one relay candidate to what comes next
 	relayStepTCP    time.Duration // the same when the TURN server is reached over TCP
 	iceFailure      time.Duration // from CONNECTING to FAILED
@@ -51,8 +52,9 @@ func recordedPace() pace {
 		gather:          2 * time.Millisecond,
 		ackDelay:        40 * time.Millisecond,
 		resolve:         6100 * time.Millisecond,
-		serverTimeout:   2045 * time.Millisecond,
+		serverTimeout:   2035 * time.Millisecond,
 		acceptTCP:       20 * time.Millisecond,
+		firstRelay:      40 * time.Millisecond,
 		relayStep:       20 * time.Millisecond,
 		relayStepTCP:    64 * time.Millisecond,
 		iceFailure:      7360 * time.Millisecond,
@@ -74,7 +76,7 @@ func paceOf(cfg Config) pace {
 	if cfg.Timing == Fast {
 		p.respond, p.event, p.destroyed = 0, 0, 0
 		p.endpoint, p.firstEndpoint, p.negotiate, p.firstNegotiate, p.gather = 0, 0, 0, 0, 0
-		p.resolve, p.acceptTCP, p.relayStep, p.relayStepTCP = 0, 0, 0, 0
+		p.resolve, p.acceptTCP, p.firstRelay, p.relayStep, p.relayStepTCP = 0, 0, 0, 0, 0
 	}
 	return p
 }

@@ -58,6 +58,7 @@ type mediaTransport struct {
 	remoteKnown bool
 
 	// Set when run begins.
+	place      int  // among the streams that gather, from 1
 	tcp        bool // gather TCP candidates
 	stunServer string
 	turn       *turnServer

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/pion/ice/v4"
 	"github.com/pion/turn/v5"
@@ -31,6 +33,9 @@ func turnServerOf(o *mediaObject) (turnServer, bool) {
 	return s, true
 }
 
+// stream tells whether the server is reached over TCP.
+func (s turnServer) stream() bool { return s.transport != "udp" }
+
 // An allocation is a relayed socket at a TURN server.
 type allocation struct {
 	client *turn.Client
@@ -50,29 +55,50 @@ func (t *mediaTransport) relay(server turnServer) {
 	pace := &t.ep.obj.srv.pace
 	ctx, cancel := context.WithTimeout(t.ctx, pace.serverTimeout)
 	defer cancel()
-	step := pace.relayStep
-	if server.transport == "tcp" {
+	step, due := pace.relayStep, time.Now().Add(pace.firstRelay)
+	if server.stream() {
 		step = pace.relayStepTCP
 	}
-	t.ep.obj.srv.mu.Lock()
-	number := t.ice.servers
-	t.ice.servers++
-	t.ep.obj.srv.mu.Unlock()
+	number := t.countServer()
 	for _, h := range t.sockets {
 		if !h.host.ip.Is4() || ctx.Err() != nil {
 			continue
 		}
 		a, err := t.allocate(ctx, server, h)
-		if err != nil {
-			if server.transport == "tcp" {
-				return
-			}
-		} else {
+		if err != nil && (server.stream() || ctx.Err() != nil) {
+			return
+		}
+		t.sleep(time.Until(due))
+		due = due.Add(step)
+		if err == nil {
 			t.foundRelay(server, h, a, number)
 		}
-		if ctx.Err() == nil {
-			t.sleep(step)
-		}
+	}
+	t.sleep(time.Until(due))
+}
+
+func (t *mediaTransport) countServer() int {
+	s := t.ep.obj.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.ice.servers++
+	return t.ice.servers - 1
+}
+
+// relayAgain is for a later call to gather. Kurento then asks from the same
+// sockets, so that a server refuses it a second allocation.
+func (t *mediaTransport) relayAgain(server turnServer) {
+	s := t.ep.obj.srv
+	s.mu.Lock()
+	relayed := slices.ContainsFunc(t.ice.found, func(c localCandidate) bool { return c.relayed })
+	s.mu.Unlock()
+	switch {
+	case !relayed:
+		t.relay(server)
+	case server.stream():
+		t.sleep(s.pace.firstRelay + 2*s.pace.relayStepTCP)
+	default:
+		t.sleep(s.pace.serverTimeout)
 	}
 }
 
@@ -100,36 +126,33 @@ func (t *mediaTransport) allocate(ctx context.Context, server turnServer, h *hos
 	return &allocation{client: client, base: base, conn: conn}, nil
 }
 
-// dialTURN opens the socket to the server. What Kurento calls tls is a prelude
-// that no TLS server understands, so that nothing comes of it.
+// dialTURN opens the socket to the server. What a URL calls tls is plain TCP,
+// as it is in Kurento.
 func (t *mediaTransport) dialTURN(server turnServer, h *hostSocket) (net.PacketConn, error) {
 	n := t.ep.obj.srv.net
-	switch server.transport {
-	case "udp":
+	if !server.stream() {
 		conn, err := n.ListenUDP("udp4", &net.UDPAddr{IP: h.host.ip.AsSlice()})
 		if err != nil {
 			return nil, fmt.Errorf("open a socket for TURN: %w", err)
 		}
 		return conn, nil
-	case "tcp":
-		addr, err := n.ResolveTCPAddr("tcp4", server.address)
-		if err != nil {
-			return nil, fmt.Errorf("read the address of the TURN server: %w", err)
-		}
-		conn, err := n.DialTCP("tcp4", nil, addr)
-		if err != nil {
-			return nil, fmt.Errorf("connect to the TURN server: %w", err)
-		}
-		return turn.NewSTUNConn(conn), nil
 	}
-	return nil, fmt.Errorf("no TURN over %s", server.transport)
+	addr, err := n.ResolveTCPAddr("tcp4", server.address)
+	if err != nil {
+		return nil, fmt.Errorf("read the address of the TURN server: %w", err)
+	}
+	conn, err := n.DialTCP("tcp4", nil, addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the TURN server: %w", err)
+	}
+	return turn.NewSTUNConn(conn), nil
 }
 
 // foundRelay reports a relay candidate and puts its socket to use.
 func (t *mediaTransport) foundRelay(server turnServer, h *hostSocket, a *allocation, number int) {
 	relayed := a.conn.LocalAddr().(*net.UDPAddr)
 	preference, port, foundation := preferRelayUDP, h.port, len(kindsOfHost(t.tcp))*2+1
-	if server.transport == "tcp" {
+	if server.stream() {
 		preference, port, foundation = preferRelayTCP, discardPort, foundation-1
 	}
 	prio := priority(preference, kindUDP.direction, number, h.host.position, h.component)
@@ -143,8 +166,8 @@ func (t *mediaTransport) foundRelay(server turnServer, h *hostSocket, a *allocat
 	if t.ep.closed {
 		return
 	}
-	t.foundCandidate(localCandidate{component: h.component, address: relayed.IP.String(), port: relayed.Port,
-		text: candidateText(strconv.Itoa(foundation+number), h.component, "UDP", prio, relayed.IP.String(), relayed.Port, "relay",
+	t.foundCandidate(localCandidate{component: h.component, address: relayed.IP.String(), port: relayed.Port, relayed: true,
+		text: candidateText(strconv.Itoa(foundation), h.component, "UDP", prio, relayed.IP.String(), relayed.Port, "relay",
 			&relatedAddress{h.host.text(), port}, "")})
 	t.connecting()
 }

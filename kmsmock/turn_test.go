@@ -144,6 +144,8 @@ func TestTurnServerSetLaterGivesOnlyRelayCandidates(t *testing.T) {
 		kms.invoke(ep, "setTurnUrl", map[string]any{"turnUrl": "kms:pw@10.0.0.2:3478?transport=udp"})
 		kms.invoke(ep, "gatherCandidates", nil)
 		awaitEvent(t, kms, ep, "IceGatheringDone", 2)
+		kms.invoke(ep, "gatherCandidates", nil)
+		awaitEvent(t, kms, ep, "IceGatheringDone", 3)
 		if got, want := candidatesOf(kms, ep), slices.Concat(hostTexts, relayTexts); !slices.Equal(got, want) {
 			t.Errorf("candidates:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
