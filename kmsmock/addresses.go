@@ -39,12 +39,18 @@ func (s *Server) hostAddresses(names string) ([]hostAddress, error) {
 	}
 	for _, v4 := range []bool{true, false} {
 		for _, i := range interfaces {
-			if i.Flags&net.FlagLoopback == 0 && i.Flags&net.FlagUp != 0 {
+			if i.Flags&net.FlagLoopback == 0 && s.running(i) {
 				out = append(out, s.positioned(i, addressesOf(i, v4), len(out))...)
 			}
 		}
 	}
 	return out, nil
+}
+
+// running tells whether an interface works; virtual ones only say that they
+// are up.
+func (s *Server) running(i *transport.Interface) bool {
+	return i.Flags&net.FlagUp != 0 && (s.cfg.Net != nil || i.Flags&net.FlagRunning != 0)
 }
 
 func (s *Server) positioned(i *transport.Interface, ips []netip.Addr, first int) []hostAddress {
