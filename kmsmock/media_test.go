@@ -309,6 +309,7 @@ type switchNet struct {
 	transport.Net
 	down  atomic.Bool
 	heard atomic.Int64 // RTP packets that arrived
+	lose  atomic.Bool  // lose the next packet of VP8
 }
 
 func (n *switchNet) ListenUDP(network string, addr *net.UDPAddr) (transport.UDPConn, error) {
@@ -333,7 +334,7 @@ func (c *switchConn) ReadFrom(b []byte) (int, net.Addr, error) {
 }
 
 func (c *switchConn) WriteTo(b []byte, addr net.Addr) (int, error) {
-	if c.net.down.Load() {
+	if c.net.down.Load() || (len(b) > 60 && b[0] >= 128 && b[1]&0x7f == 96 && c.net.lose.Swap(false)) {
 		return len(b), nil
 	}
 	return c.UDPConn.WriteTo(b, addr)

@@ -16,6 +16,7 @@ type receiver struct {
 	header rtp.Header
 	plain  [maxDatagram]byte
 	packet packet
+	lost   []lostPacket // of the peer's video
 
 	statsMu   sync.Mutex
 	streams   []*inStream    // in order of appearance
@@ -84,7 +85,10 @@ func (t *mediaTransport) readRTP(b []byte, now time.Time) {
 	if len(payload) == 0 {
 		return // padding only
 	}
-	t.count(h, typ, len(payload), now)
+	gap := t.count(h, typ, len(payload), now)
+	if typ.codec.nack {
+		t.chase(h.SSRC, h.SequenceNumber, gap, now)
+	}
 	p := &t.packet
 	*p = packet{
 		kind: typ.kind, codec: typ.codec, payload: payload, seq: h.SequenceNumber, ts: h.Timestamp, marker: h.Marker,
@@ -122,8 +126,9 @@ func rtpPayload(b []byte) []byte {
 	return b[at:end]
 }
 
-// count keeps the books of the packet's stream.
-func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now time.Time) {
+// count keeps the books of the packet's stream and tells how many packets are
+// missing before it.
+func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now time.Time) (gap int) {
 	t.statsMu.Lock()
 	defer t.statsMu.Unlock()
 	st := t.stream(h.SSRC)
@@ -136,6 +141,9 @@ func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now ti
 	st.bytes += uint64(size)
 	if delta := int16(h.SequenceNumber - uint16(st.highest)); delta > 0 {
 		st.highest += uint32(delta)
+		if gap = int(delta) - 1; gap > nackMost {
+			gap = 0
+		}
 	}
 	arrival := now.UnixNano() / 1000 * int64(st.clock) / 1e6
 	transit := arrival - int64(h.Timestamp)
@@ -143,6 +151,7 @@ func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now ti
 		st.jitter += (float64(max(d, -d)) - st.jitter) / 16
 	}
 	st.transit = transit
+	return gap
 }
 
 func (r *receiver) stream(ssrc uint32) *inStream {

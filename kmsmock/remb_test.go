@@ -195,3 +195,35 @@ func TestLostVideoIsSentAgain(t *testing.T) {
 		}
 	})
 }
+
+// A packet that does not arrive is asked for at once, then again, and in the
+// end a key frame is.
+func TestLostPacketsOfTheSenderAreAskedFor(t *testing.T) {
+	inWorld(t, 1, Config{Timing: Fast}, func(t *testing.T, kms *testClient, peers []*testPeer) {
+		p := peers[0]
+		l := logRTCP(p)
+		loopback(kms, p, func(string) bool { return true })
+		play(peers, 2*time.Second)
+		l.mu.Lock()
+		l.packets = nil
+		l.mu.Unlock()
+		p.net.lose.Store(true)
+		time.Sleep(1500 * time.Millisecond)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		nacks, plis := 0, 0
+		var missing []uint16
+		for _, packet := range l.packets {
+			switch packet := packet.(type) {
+			case *rtcp.TransportLayerNack:
+				nacks++
+				missing = append(missing, packet.Nacks[0].PacketList()...)
+			case *rtcp.PictureLossIndication:
+				plis++
+			}
+		}
+		if nacks < 2 || plis != 1 || len(slices.Compact(missing)) != 1 {
+			t.Errorf("%d requests for %v, %d for a key frame, want some for one packet and one", nacks, missing, plis)
+		}
+	})
+}
