@@ -216,11 +216,9 @@ func (t *mediaTransport) control(p rtcp.Packet, now time.Time) {
 		t.roundTrips(p.Reports, now)
 		t.alive()
 	case *rtcp.PictureLossIndication:
-		t.plis.Add(1)
-		t.passKeyFrameRequest()
+		t.plis.Add(1) // goes no further, in Kurento as here
 	case *rtcp.FullIntraRequest:
 		t.firs.Add(1)
-		t.passKeyFrameRequest()
 	case *rtcp.TransportLayerNack:
 		t.nacks.Add(1)
 		t.repeat(p)

@@ -227,3 +227,45 @@ func TestLostPacketsOfTheSenderAreAskedFor(t *testing.T) {
 		}
 	})
 }
+
+// Who asks the sender for key frames is the server, for each new sink; what a
+// receiver asks for goes no further.
+func TestKeyFramesAreAskedForNewSinksOnly(t *testing.T) {
+	inWorld(t, 2, Config{Timing: Fast}, func(t *testing.T, kms *testClient, peers []*testPeer) {
+		a, b := peers[0], peers[1]
+		l := logRTCP(a)
+		newCall(t, kms, a, b)
+		play(peers, 3*time.Second)
+		asked := func() int {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			n := 0
+			for _, packet := range l.packets {
+				switch packet.(type) {
+				case *rtcp.FullIntraRequest, *rtcp.PictureLossIndication:
+					n++
+				}
+			}
+			l.packets = nil
+			return n
+		}
+		if n := asked(); n == 0 {
+			t.Error("no request for the first sink")
+		}
+		b.mu.Lock()
+		ssrc := b.lastVideo.SSRC
+		b.mu.Unlock()
+		must(t, b.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}))
+		time.Sleep(2 * time.Second)
+		if n := asked(); n != 0 {
+			t.Errorf("%d requests after the receiver's", n)
+		}
+		kms.invoke(a.endpoint, "disconnect", map[string]any{"sink": b.endpoint})
+		time.Sleep(200 * time.Millisecond)
+		kms.invoke(a.endpoint, "connect", map[string]any{"sink": b.endpoint})
+		time.Sleep(time.Second)
+		if n := asked(); n == 0 {
+			t.Error("no request for the sink that came again")
+		}
+	})
+}

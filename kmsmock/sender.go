@@ -149,6 +149,14 @@ func (o *outStream) mayBegin(p *packet) bool {
 	return p.key
 }
 
+// restart makes a medium begin anew with what comes next, if only from the
+// same source.
+func (t *mediaTransport) restart(k mediaKind) {
+	t.sendMu.Lock()
+	defer t.sendMu.Unlock()
+	t.out[k].stream = 0
+}
+
 // follow continues the numbers of the stream with another source.
 func (o *outStream) follow(p *packet) {
 	gap := uint32(1)
@@ -188,13 +196,6 @@ func (t *mediaTransport) forward(o *outStream, p *packet) {
 	}
 }
 
-// passKeyFrameRequest gives the peer's request on to who sends the video.
-func (t *mediaTransport) passKeyFrameRequest() {
-	if source := t.videoSource(); source != nil {
-		source.requestKeyFrame()
-	}
-}
-
 // videoSource is who sends the video that the peer gets, nil before any came.
 func (t *mediaTransport) videoSource() keyFrameSource {
 	t.sendMu.Lock()
@@ -228,7 +229,7 @@ func (t *mediaTransport) askKeyFrame(now time.Time) {
 		return
 	}
 	t.firSerial++
-	t.writeRTCP(&rtcp.FullIntraRequest{SenderSSRC: o.ssrc, MediaSSRC: ssrc,
+	t.writeRTCP(&rtcp.FullIntraRequest{SenderSSRC: o.ssrc,
 		FIR: []rtcp.FIREntry{{SSRC: ssrc, SequenceNumber: t.firSerial}}})
 }
 

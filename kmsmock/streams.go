@@ -79,6 +79,13 @@ func (p streamsPort) accepts(c *codec) bool {
 	return false
 }
 
+// restart notes that a source was connected: its video waits for a key frame.
+func (p streamsPort) restart(k mediaKind) {
+	if k != kindData {
+		p.ep.carriers[k].Load().restart(k)
+	}
+}
+
 func (ep *rtcEndpoint) setReporting(on bool) {
 	for _, t := range ep.streams {
 		t.reporting.Store(on)
