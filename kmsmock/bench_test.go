@@ -55,6 +55,7 @@ func BenchmarkForward(b *testing.B) {
 		ep := endpointOf(o)
 		m := &medium{kind: "video", accepted: true, ssrc: 7, lines: []string{"sendrecv"},
 			codecs: []*codec{{pt: 96, name: "VP8", clock: 90000, fir: true}}}
+		ep.media.lines = []int{0}
 		ep.media.setup(&description{media: []*medium{m}})
 		ends = append(ends, ep)
 	}

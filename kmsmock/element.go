@@ -128,6 +128,9 @@ func (e *element) connect(sink *element, k mediaKind) {
 	l := &link{source: e, sink: sink, kind: k}
 	e.outgoing[k] = append(e.outgoing[k], l)
 	sink.incoming[k] = l
+	if port, ok := sink.port.(interface{ restart(mediaKind) }); ok {
+		port.restart(k)
+	}
 	l.report("ElementConnected")
 }
 

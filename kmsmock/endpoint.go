@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync/atomic"
 )
 
 // An rtcEndpoint is the behaviour of a WebRtcEndpoint. Everything in it is
@@ -22,12 +23,12 @@ type rtcEndpoint struct {
 	offered    bool // this side made the offer
 	answered   bool
 
-	queued    []object // remote candidates that came before any description
-	ice       iceState
-	dtlsState [2]string // of dtlssrtpdec and dtlssrtpenc, "" before there is one
-	dtlsIndex int
-	media     *mediaTransport
-	presence  presence
+	queued     []object // remote candidates that came before any description
+	candidates int      // IceCandidateFound events so far
+	media      *mediaTransport
+	streams    []*mediaTransport // media, and one more for each m-line outside the bundle
+	carriers   [2]atomic.Pointer[mediaTransport]
+	presence   presence
 }
 
 func buildWebRtcEndpoint(o *mediaObject, args object) error {
@@ -50,8 +51,12 @@ func buildWebRtcEndpoint(o *mediaObject, args object) error {
 		ufrag: s.token(4), pwd: s.token(22), fingerprint: fingerprint,
 		cname: fmt.Sprintf("user%d@host-%x", s.rand.Uint32(), s.rand.Uint32()),
 	}
-	ep.media = newMediaTransport(ep)
-	ep.port = ep.media
+	ep.media = newMediaTransport(ep, 1, "bundle", iceSecret{ep.id.ufrag, ep.id.pwd})
+	ep.streams = []*mediaTransport{ep.media}
+	ep.port = streamsPort{ep}
+	for k := range ep.carriers {
+		ep.carriers[k].Store(ep.media)
+	}
 	o.impl = ep
 	return nil
 }
@@ -88,6 +93,7 @@ func processOffer(c *call) (value, error) {
 		return nil, errNegotiated()
 	}
 	ep.local = c.srv.answerTo(offer, ep.data)
+	ep.divide()
 	c.srv.wait(c.srv.pace.negotiation(c.srv))
 	if ep.closed {
 		return nil, errNotFound(c.obj.id)
@@ -100,20 +106,21 @@ func processOffer(c *call) (value, error) {
 // the codecs as the answer lists them.
 func (ep *rtcEndpoint) negotiated(text string, remote *sdpText, chosen *description) {
 	ep.remote, ep.remoteText = remote, text
-	ep.media.setup(chosen)
-	if ep.offered {
-		ep.beginDTLS()
+	for _, t := range ep.streams {
+		t.setup(chosen)
+		if ep.offered {
+			t.beginDTLS()
+		}
+		t.setRemote(remote)
 	}
-	ep.ice.setRemote(remote)
-	ep.media.know()
 	for _, candidate := range ep.queued {
 		_ = ep.addCandidate(candidate)
 	}
 	ep.queued = nil
-	for _, m := range remote.media {
+	for i, m := range remote.media {
 		for _, a := range m.attrs {
 			if strings.HasPrefix(a, "candidate:") {
-				ep.addRemote(a)
+				ep.addRemote(i, a)
 			}
 		}
 	}
@@ -131,6 +138,7 @@ func generateOffer(c *call) (value, error) {
 		audio, video = options["offerToReceiveAudio"] != false, options["offerToReceiveVideo"] != false
 	}
 	ep.local = c.srv.newOffer(audio, video, ep.data, ep.direction)
+	ep.divide()
 	ep.offered = true
 	c.srv.wait(c.srv.pace.negotiation(c.srv))
 	return ep.local.text(ep.id, nil), nil
@@ -153,7 +161,7 @@ func processAnswer(c *call) (value, error) {
 	}
 	ep.answered = true
 	ep.negotiated(text, answer, ep.chosenBy(answer))
-	return ep.local.text(ep.id, ep.ice.known()), nil
+	return ep.local.text(ep.id, ep.known()), nil
 }
 
 // chosenBy pairs the m-lines of this side's offer with the answer's codecs.
@@ -174,7 +182,7 @@ func getLocalDescription(c *call) (value, error) {
 	if ep.local == nil {
 		return nil, failf(40202, "SDP_END_POINT_NO_LOCAL_SDP_ERROR", "No local SDP")
 	}
-	return ep.local.text(ep.id, ep.ice.known()), nil
+	return ep.local.text(ep.id, ep.known()), nil
 }
 
 func getRemoteDescription(c *call) (value, error) {
@@ -189,12 +197,18 @@ func getRemoteDescription(c *call) (value, error) {
 func (ep *rtcEndpoint) release() func() {
 	ep.element.release()
 	ep.presence.stop()
-	ep.ice.stop()
-	return ep.media.stop
+	for _, t := range ep.streams {
+		t.ice.stop()
+	}
+	return func() {
+		for _, t := range ep.streams {
+			t.stop()
+		}
+	}
 }
 
 func requestKeyframe(c *call) (value, error) {
-	source := endpointOf(c.obj).media.videoSource()
+	source := endpointOf(c.obj).carriers[kindVideo].Load().videoSource()
 	if source == nil {
 		return nil, failf(40111, "MEDIA_OBJECT_OPERATION_NOT_SUPPORTED",
 			"Keyframe request failed (must be requested from a subscriber element)")

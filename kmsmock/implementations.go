@@ -63,10 +63,12 @@ var implementations = map[string]implementation{
 		},
 	},
 	"BaseRtpEndpoint": {
-		fresh: freshValue{"minVideoRecvBandwidth": int64(100), "minVideoSendBandwidth": int64(100),
+		fresh: freshValue{"minVideoRecvBandwidth": int64(0), "minVideoSendBandwidth": int64(100),
 			"maxVideoSendBandwidth": int64(500), "mtu": int64(1200)},
-		get: getterOf{"mediaState": getMediaState, "connectionState": getConnectionState, "rembParams": getRembParams},
-		set: setterOf{"rembParams": setRembParams},
+		get: getterOf{"mediaState": getMediaState, "connectionState": getConnectionState, "rembParams": getRembParams,
+			"minVideoRecvBandwidth": getMinVideoRecv},
+		set: setterOf{"rembParams": setRembParams, "minVideoRecvBandwidth": setMinVideoRecv,
+			"minVideoSendBandwidth": setMinVideoSend, "maxVideoSendBandwidth": setMaxVideoSend},
 		ops: methodOf{"requestKeyframe": requestKeyframe},
 	},
 	"WebRtcEndpoint": {

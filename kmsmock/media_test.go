@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/pion/interceptor"
 	"github.com/pion/logging"
 	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
 	"github.com/pion/transport/v5"
 	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/transport/v5/vnet"
@@ -27,20 +29,26 @@ var endpointEvents = []string{"Error", "IceCandidateFound", "IceGatheringDone", 
 
 // testPeer is a Pion peer that sends audio and video which carry its name.
 type testPeer struct {
-	t        testing.TB
-	name     string
-	pc       *webrtc.PeerConnection
-	endpoint string
-	kms      *testClient
-	audio    *webrtc.TrackLocalStaticSample
-	video    *webrtc.TrackLocalStaticSample
-	net      *switchNet
-	own      string        // its first candidate
-	stop     chan struct{} // ends playing; nil while silent
-	playing  sync.WaitGroup
-	wg       sync.WaitGroup
-	wantKey  atomic.Bool
-	keys     atomic.Int64 // key frames sent
+	t         testing.TB
+	name      string
+	pc        *webrtc.PeerConnection
+	endpoint  string
+	kms       *testClient
+	audio     *webrtc.TrackLocalStaticSample
+	video     *webrtc.TrackLocalStaticSample
+	net       *switchNet
+	lastVideo rtp.Header
+	own       string                                   // its first candidate
+	set       map[string]any                           // properties of its endpoint
+	mute      bool                                     // keep candidates to itself
+	unbundled bool                                     // offer no BUNDLE group
+	frame     int                                      // bytes of a video frame, 0 for few
+	onRTCP    func(kind string, packets []rtcp.Packet) // of the server
+	stop      chan struct{}                            // ends playing; nil while silent
+	playing   sync.WaitGroup
+	wg        sync.WaitGroup
+	wantKey   atomic.Bool
+	keys      atomic.Int64 // key frames sent
 
 	mu       sync.Mutex
 	more     *sync.Cond
@@ -56,6 +64,12 @@ type testPeer struct {
 // the description as Pion has it.
 func newTestPeer(t testing.TB, name string, n transport.Net, sessionFingerprint bool) *testPeer {
 	t.Helper()
+	return newTestPeerWith(t, name, n, sessionFingerprint, func(*webrtc.SettingEngine) {})
+}
+
+// newTestPeerWith makes a peer with settings of its own.
+func newTestPeerWith(t testing.TB, name string, n transport.Net, sessionFingerprint bool, settings func(*webrtc.SettingEngine)) *testPeer {
+	t.Helper()
 	p := &testPeer{t: t, name: name, received: map[string]int{}, first: map[string]bool{}, net: &switchNet{Net: n}}
 	p.more = sync.NewCond(&p.mu)
 	se := webrtc.SettingEngine{LoggerFactory: &logging.DefaultLoggerFactory{DefaultLogLevel: logging.LogLevelDisabled}}
@@ -69,6 +83,7 @@ func newTestPeer(t testing.TB, name string, n transport.Net, sessionFingerprint 
 		se.SetInterfaceFilter(func(name string) bool { return name == "lo" })
 	}
 	se.SetNet(p.net)
+	settings(&se)
 	me := &webrtc.MediaEngine{}
 	must(t, me.RegisterDefaultCodecs())
 	reg := &interceptor.Registry{}
@@ -103,6 +118,9 @@ func (p *testPeer) feedback(sender *webrtc.RTPSender) {
 		if err != nil {
 			return
 		}
+		if p.onRTCP != nil {
+			p.onRTCP(sender.Track().Kind().String(), packets)
+		}
 		for _, packet := range packets {
 			switch packet.(type) {
 			case *rtcp.FullIntraRequest, *rtcp.PictureLossIndication:
@@ -125,6 +143,7 @@ func (p *testPeer) receive(track *webrtc.TrackRemote) {
 			kind = "video:"
 			key := vp8KeyFrame(payload)
 			p.mu.Lock()
+			p.lastVideo = packet.Header
 			if !p.first[kind] && !key {
 				p.t.Errorf("%s: video begins without a key frame", p.name)
 			}
@@ -185,10 +204,19 @@ func (p *testPeer) accept(answer string) {
 func (p *testPeer) join(kms *testClient, endpoint string) {
 	p.t.Helper()
 	p.kms, p.endpoint = kms, endpoint
-	answer := kms.invoke(endpoint, "processOffer", map[string]any{"offer": p.offer()}).(string)
-	kms.invoke(endpoint, "addIceCandidate", map[string]any{
-		"candidate": map[string]any{"candidate": p.own, "sdpMid": "0", "sdpMLineIndex": 0},
-	})
+	offer := p.offer()
+	if p.unbundled {
+		offer = strings.Replace(offer, "a=group:BUNDLE 0 1\r\n", "", 1)
+	}
+	answer := kms.invoke(endpoint, "processOffer", map[string]any{"offer": offer}).(string)
+	if p.unbundled {
+		answer = strings.Replace(answer, "m=audio", "a=group:BUNDLE 0 1\r\nm=audio", 1)
+	}
+	if !p.mute {
+		kms.invoke(endpoint, "addIceCandidate", map[string]any{
+			"candidate": map[string]any{"candidate": p.own, "sdpMid": "0", "sdpMLineIndex": 0},
+		})
+	}
 	p.accept(answer)
 	kms.invoke(endpoint, "gatherCandidates", nil)
 }
@@ -217,7 +245,7 @@ func (p *testPeer) vp8Frame(key bool) []byte {
 	} else {
 		frame = append(frame, 0x9d, 0x01, 0x2a, 64, 0, 64, 0)
 	}
-	return append(frame, append(make([]byte, 40), p.name[len(p.name)-1])...)
+	return append(frame, append(make([]byte, max(p.frame, 40)), p.name[len(p.name)-1])...)
 }
 
 // play sends 50 audio packets and 30 video frames a second; every 90th frame
@@ -279,7 +307,9 @@ func (p *testPeer) close() {
 // A switchNet is a network whose packets can be made to vanish.
 type switchNet struct {
 	transport.Net
-	down atomic.Bool
+	down  atomic.Bool
+	heard atomic.Int64 // RTP packets that arrived
+	lose  atomic.Bool  // lose the next packet of VP8
 }
 
 func (n *switchNet) ListenUDP(network string, addr *net.UDPAddr) (transport.UDPConn, error) {
@@ -287,16 +317,24 @@ func (n *switchNet) ListenUDP(network string, addr *net.UDPAddr) (transport.UDPC
 	if err != nil {
 		return nil, err
 	}
-	return &switchConn{UDPConn: c, down: &n.down}, nil
+	return &switchConn{UDPConn: c, net: n}, nil
 }
 
 type switchConn struct {
 	transport.UDPConn
-	down *atomic.Bool
+	net *switchNet
+}
+
+func (c *switchConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, from, err := c.UDPConn.ReadFrom(b)
+	if err == nil && n > 1 && b[0] >= 128 && (b[1]&0x7f < 64 || b[1]&0x7f > 95) {
+		c.net.heard.Add(1)
+	}
+	return n, from, err
 }
 
 func (c *switchConn) WriteTo(b []byte, addr net.Addr) (int, error) {
-	if c.down.Load() {
+	if c.net.down.Load() || (len(b) > 60 && b[0] >= 128 && b[1]&0x7f == 96 && c.net.lose.Swap(false)) {
 		return len(b), nil
 	}
 	return c.UDPConn.WriteTo(b, addr)

@@ -23,7 +23,9 @@ type medium struct {
 	formats  []string
 	codecs   []*codec
 	ssrc     uint32
-	lines    []string // between the m-line and the transport's attributes
+	lines    []string  // between the m-line and the transport's attributes
+	stream   int       // that carries it; 0 stands for the first
+	secret   iceSecret // of a stream of its own
 }
 
 // A description is what this side says in an offer or answer.
@@ -246,6 +248,12 @@ func (d *description) text(id transportID, candidates []localCandidate) string {
 }
 
 func (m *medium) write(b *strings.Builder, id transportID, candidates []localCandidate) {
+	if candidates != nil {
+		candidates = m.own(candidates)
+	}
+	if m.secret.ufrag != "" {
+		id.ufrag, id.pwd = m.secret.ufrag, m.secret.pwd
+	}
 	port, address := m.defaultAddress(candidates)
 	fmt.Fprintf(b, "m=%s %d %s %s\r\n", m.kind, port, m.proto, strings.Join(m.formats, " "))
 	if candidates != nil {
@@ -269,7 +277,18 @@ func (m *medium) write(b *strings.Builder, id transportID, candidates []localCan
 	}
 }
 
-// defaultAddress is the port and address of the m-line: those of the last
+// own are the candidates of the stream that carries the medium.
+func (m *medium) own(candidates []localCandidate) []localCandidate {
+	out := []localCandidate{}
+	for _, c := range candidates {
+		if c.stream == max(m.stream, 1) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// defaultAddress is the port and address of the m-line: those of the last IPv4
 // candidate of component 1, which is what was recorded.
 func (m *medium) defaultAddress(candidates []localCandidate) (int, string) {
 	port, address := 1, "0.0.0.0"
@@ -277,7 +296,7 @@ func (m *medium) defaultAddress(candidates []localCandidate) (int, string) {
 		return 0, address
 	}
 	for _, c := range candidates {
-		if c.component == 1 && c.port != discardPort {
+		if c.component == 1 && c.port != discardPort && !strings.Contains(c.address, ":") {
 			port, address = c.port, c.address
 		}
 	}

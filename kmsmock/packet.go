@@ -41,6 +41,8 @@ type codec struct {
 	fmtp  string
 	fir   bool // the peer understands ccm fir
 	pli   bool
+	nack  bool // the peer asks for lost packets
+	remb  bool // REMB is negotiated
 }
 
 // send gives a packet that comes out of e to the elements that e feeds. It

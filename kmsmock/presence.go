@@ -40,7 +40,7 @@ func (ep *rtcEndpoint) reported() {
 		return
 	}
 	ep.presence.media = true
-	ep.media.reporting.Store(true)
+	ep.setReporting(true)
 	ep.changed("MediaStateChanged", true)
 	ep.presence.timer = time.AfterFunc(s.pace.mediaTimeout, ep.checkPresence)
 }
@@ -52,12 +52,12 @@ func (ep *rtcEndpoint) checkPresence() {
 	if ep.closed || !ep.presence.media {
 		return
 	}
-	idle := time.Duration(time.Now().UnixNano() - ep.media.lastHeard.Load())
+	idle := time.Duration(time.Now().UnixNano() - ep.lastHeard())
 	if idle < s.pace.mediaTimeout {
 		ep.presence.timer.Reset(s.pace.mediaTimeout - idle)
 		return
 	}
 	ep.presence.media = false
-	ep.media.reporting.Store(false)
+	ep.setReporting(false)
 	ep.changed("MediaStateChanged", false)
 }

@@ -1,6 +1,7 @@
 package kmsmock
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -15,9 +16,13 @@ type receiver struct {
 	header rtp.Header
 	plain  [maxDatagram]byte
 	packet packet
+	lost   []lostPacket // of the peer's video
 
-	statsMu sync.Mutex
-	streams []*inStream // in order of appearance
+	statsMu   sync.Mutex
+	streams   []*inStream    // in order of appearance
+	announced uint32         // SSRC of video in the peer's description, 0 without one
+	remb      *rembEstimator // nil without REMB
+	limits    []rateLimit    // of who receives the video
 }
 
 type incomingType struct {
@@ -33,6 +38,7 @@ type inStream struct {
 	packets       uint64
 	bytes         uint64
 	first         uint16
+	firstAt       time.Time
 	highest       uint32 // extended sequence number
 	jitter        float64
 	transit       int64
@@ -44,7 +50,10 @@ type inStream struct {
 
 // setup takes the outcome of the negotiation. The server's lock is held.
 func (t *mediaTransport) setup(chosen *description) {
-	for _, m := range chosen.media {
+	for i, m := range chosen.media {
+		if !slices.Contains(t.lines, i) {
+			continue
+		}
 		kind, ok := map[string]mediaKind{"audio": kindAudio, "video": kindVideo}[m.kind]
 		if !ok || !m.accepted {
 			continue
@@ -76,7 +85,10 @@ func (t *mediaTransport) readRTP(b []byte, now time.Time) {
 	if len(payload) == 0 {
 		return // padding only
 	}
-	t.count(h, typ, len(payload), now)
+	gap := t.count(h, typ, len(payload), now)
+	if typ.codec.nack {
+		t.chase(h.SSRC, h.SequenceNumber, gap, now)
+	}
 	p := &t.packet
 	*p = packet{
 		kind: typ.kind, codec: typ.codec, payload: payload, seq: h.SequenceNumber, ts: h.Timestamp, marker: h.Marker,
@@ -114,20 +126,24 @@ func rtpPayload(b []byte) []byte {
 	return b[at:end]
 }
 
-// count keeps the books of the packet's stream.
-func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now time.Time) {
+// count keeps the books of the packet's stream and tells how many packets are
+// missing before it.
+func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now time.Time) (gap int) {
 	t.statsMu.Lock()
 	defer t.statsMu.Unlock()
 	st := t.stream(h.SSRC)
 	fresh := st == nil
 	if fresh {
-		st = &inStream{ssrc: h.SSRC, kind: typ.kind, clock: typ.codec.clock, first: h.SequenceNumber, highest: uint32(h.SequenceNumber)}
+		st = &inStream{ssrc: h.SSRC, kind: typ.kind, clock: typ.codec.clock, first: h.SequenceNumber, firstAt: now, highest: uint32(h.SequenceNumber)}
 		t.streams = append(t.streams, st)
 	}
 	st.packets++
 	st.bytes += uint64(size)
 	if delta := int16(h.SequenceNumber - uint16(st.highest)); delta > 0 {
 		st.highest += uint32(delta)
+		if gap = int(delta) - 1; gap > nackMost {
+			gap = 0
+		}
 	}
 	arrival := now.UnixNano() / 1000 * int64(st.clock) / 1e6
 	transit := arrival - int64(h.Timestamp)
@@ -135,6 +151,7 @@ func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now ti
 		st.jitter += (float64(max(d, -d)) - st.jitter) / 16
 	}
 	st.transit = transit
+	return gap
 }
 
 func (r *receiver) stream(ssrc uint32) *inStream {
@@ -199,13 +216,14 @@ func (t *mediaTransport) control(p rtcp.Packet, now time.Time) {
 		t.roundTrips(p.Reports, now)
 		t.alive()
 	case *rtcp.PictureLossIndication:
-		t.plis.Add(1)
-		t.passKeyFrameRequest()
+		t.plis.Add(1) // goes no further, in Kurento as here
 	case *rtcp.FullIntraRequest:
 		t.firs.Add(1)
-		t.passKeyFrameRequest()
 	case *rtcp.TransportLayerNack:
 		t.nacks.Add(1)
+		t.repeat(p)
+	case *rtcp.ReceiverEstimatedMaximumBitrate:
+		t.passEstimate(p, now)
 	}
 }
 

@@ -145,6 +145,8 @@ func (m *sdpMedia) codecs() []*codec {
 		c.fmtp, _ = m.perFormat("fmtp", format)
 		c.fir = slices.Contains(m.attrs, "rtcp-fb:"+format+" ccm fir")
 		c.pli = slices.Contains(m.attrs, "rtcp-fb:"+format+" nack pli")
+		c.nack = slices.Contains(m.attrs, "rtcp-fb:"+format+" nack")
+		c.remb = slices.Contains(m.attrs, "rtcp-fb:"+format+" goog-remb")
 		out = append(out, c)
 	}
 	return out

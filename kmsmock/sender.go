@@ -26,7 +26,8 @@ type sender struct {
 	outCipher [maxDatagram]byte
 	asked     time.Time // when the peer was last asked for a key frame
 	firSerial uint8
-	reports   *time.Timer
+	reports   [2]*time.Timer
+	settings  *rembSettings // nil without REMB
 	stopped   bool
 
 	keyWanted         atomic.Bool
@@ -52,6 +53,8 @@ type outStream struct {
 	to      *codec
 	packets uint64
 	bytes   uint64
+	sent    *sentQueue // of video to a peer that asks for lost packets
+	limit   receiverLimit
 	trip    float64 // round trip in seconds, from the peer's reports
 }
 
@@ -63,6 +66,13 @@ func (t *mediaTransport) prepare(k mediaKind, m *medium) {
 	t.out[k] = outStream{
 		ssrc: m.ssrc, codecs: m.codecs, lastSeq: uint16(rand.Uint32()), lastTS: rand.Uint32(),
 		active: slices.Contains(m.lines, "sendrecv") || slices.Contains(m.lines, "sendonly"),
+	}
+	if k == kindVideo && len(m.codecs) > 0 && m.codecs[0].nack {
+		t.out[k].sent = &sentQueue{}
+	}
+	if k == kindVideo && len(m.codecs) > 0 && m.codecs[0].remb {
+		settings := rembSettingsOf(t.ep.obj)
+		t.settings, t.remb = &settings, newRembEstimator(settings)
 	}
 }
 
@@ -123,6 +133,9 @@ func (t *mediaTransport) deliver(p *packet) bool {
 			return false
 		}
 		o.follow(p)
+		if p.kind == kindVideo {
+			t.tellFirstLimit(o, p)
+		}
 	}
 	t.forward(o, p)
 	return true
@@ -134,6 +147,14 @@ func (o *outStream) mayBegin(p *packet) bool {
 	p.from.wantKeyFrame()
 	o.source = p.from
 	return p.key
+}
+
+// restart makes a medium begin anew with what comes next, if only from the
+// same source.
+func (t *mediaTransport) restart(k mediaKind) {
+	t.sendMu.Lock()
+	defer t.sendMu.Unlock()
+	t.out[k].stream = 0
 }
 
 // follow continues the numbers of the stream with another source.
@@ -162,6 +183,9 @@ func (t *mediaTransport) forward(o *outStream, p *packet) {
 	if err != nil {
 		return
 	}
+	if o.sent != nil {
+		o.sent.keep(seq, cipher)
+	}
 	if t.write(cipher) != nil {
 		return
 	}
@@ -169,13 +193,6 @@ func (t *mediaTransport) forward(o *outStream, p *packet) {
 	o.bytes += uint64(len(p.payload))
 	if int16(seq-o.lastSeq) > 0 {
 		o.lastSeq, o.lastTS, o.lastAt = seq, ts, p.at
-	}
-}
-
-// passKeyFrameRequest gives the peer's request on to who sends the video.
-func (t *mediaTransport) passKeyFrameRequest() {
-	if source := t.videoSource(); source != nil {
-		source.requestKeyFrame()
 	}
 }
 
@@ -212,7 +229,7 @@ func (t *mediaTransport) askKeyFrame(now time.Time) {
 		return
 	}
 	t.firSerial++
-	t.writeRTCP(&rtcp.FullIntraRequest{SenderSSRC: o.ssrc, MediaSSRC: ssrc,
+	t.writeRTCP(&rtcp.FullIntraRequest{SenderSSRC: o.ssrc,
 		FIR: []rtcp.FIREntry{{SSRC: ssrc, SequenceNumber: t.firSerial}}})
 }
 
@@ -244,19 +261,26 @@ func (t *mediaTransport) writeRTCP(packets ...rtcp.Packet) {
 	_ = t.write(cipher)
 }
 
-// startReports sends RTCP reports at intervals until stopReports.
-func (t *mediaTransport) startReports(interval time.Duration) {
+// startReports sends RTCP reports of both media until stopReports. Kurento's
+// intervals are random; these are the means of what was recorded.
+func (t *mediaTransport) startReports() {
 	t.sendMu.Lock()
 	defer t.sendMu.Unlock()
 	if t.stopped {
 		return
 	}
-	t.reports = time.AfterFunc(interval, func() {
+	pace := &t.ep.obj.srv.pace
+	t.reportEvery(kindAudio, pace.firstReport, pace.audioReports)
+	t.reportEvery(kindVideo, pace.videoReports, pace.videoReports)
+}
+
+func (t *mediaTransport) reportEvery(k mediaKind, first, interval time.Duration) {
+	t.reports[k] = time.AfterFunc(first, func() {
 		t.sendMu.Lock()
 		defer t.sendMu.Unlock()
 		if !t.stopped {
-			t.report(time.Now())
-			t.reports.Reset(interval)
+			t.report(k, time.Now())
+			t.reports[k].Reset(interval)
 		}
 	})
 }
@@ -265,39 +289,44 @@ func (t *mediaTransport) stopReports() {
 	t.sendMu.Lock()
 	defer t.sendMu.Unlock()
 	t.stopped = true
-	if t.reports != nil {
-		t.reports.Stop()
-	}
-}
-
-// report sends a sender report for each medium that goes out and reception
-// reports about what comes in.
-func (t *mediaTransport) report(now time.Time) {
-	receptions := t.receptions(now)
-	var packets []rtcp.Packet
-	for i := range t.out {
-		o := &t.out[i]
-		if o.packets == 0 {
-			continue
+	for _, timer := range t.reports {
+		if timer != nil {
+			timer.Stop()
 		}
-		packets = append(packets, o.senderReport(now, receptions))
-		receptions = nil
-	}
-	if len(receptions) > 0 {
-		packets = append(packets, &rtcp.ReceiverReport{SSRC: t.out[kindVideo].ssrc, Reports: receptions})
-	}
-	if len(packets) > 0 {
-		packets = append(packets, rtcp.NewCNAMESourceDescription(t.out[kindAudio].ssrc, t.ep.id.cname))
-		t.writeRTCP(packets...)
 	}
 }
 
-func (t *mediaTransport) receptions(now time.Time) []rtcp.ReceptionReport {
+// report sends what there is to say of a medium: a sender report if it goes
+// out, reception reports about what comes in, and what the peer's video may
+// take.
+func (t *mediaTransport) report(k mediaKind, now time.Time) {
+	o, receptions := &t.out[k], t.receptions(k, now)
+	var packets []rtcp.Packet
+	switch {
+	case o.packets > 0:
+		packets = append(packets, o.senderReport(now, receptions))
+	case len(receptions) > 0:
+		packets = append(packets, &rtcp.ReceiverReport{SSRC: o.ssrc, Reports: receptions})
+	default:
+		return
+	}
+	packets = append(packets, rtcp.NewCNAMESourceDescription(o.ssrc, t.ep.id.cname))
+	if k == kindVideo {
+		if remb := t.estimate(o.ssrc, receptions, now); remb != nil {
+			packets = append(packets, remb)
+		}
+	}
+	t.writeRTCP(packets...)
+}
+
+func (t *mediaTransport) receptions(k mediaKind, now time.Time) []rtcp.ReceptionReport {
 	t.statsMu.Lock()
 	defer t.statsMu.Unlock()
 	var out []rtcp.ReceptionReport
 	for _, st := range t.streams {
-		out = append(out, st.reception(now))
+		if st.kind == k {
+			out = append(out, st.reception(now))
+		}
 	}
 	return out
 }

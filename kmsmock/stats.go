@@ -14,7 +14,7 @@ func getStats(c *call) (value, error) {
 	}
 	wanted := c.str("mediaType")
 	out := object{}
-	for _, st := range ep.media.streamStats(wanted) {
+	for _, st := range ep.streamStats(wanted) {
 		id := c.srv.uuid()
 		st["id"], st["timestampMillis"] = id, time.Now().UnixMilli()
 		out[id] = st

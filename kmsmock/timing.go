@@ -25,10 +25,18 @@ type pace struct {
 	firstNegotiate  time.Duration // the first of them in a process
 	gather          time.Duration // gatherCandidates until its answer
 	ackDelay        time.Duration // how long the client's TCP holds back its ACK
+	resolve         time.Duration // a name in a candidate that no DNS knows
+	serverTimeout   time.Duration // how long gathering waits for STUN and TURN servers
+	acceptTCP       time.Duration // from the first packet over TCP to its answer
+	firstRelay      time.Duration // from gathering to the first relay candidate
+	relayStep       time.Duration // from one relay candidate to what comes next
+	relayStepTCP    time.Duration // the same when the TURN server is reached over TCP
 	iceFailure      time.Duration // from CONNECTING to FAILED
 	flowTimeout     time.Duration // from the last packet to NOT_FLOWING
 	mediaTimeout    time.Duration // from the last packet to MediaState DISCONNECTED
-	reportInterval  time.Duration // between RTCP reports
+	firstReport     time.Duration // until the first RTCP report about audio
+	audioReports    time.Duration // between RTCP reports about audio
+	videoReports    time.Duration // the same about video
 	keyFrameSpacing time.Duration // least time between key frame requests to one sender
 }
 
@@ -43,10 +51,18 @@ func recordedPace() pace {
 		firstNegotiate:  220 * time.Millisecond,
 		gather:          2 * time.Millisecond,
 		ackDelay:        40 * time.Millisecond,
+		resolve:         6100 * time.Millisecond,
+		serverTimeout:   2035 * time.Millisecond,
+		acceptTCP:       20 * time.Millisecond,
+		firstRelay:      40 * time.Millisecond,
+		relayStep:       20 * time.Millisecond,
+		relayStepTCP:    64 * time.Millisecond,
 		iceFailure:      7360 * time.Millisecond,
 		flowTimeout:     2 * time.Second,
 		mediaTimeout:    8300 * time.Millisecond,
-		reportInterval:  time.Second,
+		firstReport:     431_119 * time.Microsecond,
+		audioReports:    5_003_117 * time.Microsecond,
+		videoReports:    551_321 * time.Microsecond,
 		keyFrameSpacing: 500 * time.Millisecond,
 	}
 }
@@ -60,6 +76,7 @@ func paceOf(cfg Config) pace {
 	if cfg.Timing == Fast {
 		p.respond, p.event, p.destroyed = 0, 0, 0
 		p.endpoint, p.firstEndpoint, p.negotiate, p.firstNegotiate, p.gather = 0, 0, 0, 0, 0
+		p.resolve, p.acceptTCP, p.firstRelay, p.relayStep, p.relayStepTCP = 0, 0, 0, 0, 0
 	}
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,24 +30,42 @@ const (
 	keepalive = 2_003_171 * time.Microsecond
 	// flightInterval is after how long DTLS sends a flight again.
 	flightInterval = 1_001_713 * time.Microsecond
-	// stunTimeout is how long gathering waits for a STUN or TURN server.
-	stunTimeout = 2050 * time.Millisecond
 	// maxDatagram is more than any UDP packet of a WebRTC peer.
 	maxDatagram = 2048
 )
 
-// A mediaTransport carries the media of one WebRtcEndpoint: ICE, DTLS and SRTP
-// by Pion's libraries, over one socket per address. One goroutine reads the
-// socket and does everything a packet needs until it is sent on.
+// A mediaTransport carries the media of one stream of a WebRtcEndpoint, which
+// is all of it when the m-lines are bundled: ICE, DTLS and SRTP by Pion's
+// libraries. One goroutine reads the sockets and does everything a packet needs
+// until it is sent on.
 type mediaTransport struct {
 	ep     *rtcEndpoint
+	id     int       // of the stream, from 1
+	name   string    // of the stream's connection in Kurento
+	lines  []int     // m-lines
+	local  iceSecret // what the stream's checks carry
 	ctx    context.Context
 	cancel context.CancelFunc
 
 	// Guarded by the server's lock.
+	ice         iceState
+	dtlsState   [2]string // of dtlssrtpdec and dtlssrtpenc, "" before there is one
+	dtlsIndex   int
+	secured     bool
 	agent       *ice.Agent
 	pending     []ice.Candidate // remote candidates from before the agent
+	dialling    []string        // remote candidates that dial in
 	remoteKnown bool
+
+	// Set when run begins.
+	place      int  // among the streams that gather, from 1
+	tcp        bool // gather TCP candidates
+	stunServer string
+	turn       *turnServer
+	sockets    []*hostSocket
+	listeners  []*passiveListener
+	second     *secondComponent
+	secondSeen atomic.Bool
 
 	remote   chan struct{} // closed when the peer's credentials are known
 	selected chan struct{} // closed when ICE has a pair
@@ -63,31 +82,47 @@ type mediaTransport struct {
 	sender
 }
 
-func newMediaTransport(ep *rtcEndpoint) *mediaTransport {
+// An iceSecret is the user name fragment and password of one side.
+type iceSecret struct{ ufrag, pwd string }
+
+func newMediaTransport(ep *rtcEndpoint, id int, name string, local iceSecret) *mediaTransport {
 	t := &mediaTransport{
-		ep: ep, dtlsIn: packetio.NewBuffer(),
+		ep: ep, id: id, name: name, local: local, dtlsIn: packetio.NewBuffer(),
 		remote: make(chan struct{}), selected: make(chan struct{}), done: make(chan struct{}),
 	}
+	t.second = &secondComponent{t: t}
 	// Not the server's context: a transport is muted before it is cancelled.
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }
 
-// know tells the transport that the peer's credentials are there. The lock is held.
-func (t *mediaTransport) know() {
-	if !t.remoteKnown && t.ep.ice.ufrag != "" {
+// setRemote takes the peer's credentials from the description of the stream's
+// first m-line that has them. The lock is held.
+func (t *mediaTransport) setRemote(remote *sdpText) {
+	for _, line := range t.lines {
+		if line < len(remote.media) && t.ice.ufrag == "" {
+			m := remote.media[line]
+			t.ice.ufrag, t.ice.pwd = m.attr(remote, "ice-ufrag"), m.attr(remote, "ice-pwd")
+		}
+		if line < len(remote.media) && remote.media[line].kind == "video" {
+			t.announce(remote.media[line])
+		}
+	}
+	if !t.remoteKnown && t.ice.ufrag != "" {
 		t.remoteKnown = true
 		close(t.remote)
 	}
 }
 
-// addRemote takes a candidate of the peer. The lock is held.
-func (t *mediaTransport) addRemote(c ice.Candidate) {
-	if t.agent == nil {
-		t.pending = append(t.pending, c)
-		return
+// announce notes the SSRC of the peer's video; only that one gets estimates.
+func (t *mediaTransport) announce(m *sdpMedia) {
+	text, _ := attr(m.attrs, "ssrc")
+	number, _, _ := strings.Cut(text, " ")
+	if ssrc, err := strconv.ParseUint(number, 10, 32); err == nil {
+		t.statsMu.Lock()
+		defer t.statsMu.Unlock()
+		t.announced = uint32(ssrc)
 	}
-	_ = t.agent.AddRemoteCandidate(c)
 }
 
 // stop ends the transport without a word to the peer. It is called without the
@@ -98,7 +133,7 @@ func (t *mediaTransport) stop() {
 	t.stopReports()
 	s := t.ep.obj.srv
 	s.mu.Lock()
-	started := t.ep.ice.gathering
+	started := t.ice.gathering
 	s.mu.Unlock()
 	if started {
 		<-t.done
@@ -112,14 +147,15 @@ func (t *mediaTransport) run() {
 	if !t.sleep(t.ep.obj.srv.pace.gather) {
 		return
 	}
+	var work sync.WaitGroup
+	defer work.Wait()
 	agent, err := t.gather()
 	if err != nil {
 		t.log("gather", err)
 		return
 	}
-	var reader sync.WaitGroup
-	defer reader.Wait()
-	defer func() { _ = agent.GracefulClose() }()
+	defer t.closeSockets(agent)
+	work.Go(t.discover)
 	if !t.await(t.remote) {
 		return
 	}
@@ -128,10 +164,20 @@ func (t *mediaTransport) run() {
 		t.log("start ICE", err)
 		return
 	}
-	reader.Go(func() { t.read(conn) })
+	work.Go(func() { t.read(conn) })
 	if t.await(t.selected) {
 		t.secure(agent, conn)
 	}
+	<-t.ctx.Done()
+}
+
+// closeSockets ends ICE. Nothing is said to the peer.
+func (t *mediaTransport) closeSockets(agent *ice.Agent) {
+	_ = agent.GracefulClose()
+	for _, l := range t.listeners {
+		l.close()
+	}
+	t.second.close()
 }
 
 func (t *mediaTransport) log(what string, err error) {
@@ -158,82 +204,58 @@ func (t *mediaTransport) await(ch <-chan struct{}) bool {
 	return t.ctx.Err() == nil
 }
 
-// gather makes the ICE agent and reports its candidates.
+// gather makes the ICE agent and reports its host candidates.
 func (t *mediaTransport) gather() (*ice.Agent, error) {
 	agent, err := ice.NewAgentWithOptions(t.agentOptions()...)
 	if err != nil {
 		return nil, err
 	}
-	gathered := make(chan struct{})
-	if err := t.watch(agent, gathered); err != nil {
-		_ = agent.GracefulClose()
+	err = agent.OnSelectedCandidatePairChange(func(ice.Candidate, ice.Candidate) {
+		t.once.Do(func() { close(t.selected) })
+	})
+	if err != nil {
+		t.closeSockets(agent)
 		return nil, err
 	}
-	s := t.ep.obj.srv
+	t.configure(agent)
+	if err := t.openHosts(agent); err != nil {
+		t.closeSockets(agent)
+		return nil, err
+	}
+	t.hosted()
+	return agent, nil
+}
+
+// configure takes what the endpoint's properties say when gathering begins.
+func (t *mediaTransport) configure(agent *ice.Agent) {
+	s, o := t.ep.obj.srv, t.ep.obj
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	t.agent = agent
 	for _, c := range t.pending {
 		_ = agent.AddRemoteCandidate(c)
 	}
 	t.pending = nil
-	s.mu.Unlock()
-	if err := agent.GatherCandidates(); err != nil {
-		_ = agent.GracefulClose()
-		return nil, err
+	t.tcp = o.props["iceTcp"] != false
+	if address, _ := o.props["stunServerAddress"].(string); address != "" {
+		port, _ := o.props["stunServerPort"].(int64)
+		t.stunServer = net.JoinHostPort(address, strconv.FormatInt(port, 10))
 	}
-	if t.await(gathered) {
-		s.mu.Lock()
-		t.ep.gathered()
-		s.mu.Unlock()
+	if server, ok := turnServerOf(o); ok {
+		t.turn = &server
 	}
-	return agent, nil
-}
-
-func (t *mediaTransport) watch(agent *ice.Agent, gathered chan struct{}) error {
-	s := t.ep.obj.srv
-	err := agent.OnCandidate(func(c ice.Candidate) {
-		if c == nil {
-			close(gathered)
-			return
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		t.ep.found(c)
-	})
-	if err != nil {
-		return err
-	}
-	return agent.OnSelectedCandidatePairChange(func(local, remote ice.Candidate) {
-		t.once.Do(func() { close(t.selected) })
-	})
 }
 
 func (t *mediaTransport) agentOptions() []ice.AgentOption {
-	s, names := t.ep.obj.srv, t.ep.obj.srv.cfg.Interfaces
-	options := []ice.AgentOption{
-		ice.WithNet(s.net), ice.WithLocalCredentials(t.ep.id.ufrag, t.ep.id.pwd),
-		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6}),
-		ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}),
+	return []ice.AgentOption{
+		ice.WithNet(t.ep.obj.srv.net), ice.WithLocalCredentials(t.local.ufrag, t.local.pwd),
+		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6, ice.NetworkTypeTCP4, ice.NetworkTypeTCP6}),
 		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled), ice.WithDisableActiveTCP(),
 		// Kurento reports neither a vanished peer nor a late one.
 		ice.WithDisconnectedTimeout(0), ice.WithFailedTimeout(0),
 		ice.WithCheckInterval(checkInterval), ice.WithKeepaliveInterval(keepalive), ice.WithMaxBindingRequests(maxChecks),
-		ice.WithSTUNGatherTimeout(stunTimeout),
-		// The address ::1 was never reported, even on the loopback interface.
-		ice.WithIPFilter(func(ip net.IP) bool { return !ip.Equal(net.IPv6loopback) }),
-		ice.WithInterfaceFilter(func(name string) bool { return len(names) == 0 || slices.Contains(names, name) }),
+		ice.WithRelayAcceptanceMinWait(0), ice.WithSrflxAcceptanceMinWait(0), ice.WithPrflxAcceptanceMinWait(0),
 		ice.WithLoggerFactory(quiet{}),
-	}
-	if len(names) > 0 {
-		options = append(options, ice.WithIncludeLoopback())
-	}
-	return options
-}
-
-// found reports a candidate of the agent. The lock is held.
-func (ep *rtcEndpoint) found(c ice.Candidate) {
-	if !ep.closed && c.Type() == ice.CandidateTypeHost {
-		ep.foundHost(c.Address(), c.Port())
 	}
 }
 
@@ -241,7 +263,7 @@ func (ep *rtcEndpoint) found(c ice.Candidate) {
 func (t *mediaTransport) start(agent *ice.Agent) (*ice.Conn, error) {
 	s := t.ep.obj.srv
 	s.mu.Lock()
-	ufrag, pwd, offered := t.ep.ice.ufrag, t.ep.ice.pwd, t.ep.offered
+	ufrag, pwd, offered := t.ice.ufrag, t.ice.pwd, t.ep.offered
 	s.mu.Unlock()
 	if offered {
 		return agent.StartDial(ufrag, pwd)
@@ -261,13 +283,12 @@ func (t *mediaTransport) secure(agent *ice.Agent, conn *ice.Conn) {
 	t.sendMu.Unlock()
 	s := t.ep.obj.srv
 	s.mu.Lock()
-	proceed := !t.ep.closed && t.ep.connected(pair.Local, pair.Remote)
+	proceed := !t.ep.closed && t.connected(pair.Local, pair.Remote)
 	client := t.ep.isClient()
 	s.mu.Unlock()
 	if proceed {
 		t.shake(conn, client)
 	}
-	<-t.ctx.Done()
 }
 
 // isClient tells which side opens DTLS: the one whose setup is active. The
@@ -358,7 +379,7 @@ func (t *mediaTransport) brokeDown(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !t.ep.closed && t.ctx.Err() == nil {
-		t.ep.dtlsFailed()
+		t.dtlsFailed()
 	}
 }
 
@@ -390,11 +411,14 @@ func (t *mediaTransport) established() {
 	if t.ep.closed {
 		return
 	}
-	t.ep.presence.connected = true
-	t.ep.changed("ConnectionStateChanged", true)
-	t.ep.dtls(partDec, "CONNECTED")
-	t.ep.dtls(partEnc, "CONNECTED")
-	t.startReports(s.pace.reportInterval)
+	t.secured = true
+	if !slices.ContainsFunc(t.ep.streams, func(t *mediaTransport) bool { return !t.secured }) {
+		t.ep.presence.connected = true
+		t.ep.changed("ConnectionStateChanged", true)
+	}
+	t.dtls(partDec, "CONNECTED")
+	t.dtls(partEnc, "CONNECTED")
+	t.startReports()
 }
 
 func (t *mediaTransport) closedByPeer() {
@@ -402,8 +426,8 @@ func (t *mediaTransport) closedByPeer() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !t.ep.closed && t.ctx.Err() == nil {
-		t.ep.dtls(partDec, "CLOSED")
-		t.ep.dtls(partEnc, "CLOSED")
+		t.dtls(partDec, "CLOSED")
+		t.dtls(partEnc, "CLOSED")
 	}
 }
 
