@@ -32,12 +32,18 @@ func (e *element) startFlow(f *flow, eventType string, k mediaKind) {
 	s := e.obj.srv
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	e.flowing(f, eventType, k, time.Unix(0, f.last.Load()))
+}
+
+// flowing is notice with the server's lock held.
+func (e *element) flowing(f *flow, eventType string, k mediaKind, now time.Time) {
+	f.last.Store(now.UnixNano())
 	if e.closed || f.on.Load() {
 		return
 	}
 	f.on.Store(true)
 	e.reportFlow(eventType, k, "FLOWING")
-	f.timer = time.AfterFunc(s.pace.flowTimeout, func() { e.checkFlow(f, eventType, k) })
+	f.timer = time.AfterFunc(e.obj.srv.pace.flowTimeout, func() { e.checkFlow(f, eventType, k) })
 }
 
 func (e *element) checkFlow(f *flow, eventType string, k mediaKind) {

@@ -18,11 +18,15 @@ type packet struct {
 	ts      uint32
 	marker  bool
 	key     bool // begins a video key frame
+	raw     bool // stands for media that an element on the way has decoded
 	stream  uint64
 	hops    int
 	at      time.Time
 	from    keyFrameSource
 }
+
+// rawCodec stands for media that is not encoded.
+var rawCodec = &codec{name: "RAW"}
 
 // A keyFrameSource is where video comes into the server and who can be asked
 // for a key frame of it.
@@ -37,6 +41,7 @@ type keyFrameSource interface {
 type codec struct {
 	pt    uint8
 	name  string // as in rtpmap, upper case
+	kind  mediaKind
 	clock uint32
 	fmtp  string
 	fir   bool // the peer understands ccm fir
@@ -71,7 +76,8 @@ func (e *element) receive(p *packet) bool {
 	if e.port != nil {
 		taken = e.port.deliver(p)
 	} else {
-		taken = e.send(p)
+		e.send(p)
+		taken = true
 	}
 	if taken {
 		e.notice(&e.in[p.kind], "MediaFlowInStateChanged", p.kind, p.at)
@@ -82,24 +88,66 @@ func (e *element) receive(p *packet) bool {
 // reportPull reports, once per medium, whether what the element gives has to
 // be transcoded for any of its sinks.
 func (e *element) reportPull(p *packet, sinks []*element) {
-	if e.pulled[p.kind].Swap(true) {
+	s := e.obj.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := p.codec
+	if p.raw {
+		c = rawCodec
+	}
+	e.pull(p.kind, c, sinks)
+}
+
+// pull is reportPull with the lock held.
+func (e *element) pull(k mediaKind, c *codec, sinks []*element) {
+	if e.closed || e.pulled[k].Swap(true) {
 		return
 	}
 	state := "NOT_TRANSCODING"
 	for _, sink := range sinks {
-		if sink.port != nil && !sink.port.accepts(p.codec) {
+		if sink.port != nil && !sink.port.accepts(c) {
 			state = "TRANSCODING"
 		}
 	}
-	s := e.obj.srv
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e.closed {
-		return
-	}
-	s.emit(e.obj, "MediaTranscodingStateChanged", object{
-		"binName": e.binName(p.kind), "mediaType": p.kind.String(), "state": state,
+	e.obj.srv.emit(e.obj, "MediaTranscodingStateChanged", object{
+		"binName": e.binName(k), "mediaType": k.String(), "state": state,
 	})
+}
+
+// A waitingPort is a mediaPort that tells whether it takes a medium now,
+// without a packet.
+type waitingPort interface {
+	takes(k mediaKind) bool
+}
+
+// hum notices raw media of which there are no packets to send: the silence and
+// the background that a mixing hub gives. It returns whether any sink takes
+// it. The server's lock is held.
+func (e *element) hum(k mediaKind, now time.Time, hops int) (taken bool) {
+	e.flowing(&e.out[k], "MediaFlowOutStateChanged", k, now)
+	routes := e.routes[k].Load()
+	if routes == nil || hops >= maxHops {
+		return false
+	}
+	for _, sink := range *routes {
+		if sink.hear(k, now, hops+1) {
+			taken = true
+		}
+	}
+	if taken {
+		e.pull(k, rawCodec, *routes)
+	}
+	return taken
+}
+
+func (e *element) hear(k mediaKind, now time.Time, hops int) bool {
+	if e.port == nil {
+		e.hum(k, now, hops)
+	} else if port, ok := e.port.(waitingPort); !ok || !port.takes(k) {
+		return false
+	}
+	e.flowing(&e.in[k], "MediaFlowInStateChanged", k, now)
+	return true
 }
 
 // binName is the GStreamer name of the element's adapter for a medium.

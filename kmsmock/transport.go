@@ -395,6 +395,7 @@ func (t *mediaTransport) established() {
 	t.ep.dtls(partDec, "CONNECTED")
 	t.ep.dtls(partEnc, "CONNECTED")
 	t.startReports(s.pace.reportInterval)
+	s.wakeHubs()
 }
 
 func (t *mediaTransport) closedByPeer() {
