@@ -53,7 +53,9 @@ type element struct {
 
 	// routes are the sinks of each medium as the media path reads them.
 	routes [2]atomic.Pointer[[]*element]
-	pulled [2]atomic.Bool // whether a transcoding state has been reported
+	pulled [2]atomic.Bool // whether the transcoding state is as reported
+	state  [2]string      // reported last
+	raw    [2]bool        // decodes a medium to work on it
 	port   mediaPort      // nil: pass media through
 }
 
@@ -79,9 +81,19 @@ func (s *Server) gstName(kind string) string {
 }
 
 // buildPassThrough makes an element that hands on what it gets, which is all
-// that elements without an implementation of their own do.
-func buildPassThrough(o *mediaObject, _ object) error {
-	o.impl = newElement(o, "kms"+strings.ToLower(o.class.name))
+// that elements without an implementation of their own do. Filters would work
+// on decoded media.
+func buildPassThrough(o *mediaObject, args object) error {
+	if !o.class.is("Filter") {
+		o.impl = newElement(o, "kms"+strings.ToLower(o.class.name))
+		return nil
+	}
+	e := newElement(o, "kmsfilterelement")
+	e.raw = [2]bool{kindVideo: true}
+	if args["filterType"] == "AUDIO" {
+		e.raw = [2]bool{kindAudio: true}
+	}
+	o.impl = e
 	return nil
 }
 
@@ -289,6 +301,16 @@ func (s *Server) reroute() {
 		for _, k := range allKinds[:2] {
 			sinks := s.sinksOf(e, k, elements)
 			e.routes[k].Store(&sinks)
+		}
+	}
+	s.recheckPulls()
+}
+
+// recheckPulls has every element look again at what is pulled from it.
+func (s *Server) recheckPulls() {
+	for _, e := range s.elements() {
+		for _, k := range allKinds[:2] {
+			e.pulled[k].Store(false)
 		}
 	}
 }

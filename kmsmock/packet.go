@@ -1,6 +1,7 @@
 package kmsmock
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -76,7 +77,7 @@ func (e *element) receive(p *packet) bool {
 	if e.port != nil {
 		taken = e.port.deliver(p)
 	} else {
-		e.send(p)
+		e.pass(p)
 		taken = true
 	}
 	if taken {
@@ -85,8 +86,16 @@ func (e *element) receive(p *packet) bool {
 	return taken
 }
 
-// reportPull reports, once per medium, whether what the element gives has to
-// be transcoded for any of its sinks.
+// pass hands a packet on.
+func (e *element) pass(p *packet) {
+	raw := p.raw
+	p.raw = p.raw || e.raw[p.kind]
+	e.send(p)
+	p.raw = raw
+}
+
+// reportPull reports whether what the element gives has to be transcoded for
+// any of its sinks: once, and again when it begins to be.
 func (e *element) reportPull(p *packet, sinks []*element) {
 	s := e.obj.srv
 	s.mu.Lock()
@@ -104,14 +113,27 @@ func (e *element) pull(k mediaKind, c *codec, sinks []*element) {
 		return
 	}
 	state := "NOT_TRANSCODING"
-	for _, sink := range sinks {
-		if sink.port != nil && !sink.port.accepts(c) {
-			state = "TRANSCODING"
-		}
+	if slices.ContainsFunc(sinks, func(sink *element) bool { return sink.transcodes(k, c) }) {
+		state = "TRANSCODING"
 	}
+	if e.state[k] == state || e.state[k] == "TRANSCODING" {
+		return
+	}
+	e.state[k] = state
 	e.obj.srv.emit(e.obj, "MediaTranscodingStateChanged", object{
 		"binName": e.binName(k), "mediaType": k.String(), "state": state,
 	})
+}
+
+// transcodes tells whether a sink takes a medium in another form only.
+func (e *element) transcodes(k mediaKind, c *codec) bool {
+	if e.port == nil {
+		return e.raw[k] && c != rawCodec
+	}
+	if port, ok := e.port.(waitingPort); ok && !port.takes(k) {
+		return false
+	}
+	return !e.port.accepts(c)
 }
 
 // A waitingPort is a mediaPort that tells whether it takes a medium now,
@@ -152,6 +174,9 @@ func (e *element) hear(k mediaKind, now time.Time, hops int) bool {
 
 // binName is the GStreamer name of the element's adapter for a medium.
 func (e *element) binName(k mediaKind) string {
+	if e.obj.class.name == "PassThrough" {
+		return "kmsagnosticbin2-" + strconv.Itoa(int(k))
+	}
 	return e.gst + "_kmsagnosticbin2-" + strconv.Itoa(int(k))
 }
 

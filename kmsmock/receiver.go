@@ -76,7 +76,7 @@ func (t *mediaTransport) readRTP(b []byte, now time.Time) {
 	if len(payload) == 0 {
 		return // padding only
 	}
-	t.count(h, typ, len(payload), now)
+	fresh := t.count(h, typ, len(payload), now)
 	p := &t.packet
 	*p = packet{
 		kind: typ.kind, codec: typ.codec, payload: payload, seq: h.SequenceNumber, ts: h.Timestamp, marker: h.Marker,
@@ -85,6 +85,9 @@ func (t *mediaTransport) readRTP(b []byte, now time.Time) {
 	if typ.kind == kindVideo {
 		if p.key = isKeyFrame(typ.codec.name, payload); p.key {
 			t.keyWanted.Store(false)
+		}
+		if fresh {
+			t.keyWanted.Store(true) // asked of every new video, whether anybody sees it or not
 		}
 	}
 	t.ep.send(p)
@@ -114,12 +117,12 @@ func rtpPayload(b []byte) []byte {
 	return b[at:end]
 }
 
-// count keeps the books of the packet's stream.
-func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now time.Time) {
+// count keeps the books of the packet's stream and tells whether it is new.
+func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now time.Time) (fresh bool) {
 	t.statsMu.Lock()
 	defer t.statsMu.Unlock()
 	st := t.stream(h.SSRC)
-	fresh := st == nil
+	fresh = st == nil
 	if fresh {
 		st = &inStream{ssrc: h.SSRC, kind: typ.kind, clock: typ.codec.clock, first: h.SequenceNumber, highest: uint32(h.SequenceNumber)}
 		t.streams = append(t.streams, st)
@@ -135,6 +138,7 @@ func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now ti
 		st.jitter += (float64(max(d, -d)) - st.jitter) / 16
 	}
 	st.transit = transit
+	return fresh
 }
 
 func (r *receiver) stream(ssrc uint32) *inStream {

@@ -26,7 +26,7 @@ type pace struct {
 	gather          time.Duration // gatherCandidates until its answer
 	ackDelay        time.Duration // how long the client's TCP holds back its ACK
 	iceFailure      time.Duration // from CONNECTING to FAILED
-	flowTimeout     time.Duration // from the last packet to NOT_FLOWING
+	flowPeriod      time.Duration // between looks at whether media flows
 	mediaTimeout    time.Duration // from the last packet to MediaState DISCONNECTED
 	reportInterval  time.Duration // between RTCP reports
 	keyFrameSpacing time.Duration // least time between key frame requests to one sender
@@ -44,7 +44,7 @@ func recordedPace() pace {
 		gather:          2 * time.Millisecond,
 		ackDelay:        40 * time.Millisecond,
 		iceFailure:      7360 * time.Millisecond,
-		flowTimeout:     2 * time.Second,
+		flowPeriod:      1_999_417 * time.Microsecond, // crooked, see transport.go
 		mediaTimeout:    8300 * time.Millisecond,
 		reportInterval:  time.Second,
 		keyFrameSpacing: 500 * time.Millisecond,

@@ -395,6 +395,10 @@ func (t *mediaTransport) established() {
 	t.ep.dtls(partDec, "CONNECTED")
 	t.ep.dtls(partEnc, "CONNECTED")
 	t.startReports(s.pace.reportInterval)
+	for i := range t.ep.in {
+		t.ep.in[i].since = time.Now()
+	}
+	s.recheckPulls()
 	s.wakeHubs()
 }
 
