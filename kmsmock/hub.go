@@ -88,13 +88,15 @@ func (h *hub) list() {
 // mix starts what comes out of a new port of a mixing hub: silence at once, a
 // picture when the mixer has one.
 func (h *hub) mix(p *hubPort) {
-	if h.hums[kindAudio] {
+	if h.hums == both {
 		p.hum(kindAudio, time.Now(), 0)
 	}
 	switch {
-	case h.hums == [2]bool{}:
-	case h.timer == nil:
+	case h.hums == neither:
+	case h.timer == nil && h.hums[kindVideo]:
 		h.timer = time.AfterFunc(mixerStart, h.beat)
+	case h.timer == nil:
+		h.timer = time.AfterFunc(mixerNext, h.beat)
 	case h.ready.Load():
 		h.wake(mixerNext)
 	}

@@ -210,6 +210,41 @@ func TestDispatcherOneToMany(t *testing.T) {
 	})
 }
 
+func TestMixerRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, l := startMock(t, Config{})
+		kms := dialTest(t, l)
+		defer kms.close()
+		pipe := kms.create("MediaPipeline", nil)
+		hub := kms.create("Mixer", map[string]any{"mediaPipeline": pipe})
+		port := kms.create("HubPort", map[string]any{"hub": hub})
+		for _, c := range []struct{ operation, media, want string }{
+			{"connect", "DATA", "Invalid media type"},
+			{"disconnect", "DATA", "Invalid media type"},
+			{"disconnect", "VIDEO", "Video disconnection is not implemented yet"},
+		} {
+			code, text := kms.fails("invoke", map[string]any{"object": hub, "operation": c.operation,
+				"operationParams": map[string]any{"media": c.media, "source": port, "sink": port}})
+			if code != 40005 || text != c.want {
+				t.Errorf("%s %s: %d %q, want %q", c.operation, c.media, code, text, c.want)
+			}
+		}
+	})
+}
+
+func TestAlphaBlendingGivesSilenceOnly(t *testing.T) {
+	meet(t, "AlphaBlending", 1, func(m *meeting) {
+		time.Sleep(3 * time.Second)
+		want := []string{"FlowOut AUDIO FLOWING", "Transcoding AUDIO TRANSCODING"}
+		if got := m.media(m.ports[0]); !slices.Equal(got, want) {
+			t.Errorf("port: %q, want %q", got, want)
+		}
+		if got := m.media(m.ends[0]); !slices.Equal(got, []string{"FlowIn AUDIO FLOWING"}) {
+			t.Errorf("endpoint: %q", got)
+		}
+	})
+}
+
 func TestVoice(t *testing.T) {
 	for _, c := range []struct {
 		codec   string
