@@ -232,6 +232,28 @@ func TestMixerRefuses(t *testing.T) {
 	})
 }
 
+// TestMixerConnectEndsTheProcess: the client sees its connection cut.
+func TestMixerConnectEndsTheProcess(t *testing.T) {
+	s, err := New(Config{Timing: Fast})
+	must(t, err)
+	defer s.Close()
+	c := &conn{srv: s}
+	s.serve(c, []byte(`{"jsonrpc":"2.0","id":1,"method":"create","params":{"type":"MediaPipeline"}}`))
+	s.mu.Lock()
+	hub, err := s.create(s.model.byName["Mixer"], "s", object{"mediaPipeline": s.sortedObjects()[1]})
+	must(t, err)
+	port, err := s.create(s.model.byName["HubPort"], "s", object{"hub": hub})
+	must(t, err)
+	s.mu.Unlock()
+	s.serve(c, []byte(`{"jsonrpc":"2.0","id":2,"method":"invoke","params":{"object":"`+hub.id+
+		`","operation":"connect","operationParams":{"media":"AUDIO","source":"`+port.id+`","sink":"`+port.id+`"}}}`))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.crashed {
+		t.Error("the server lives on")
+	}
+}
+
 func TestAlphaBlendingGivesSilenceOnly(t *testing.T) {
 	meet(t, "AlphaBlending", 1, func(m *meeting) {
 		time.Sleep(3 * time.Second)

@@ -15,6 +15,7 @@ type receiver struct {
 	header rtp.Header
 	plain  [maxDatagram]byte
 	packet packet
+	shown  uint32 // SSRC of the present video
 
 	statsMu sync.Mutex
 	streams []*inStream // in order of appearance
@@ -76,7 +77,7 @@ func (t *mediaTransport) readRTP(b []byte, now time.Time) {
 	if len(payload) == 0 {
 		return // padding only
 	}
-	fresh := t.count(h, typ, len(payload), now)
+	t.count(h, typ, len(payload), now)
 	p := &t.packet
 	*p = packet{
 		kind: typ.kind, codec: typ.codec, payload: payload, seq: h.SequenceNumber, ts: h.Timestamp, marker: h.Marker,
@@ -86,7 +87,8 @@ func (t *mediaTransport) readRTP(b []byte, now time.Time) {
 		if p.key = isKeyFrame(typ.codec.name, payload); p.key {
 			t.keyWanted.Store(false)
 		}
-		if fresh {
+		if t.shown != h.SSRC {
+			t.shown = h.SSRC
 			t.keyWanted.Store(true) // asked of every new video, whether anybody sees it or not
 		}
 	}
@@ -117,12 +119,12 @@ func rtpPayload(b []byte) []byte {
 	return b[at:end]
 }
 
-// count keeps the books of the packet's stream and tells whether it is new.
-func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now time.Time) (fresh bool) {
+// count keeps the books of the packet's stream.
+func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now time.Time) {
 	t.statsMu.Lock()
 	defer t.statsMu.Unlock()
 	st := t.stream(h.SSRC)
-	fresh = st == nil
+	fresh := st == nil
 	if fresh {
 		st = &inStream{ssrc: h.SSRC, kind: typ.kind, clock: typ.codec.clock, first: h.SequenceNumber, highest: uint32(h.SequenceNumber)}
 		t.streams = append(t.streams, st)
@@ -138,7 +140,6 @@ func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now ti
 		st.jitter += (float64(max(d, -d)) - st.jitter) / 16
 	}
 	st.transit = transit
-	return fresh
 }
 
 func (r *receiver) stream(ssrc uint32) *inStream {
