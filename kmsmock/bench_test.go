@@ -59,7 +59,7 @@ func BenchmarkForward(b *testing.B) {
 		ep.media.setup(&description{media: []*medium{m}})
 		ends = append(ends, ep)
 	}
-	ends[0].connect(ends[1].element, kindVideo)
+	(&link{ends[0].element, ends[1].element, kindVideo, defaultDescription, defaultDescription}).connect()
 	s.reroute()
 	s.mu.Unlock()
 	key, salt := make([]byte, 16), make([]byte, 14)

@@ -28,10 +28,16 @@ func (k mediaKind) String() string { return kindNames[k] }
 
 func kindNamed(name string) mediaKind { return mediaKind(slices.Index(kindNames[:], name)) }
 
-// A link is a connection of one medium between two elements.
+// defaultDescription names the one stream of each medium that elements have.
+// Kurento keeps books of others too, but no media goes their way.
+const defaultDescription = "default"
+
+// A link is a connection of one medium between two elements. from and to are
+// its media descriptions at the source and the sink.
 type link struct {
 	source, sink *element
 	kind         mediaKind
+	from, to     string
 }
 
 // An element is the behaviour of a MediaElement: its connections, its flow
@@ -40,14 +46,16 @@ type link struct {
 type element struct {
 	obj      *mediaObject
 	gst      string     // GStreamer's name of the element
-	incoming [3]*link   // the one source of each medium
-	outgoing [3][]*link // in the order of connecting
+	incoming [3][]*link // one source for each description, in their order
+	outgoing [3][]*link // by description, then in the order of connecting
 	in, out  [2]flow
 	closed   bool
 
 	// routes are the sinks of each medium as the media path reads them.
 	routes [2]atomic.Pointer[[]*element]
-	pulled [2]atomic.Bool // whether a transcoding state has been reported
+	pulled [2]atomic.Bool // whether the transcoding state is as reported
+	state  [2]string      // reported last
+	raw    [2]bool        // decodes a medium to work on it
 	port   mediaPort      // nil: pass media through
 }
 
@@ -73,9 +81,19 @@ func (s *Server) gstName(kind string) string {
 }
 
 // buildPassThrough makes an element that hands on what it gets, which is all
-// that elements without an implementation of their own do.
-func buildPassThrough(o *mediaObject, _ object) error {
-	o.impl = newElement(o, "kms"+strings.ToLower(o.class.name))
+// that elements without an implementation of their own do. Filters would work
+// on decoded media.
+func buildPassThrough(o *mediaObject, args object) error {
+	if !o.class.is("Filter") {
+		o.impl = newElement(o, "kms"+strings.ToLower(o.class.name))
+		return nil
+	}
+	e := newElement(o, "kmsfilterelement")
+	e.raw = [2]bool{kindVideo: true}
+	if args["filterType"] == "AUDIO" {
+		e.raw = [2]bool{kindAudio: true}
+	}
+	o.impl = e
 	return nil
 }
 
@@ -98,46 +116,76 @@ func (e *element) links() []*link {
 	return out
 }
 
-// kindsOf are the media that a call to connect or disconnect is about.
-func kindsOf(c *call) []mediaKind {
-	if name := c.str("mediaType"); name != "" {
-		return []mediaKind{kindNamed(name)}
+// linksOf are the connections that a call to connect or disconnect is about.
+// Without a mediaType Kurento takes all media and no notice of descriptions.
+func linksOf(c *call) []*link {
+	source, sink := elementOf(c.obj), elementOf(c.args["sink"].(*mediaObject))
+	name, ok := c.args["mediaType"].(string)
+	if !ok {
+		var out []*link
+		for _, k := range allKinds {
+			out = append(out, &link{source, sink, k, defaultDescription, defaultDescription})
+		}
+		return out
 	}
-	return allKinds
+	l := &link{source, sink, kindNamed(name), defaultDescription, defaultDescription}
+	if from, ok := c.args["sourceMediaDescription"].(string); ok {
+		l.from = from
+		if to, ok := c.args["sinkMediaDescription"].(string); ok {
+			l.to = to
+		}
+	}
+	return []*link{l}
 }
 
 func connectElements(c *call) (value, error) {
-	source, sink := elementOf(c.obj), elementOf(c.args["sink"].(*mediaObject))
-	if c.obj.pipeline() != sink.obj.pipeline() {
+	if c.obj.pipeline() != c.args["sink"].(*mediaObject).pipeline() {
 		return nil, failf(40004, "CONNECT_ERROR", "Media elements do not share pipeline")
 	}
-	for _, k := range kindsOf(c) {
-		source.connect(sink, k)
+	for _, l := range linksOf(c) {
+		l.connect()
 	}
 	c.srv.reroute()
+	c.srv.wakeHubs()
 	return nil, nil
 }
 
-// connect links one medium. A sink has one source: the old one is let go, even
-// if it is the same.
-func (e *element) connect(sink *element, k mediaKind) {
-	if old := sink.incoming[k]; old != nil {
-		old.source.unlink(old)
-		old.report("ElementDisconnected")
+// connect makes the connection. A sink has one source for a description: the
+// old one is let go, even if it is the same, and speaks of the description
+// that the new one has at the source.
+func (l *link) connect() {
+	if old := l.sink.fed(l.kind, l.to); old != nil {
+		(&link{old.source, l.sink, l.kind, l.from, l.to}).disconnect()
 	}
-	l := &link{source: e, sink: sink, kind: k}
-	e.outgoing[k] = append(e.outgoing[k], l)
-	sink.incoming[k] = l
-	if port, ok := sink.port.(interface{ restart(mediaKind) }); ok {
-		port.restart(k)
+	out := &l.source.outgoing[l.kind]
+	at := slices.IndexFunc(*out, func(x *link) bool { return x.from > l.from })
+	if at < 0 {
+		at = len(*out)
+	}
+	*out = slices.Insert(*out, at, l)
+	in := &l.sink.incoming[l.kind]
+	*in = slices.DeleteFunc(*in, func(x *link) bool { return x.to == l.to })
+	if at = slices.IndexFunc(*in, func(x *link) bool { return x.to > l.to }); at < 0 {
+		at = len(*in)
+	}
+	*in = slices.Insert(*in, at, l)
+	if port, ok := l.sink.port.(interface{ restart(mediaKind) }); ok {
+		port.restart(l.kind)
 	}
 	l.report("ElementConnected")
 }
 
+// fed is the link that brings a sink a medium, nil for none.
+func (e *element) fed(k mediaKind, description string) *link {
+	if i := slices.IndexFunc(e.incoming[k], func(x *link) bool { return x.to == description }); i >= 0 {
+		return e.incoming[k][i]
+	}
+	return nil
+}
+
 func disconnectElements(c *call) (value, error) {
-	source, sink := elementOf(c.obj), elementOf(c.args["sink"].(*mediaObject))
-	for _, k := range kindsOf(c) {
-		source.disconnect(sink, k)
+	for _, l := range linksOf(c) {
+		l.disconnect()
 	}
 	c.srv.reroute()
 	return nil, nil
@@ -145,23 +193,25 @@ func disconnectElements(c *call) (value, error) {
 
 // disconnect reports the end of a connection whether there was one or not. As
 // in Kurento the sink forgets its source even if that was another element,
-// which then goes on sending.
-func (e *element) disconnect(sink *element, k mediaKind) {
-	l := &link{source: e, sink: sink, kind: k}
-	if i := slices.IndexFunc(e.outgoing[k], func(x *link) bool { return x.sink == sink }); i >= 0 {
-		l = e.outgoing[k][i]
-		e.unlink(l)
+// which then goes on sending; a source that a sink has forgotten cannot be
+// disconnected from it.
+func (l *link) disconnect() {
+	if in := l.sink.fed(l.kind, l.to); in != nil {
+		if in.from == l.from {
+			l.sink.drop(in)
+		}
+		out := l.source.outgoing[l.kind]
+		same := func(x *link) bool { return x.sink == l.sink && x.from == l.from && x.to == l.to }
+		if i := slices.IndexFunc(out, same); i >= 0 {
+			l.source.outgoing[l.kind] = slices.Delete(out, i, i+1)
+		}
 	}
-	sink.incoming[k] = nil
 	l.report("ElementDisconnected")
 }
 
-// unlink takes a link out at both ends.
-func (e *element) unlink(l *link) {
-	e.outgoing[l.kind] = slices.DeleteFunc(e.outgoing[l.kind], func(x *link) bool { return x == l })
-	if l.sink.incoming[l.kind] == l {
-		l.sink.incoming[l.kind] = nil
-	}
+// drop forgets a link at its sink.
+func (e *element) drop(l *link) {
+	e.incoming[l.kind] = slices.DeleteFunc(e.incoming[l.kind], func(x *link) bool { return x == l })
 }
 
 // report sends the event of a link, which comes from its source alone.
@@ -169,19 +219,21 @@ func (l *link) report(eventType string) {
 	o := l.source.obj
 	o.srv.emit(o, eventType, object{
 		"mediaType": l.kind.String(), "sink": l.sink.obj.id,
-		"sinkMediaDescription": "default", "sourceMediaDescription": "default",
+		"sinkMediaDescription": l.to, "sourceMediaDescription": l.from,
 	})
 }
 
 // release cuts the element's links. Its sources report that; it cannot itself.
 func (e *element) release() func() {
-	for _, k := range allKinds {
-		if l := e.incoming[k]; l != nil && l.source != e {
-			l.source.unlink(l)
-			l.report("ElementDisconnected")
+	for _, k := range listedKinds {
+		for _, l := range e.outgoing[k] {
+			l.sink.drop(l)
 		}
-		for _, l := range slices.Clone(e.outgoing[k]) {
-			e.unlink(l)
+		e.outgoing[k] = nil
+		for _, l := range slices.Clone(e.incoming[k]) {
+			if l.source != e {
+				l.disconnect()
+			}
 		}
 	}
 	e.forgotten()
@@ -207,8 +259,10 @@ func (e *element) forgotten() {
 func getSourceConnections(c *call) (value, error) {
 	out := array{}
 	for _, k := range listedKinds {
-		if l := elementOf(c.obj).incoming[k]; l != nil && l.matches(c) {
-			out = append(out, l.data())
+		for _, l := range elementOf(c.obj).incoming[k] {
+			if l.matches(c, l.to) {
+				out = append(out, l.data())
+			}
 		}
 	}
 	return out, nil
@@ -217,22 +271,28 @@ func getSourceConnections(c *call) (value, error) {
 func getSinkConnections(c *call) (value, error) {
 	out := array{}
 	for _, l := range elementOf(c.obj).links() {
-		if l.matches(c) {
+		if l.matches(c, l.from) {
 			out = append(out, l.data())
 		}
 	}
 	return out, nil
 }
 
-func (l *link) matches(c *call) bool {
-	name, description := c.str("mediaType"), c.str("description")
-	return (name == "" || name == l.kind.String()) && (description == "" || description == "default")
+// matches tells whether a link is asked for. A description counts only together
+// with a mediaType.
+func (l *link) matches(c *call, own string) bool {
+	name, ok := c.args["mediaType"].(string)
+	if !ok {
+		return true
+	}
+	description, ok := c.args["description"].(string)
+	return name == l.kind.String() && (!ok || description == own)
 }
 
 func (l *link) data() object {
 	return kurentoStruct("ElementConnectionData", object{
 		"source": l.source.obj.id, "sink": l.sink.obj.id, "type": l.kind.String(),
-		"sourceDescription": "default", "sinkDescription": "default",
+		"sourceDescription": l.from, "sinkDescription": l.to,
 	})
 }
 
@@ -244,6 +304,16 @@ func (s *Server) reroute() {
 		for _, k := range allKinds[:2] {
 			sinks := s.sinksOf(e, k, elements)
 			e.routes[k].Store(&sinks)
+		}
+	}
+	s.recheckPulls()
+}
+
+// recheckPulls has every element look again at what is pulled from it.
+func (s *Server) recheckPulls() {
+	for _, e := range s.elements() {
+		for _, k := range allKinds[:2] {
+			e.pulled[k].Store(false)
 		}
 	}
 }
@@ -270,7 +340,9 @@ func (s *Server) sinksOf(e *element, k mediaKind, all []*element) []*element {
 	}
 	var sinks []*element
 	for _, l := range links {
-		sinks = append(sinks, l.sink)
+		if l.from == defaultDescription && l.to == defaultDescription {
+			sinks = append(sinks, l.sink)
+		}
 	}
 	return sinks
 }

@@ -6,11 +6,19 @@ import (
 )
 
 // A flow is the state of one medium in one direction of an element: flowing
-// since a packet came, until none has come for the time-out.
+// since a packet came, until a whole period has passed without one. The periods
+// follow each other from the first packet on, or from when the element was
+// first ready for one.
 type flow struct {
 	on    atomic.Bool
 	last  atomic.Int64 // time of the last packet, ns since 1970
+	since time.Time    // when the periods began
 	timer *time.Timer
+}
+
+// rest is what is left of the present period.
+func (f *flow) rest(now time.Time, period time.Duration) time.Duration {
+	return period - now.Sub(f.since)%period
 }
 
 func (f *flow) stop() {
@@ -32,12 +40,22 @@ func (e *element) startFlow(f *flow, eventType string, k mediaKind) {
 	s := e.obj.srv
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	e.flowing(f, eventType, k, time.Unix(0, f.last.Load()))
+}
+
+// flowing is notice with the server's lock held.
+func (e *element) flowing(f *flow, eventType string, k mediaKind, now time.Time) {
+	f.last.Store(now.UnixNano())
 	if e.closed || f.on.Load() {
 		return
 	}
 	f.on.Store(true)
 	e.reportFlow(eventType, k, "FLOWING")
-	f.timer = time.AfterFunc(s.pace.flowTimeout, func() { e.checkFlow(f, eventType, k) })
+	if f.since.IsZero() {
+		f.since = time.Now()
+	}
+	rest := f.rest(time.Now(), e.obj.srv.pace.flowPeriod)
+	f.timer = time.AfterFunc(rest, func() { e.checkFlow(f, eventType, k) })
 }
 
 func (e *element) checkFlow(f *flow, eventType string, k mediaKind) {
@@ -47,9 +65,9 @@ func (e *element) checkFlow(f *flow, eventType string, k mediaKind) {
 	if e.closed || !f.on.Load() {
 		return
 	}
-	idle := time.Duration(time.Now().UnixNano() - f.last.Load())
-	if idle < s.pace.flowTimeout {
-		f.timer.Reset(s.pace.flowTimeout - idle)
+	now := time.Now()
+	if idle := now.Sub(time.Unix(0, f.last.Load())); idle < s.pace.flowPeriod {
+		f.timer.Reset(f.rest(now, s.pace.flowPeriod))
 		return
 	}
 	f.on.Store(false)

@@ -54,7 +54,13 @@ var implementations = map[string]implementation{
 			"getGstreamerDot": gstreamerDot,
 		},
 	},
-	"Hub": {ops: methodOf{"getGstreamerDot": gstreamerDot}},
+	"Hub":                 {ops: methodOf{"getGstreamerDot": gstreamerDot}},
+	"HubPort":             {build: buildHubPort},
+	"Composite":           {build: buildHub(newFloor, both, both)},
+	"AlphaBlending":       {build: buildHub(newFloor, both, audioOnly)},
+	"Mixer":               {build: buildHub(newMatrix, audioOnly, neither), ops: methodOf{"connect": connectMixer, "disconnect": disconnectMixer}},
+	"Dispatcher":          {build: buildHub(newMatrix, neither, neither), ops: methodOf{"connect": connectPorts}},
+	"DispatcherOneToMany": {build: buildHub(newStage, neither, neither), ops: methodOf{"setSource": setSource, "removeSource": removeSource}},
 	"SdpEndpoint": {
 		fresh: freshValue{"maxAudioRecvBandwidth": int64(0), "maxVideoRecvBandwidth": int64(0)},
 		ops: methodOf{

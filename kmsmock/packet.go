@@ -1,6 +1,7 @@
 package kmsmock
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -18,11 +19,15 @@ type packet struct {
 	ts      uint32
 	marker  bool
 	key     bool // begins a video key frame
+	raw     bool // stands for media that an element on the way has decoded
 	stream  uint64
 	hops    int
 	at      time.Time
 	from    keyFrameSource
 }
+
+// rawCodec stands for media that is not encoded.
+var rawCodec = &codec{name: "RAW"}
 
 // A keyFrameSource is where video comes into the server and who can be asked
 // for a key frame of it.
@@ -37,6 +42,7 @@ type keyFrameSource interface {
 type codec struct {
 	pt    uint8
 	name  string // as in rtpmap, upper case
+	kind  mediaKind
 	clock uint32
 	fmtp  string
 	fir   bool // the peer understands ccm fir
@@ -73,7 +79,8 @@ func (e *element) receive(p *packet) bool {
 	if e.port != nil {
 		taken = e.port.deliver(p)
 	} else {
-		taken = e.send(p)
+		e.pass(p)
+		taken = true
 	}
 	if taken {
 		e.notice(&e.in[p.kind], "MediaFlowInStateChanged", p.kind, p.at)
@@ -81,31 +88,97 @@ func (e *element) receive(p *packet) bool {
 	return taken
 }
 
-// reportPull reports, once per medium, whether what the element gives has to
-// be transcoded for any of its sinks.
+// pass hands a packet on.
+func (e *element) pass(p *packet) {
+	raw := p.raw
+	p.raw = p.raw || e.raw[p.kind]
+	e.send(p)
+	p.raw = raw
+}
+
+// reportPull reports whether what the element gives has to be transcoded for
+// any of its sinks: once, and again when it begins to be.
 func (e *element) reportPull(p *packet, sinks []*element) {
-	if e.pulled[p.kind].Swap(true) {
-		return
-	}
-	state := "NOT_TRANSCODING"
-	for _, sink := range sinks {
-		if sink.port != nil && !sink.port.accepts(p.codec) {
-			state = "TRANSCODING"
-		}
-	}
 	s := e.obj.srv
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.closed {
+	c := p.codec
+	if p.raw {
+		c = rawCodec
+	}
+	e.pull(p.kind, c, sinks)
+}
+
+// pull is reportPull with the lock held.
+func (e *element) pull(k mediaKind, c *codec, sinks []*element) {
+	if e.closed || e.pulled[k].Swap(true) {
 		return
 	}
-	s.emit(e.obj, "MediaTranscodingStateChanged", object{
-		"binName": e.binName(p.kind), "mediaType": p.kind.String(), "state": state,
+	state := "NOT_TRANSCODING"
+	if slices.ContainsFunc(sinks, func(sink *element) bool { return sink.transcodes(k, c) }) {
+		state = "TRANSCODING"
+	}
+	if e.state[k] == state || e.state[k] == "TRANSCODING" {
+		return
+	}
+	e.state[k] = state
+	e.obj.srv.emit(e.obj, "MediaTranscodingStateChanged", object{
+		"binName": e.binName(k), "mediaType": k.String(), "state": state,
 	})
+}
+
+// transcodes tells whether a sink takes a medium in another form only.
+func (e *element) transcodes(k mediaKind, c *codec) bool {
+	if e.port == nil {
+		return e.raw[k] && c != rawCodec
+	}
+	if port, ok := e.port.(waitingPort); ok && !port.takes(k) {
+		return false
+	}
+	return !e.port.accepts(c)
+}
+
+// A waitingPort is a mediaPort that tells whether it takes a medium now,
+// without a packet.
+type waitingPort interface {
+	takes(k mediaKind) bool
+}
+
+// hum notices raw media of which there are no packets to send: the silence and
+// the background that a mixing hub gives. It returns whether any sink takes
+// it. The server's lock is held.
+func (e *element) hum(k mediaKind, now time.Time, hops int) (taken bool) {
+	e.flowing(&e.out[k], "MediaFlowOutStateChanged", k, now)
+	routes := e.routes[k].Load()
+	if routes == nil || hops >= maxHops {
+		return false
+	}
+	for _, sink := range *routes {
+		if sink.hear(k, now, hops+1) {
+			taken = true
+		}
+	}
+	if taken {
+		e.pull(k, rawCodec, *routes)
+	}
+	return taken
+}
+
+func (e *element) hear(k mediaKind, now time.Time, hops int) bool {
+	if e.port == nil {
+		e.hum(k, now, hops)
+	} else if port, ok := e.port.(waitingPort); !ok || !port.takes(k) {
+		return false
+	}
+	e.flowing(&e.in[k], "MediaFlowInStateChanged", k, now)
+	return true
 }
 
 // binName is the GStreamer name of the element's adapter for a medium.
 func (e *element) binName(k mediaKind) string {
+	if e.obj.class.name == "PassThrough" {
+		return "kmsagnosticbin2-" + strconv.Itoa(int(k))
+	}
 	return e.gst + "_kmsagnosticbin2-" + strconv.Itoa(int(k))
 }
 

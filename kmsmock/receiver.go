@@ -17,6 +17,7 @@ type receiver struct {
 	plain  [maxDatagram]byte
 	packet packet
 	lost   []lostPacket // of the peer's video
+	shown  uint32       // SSRC of the present video
 
 	statsMu   sync.Mutex
 	streams   []*inStream    // in order of appearance
@@ -97,6 +98,10 @@ func (t *mediaTransport) readRTP(b []byte, now time.Time) {
 	if typ.kind == kindVideo {
 		if p.key = isKeyFrame(typ.codec.name, payload); p.key {
 			t.keyWanted.Store(false)
+		}
+		if t.shown != h.SSRC {
+			t.shown = h.SSRC
+			t.keyWanted.Store(true) // asked of every new video, whether anybody sees it or not
 		}
 	}
 	t.ep.send(p)

@@ -142,6 +142,9 @@ func (m *sdpMedia) codecs() []*codec {
 			continue
 		}
 		c := &codec{pt: uint8(pt), name: name, clock: clock}
+		if m.kind == "video" {
+			c.kind = kindVideo
+		}
 		c.fmtp, _ = m.perFormat("fmtp", format)
 		c.fir = slices.Contains(m.attrs, "rtcp-fb:"+format+" ccm fir")
 		c.pli = slices.Contains(m.attrs, "rtcp-fb:"+format+" nack pli")

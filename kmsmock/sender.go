@@ -95,6 +95,13 @@ func (t *mediaTransport) accepts(c *codec) bool {
 	return false
 }
 
+// takes tells whether a medium can go out now.
+func (t *mediaTransport) takes(k mediaKind) bool {
+	t.sendMu.Lock()
+	defer t.sendMu.Unlock()
+	return t.srtpOut != nil && t.out[k].active && !t.muted.Load()
+}
+
 // match finds the peer's payload type for a codec: the same format, else the
 // first of the same name.
 func (o *outStream) match(c *codec) *codec {

@@ -79,6 +79,11 @@ func (p streamsPort) accepts(c *codec) bool {
 	return false
 }
 
+// takes tells whether a medium can go out now.
+func (p streamsPort) takes(k mediaKind) bool {
+	return k != kindData && p.ep.carriers[k].Load().takes(k)
+}
+
 // restart notes that a source was connected: its video waits for a key frame.
 func (p streamsPort) restart(k mediaKind) {
 	if k != kindData {

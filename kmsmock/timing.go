@@ -32,7 +32,7 @@ type pace struct {
 	relayStep       time.Duration // from one relay candidate to what comes next
 	relayStepTCP    time.Duration // the same when the TURN server is reached over TCP
 	iceFailure      time.Duration // from CONNECTING to FAILED
-	flowTimeout     time.Duration // from the last packet to NOT_FLOWING
+	flowPeriod      time.Duration // between looks at whether media flows
 	mediaTimeout    time.Duration // from the last packet to MediaState DISCONNECTED
 	firstReport     time.Duration // until the first RTCP report about audio
 	audioReports    time.Duration // between RTCP reports about audio
@@ -58,7 +58,7 @@ func recordedPace() pace {
 		relayStep:       20 * time.Millisecond,
 		relayStepTCP:    64 * time.Millisecond,
 		iceFailure:      7360 * time.Millisecond,
-		flowTimeout:     2 * time.Second,
+		flowPeriod:      1_999_417 * time.Microsecond, // crooked, see transport.go
 		mediaTimeout:    8300 * time.Millisecond,
 		firstReport:     431_119 * time.Microsecond,
 		audioReports:    5_003_117 * time.Microsecond,

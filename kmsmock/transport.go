@@ -419,6 +419,11 @@ func (t *mediaTransport) established() {
 	t.dtls(partDec, "CONNECTED")
 	t.dtls(partEnc, "CONNECTED")
 	t.startReports()
+	for i := range t.ep.in {
+		t.ep.in[i].since = time.Now()
+	}
+	s.recheckPulls()
+	s.wakeHubs()
 }
 
 func (t *mediaTransport) closedByPeer() {
