@@ -105,7 +105,7 @@ func brightCell(code *[barcodeSize]byte, x, y int) bool {
 
 // NewBarcodeClip makes a clip such as [ClipBarcode] of about the given bits per second. VP8 frames are
 // filled up with zeros behind the last partition, where the marker is and decoders do not look;
-// at 0 they are as small as they can be, about 30 kbit/s with markers.
+// at 0 they are as small as they can be, about 17 kbit/s with markers.
 func NewBarcodeClip(bitrate int) *Clip {
 	c := &Clip{name: ClipBarcode, codec: VP8, num: 1, den: 30}
 	c.barcode = func(id Identity) []unit { return barcodeUnits(BarcodeOf(id), c.den, bitrate) }
