@@ -48,8 +48,12 @@ func BarcodeOf(id Identity) Barcode {
 
 // Names tells whether the barcode names the sender, whatever its count.
 func (b Barcode) Names(id Identity) bool {
-	b.Count = 0
-	return b == BarcodeOf(id)
+	return b.sameOrigin(BarcodeOf(id))
+}
+
+func (b Barcode) sameOrigin(other Barcode) bool {
+	b.Count = other.Count
+	return b == other
 }
 
 // encode returns the bits, the first one highest: participant (32), call (16), track (8),
