@@ -2,6 +2,7 @@ package media_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 
+	"github.com/callbench/callbench/kmsmock"
 	"github.com/callbench/callbench/kurento"
 	"github.com/callbench/callbench/simclient/media"
 )
@@ -83,6 +85,43 @@ func (p *mixPeer) judgeMix(t *testing.T, i, n int) {
 	if seen := p.viewer.Seen(); len(seen) != n {
 		t.Errorf("participant %d saw others: %v", i, seen)
 	}
+}
+
+// The mock mixes nothing: whoever began to speak last is seen by all, as a whole picture, and is heard
+// with markers.
+func TestMockCompositeShowsWhoSpokeLast(t *testing.T) {
+	const n = 3
+	peers := mixPeers(t, startMock(t), n)
+	for i, p := range peers {
+		p.send(t)
+		waitMixed(t, peers, func(int) []int { return []int{i} })
+	}
+	for i, p := range peers {
+		if st := p.audio.Stats(); st.Good == 0 || st.Unmarked > 0 {
+			t.Errorf("participant %d: %d audio packets with markers, %d without", i, st.Good, st.Unmarked)
+		}
+	}
+}
+
+// startMock serves a mock on loopback.
+func startMock(t *testing.T) (url string) {
+	t.Helper()
+	mock, err := kmsmock.New(kmsmock.Config{Interfaces: []string{"lo"}, Timing: kmsmock.Fast})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- mock.Serve(ln) }()
+	t.Cleanup(func() {
+		if err := errors.Join(mock.Close(), <-served); err != nil {
+			t.Error(err)
+		}
+	})
+	return "ws://" + ln.Addr().String() + "/kurento"
 }
 
 func mixIdentity(i int) media.Identity {

@@ -85,7 +85,7 @@ func wantAll(t *testing.T, what string, found []Sighting, n int) {
 
 func TestScannerReadsMixes(t *testing.T) {
 	var s Scanner
-	for n := 1; n <= 64; n++ {
+	for _, n := range []int{1, 2, 3, 4, 5, 6, 7, 9, 10, 13, 16, 17, 25, 36, 49, 64} {
 		img := mix(n, 800, 600)
 		wantAll(t, fmt.Sprint(n), s.Scan(img), n)
 		wantAll(t, fmt.Sprint(n, " coarse"), s.Scan(coarse(t, img, 10)), n)
