@@ -58,6 +58,10 @@ type Config struct {
 	// Silence is how long nothing good may arrive before media counts as silent. Zero
 	// means media.DefaultSilentAfter.
 	Silence time.Duration
+	// Look is how often the client looks into the VP8 video that it receives for barcodes, which
+	// name everybody in a mix; media.ClipBarcode among Clips shows one. It asks for key frames to
+	// look at. Zero does not look.
+	Look time.Duration
 
 	// ManualRing leaves it to Ring to send rtc/ringing. Otherwise the client rings by
 	// itself as soon as it is invited.
@@ -132,7 +136,7 @@ func (cfg *Config) check() error {
 		return fmt.Errorf("unknown protocol level %d", *cfg.Level)
 	}
 	r := cfg.Reconnect
-	for _, d := range []time.Duration{cfg.Silence, cfg.HelloTimeout, cfg.Batch, cfg.Heartbeat.Every, cfg.Heartbeat.Pong, r.First, r.Max, r.Attempt, r.GiveUp} {
+	for _, d := range []time.Duration{cfg.Silence, cfg.Look, cfg.HelloTimeout, cfg.Batch, cfg.Heartbeat.Every, cfg.Heartbeat.Pong, r.First, r.Max, r.Attempt, r.GiveUp} {
 		if d < 0 {
 			return fmt.Errorf("negative duration %v", d)
 		}

@@ -53,6 +53,7 @@ const (
 	eventFlow        = "media.flow"         // media, state, from, gap_ms
 	eventWrongOrigin = "media.wrong_origin" // media, track, from_hash, call_hash: once for each such track
 	eventUnmarked    = "media.unmarked"     // media: once
+	eventSeen        = "media.seen"         // media, from, from_hash, call_hash, track, count, x, y, width, height, pictures: a barcode in a picture of so many
 	eventWindow      = "media.window"       // media, from, and the counts of the last second
 	eventMediaTotal  = "media.total"        // media, from, and the counts of the whole call
 	eventMediaSent   = "media.sent"         // media, codec, units, packets, bytes

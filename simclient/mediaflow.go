@@ -98,6 +98,7 @@ func (m *mediaFlow) receive(track *webrtc.TrackRemote, receiver *webrtc.RTPRecei
 		m.c.failure(m.call, "receive "+track.Kind().String(), err)
 		return
 	}
+	look := m.newLook(track, receiver)
 	m.c.group.Go(func() {
 		buf := make([]byte, packetSize)
 		for {
@@ -105,7 +106,9 @@ func (m *mediaFlow) receive(track *webrtc.TrackRemote, receiver *webrtc.RTPRecei
 			if err != nil {
 				return
 			}
-			s.Push(buf[:n], time.Now())
+			now := time.Now()
+			s.Push(buf[:n], now)
+			look.push(buf[:n], now)
 		}
 	})
 	if m.c.cfg.Interceptors != Lean { // sender reports pass the interceptors when they are read

@@ -28,11 +28,12 @@ const (
 var errFailed = errors.New("failed")
 
 type cli struct {
-	Run   runCmd   `cmd:"" help:"Play scenarios and judge them."`
-	Load  loadCmd  `cmd:"" help:"Play a scenario many times at a rate."`
-	Judge judgeCmd `cmd:"" help:"Judge a kept trace again."`
-	Serve serveCmd `cmd:"" help:"Run the reference server, with everything embedded that is not given, and a demo page."`
-	Help  helpCmd  `cmd:"" help:"Explain a command or a topic: scenario, exit."`
+	Run    runCmd    `cmd:"" help:"Play scenarios and judge them."`
+	Load   loadCmd   `cmd:"" help:"Play a scenario many times at a rate."`
+	Judge  judgeCmd  `cmd:"" help:"Judge a kept trace again."`
+	Serve  serveCmd  `cmd:"" help:"Run the reference server, with everything embedded that is not given, and a demo page."`
+	Doctor doctorCmd `cmd:"" help:"Check this machine and what flags name, and say what runs here prove and what they do not."`
+	Help   helpCmd   `cmd:"" help:"Explain a command or a topic: scenario, exit."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

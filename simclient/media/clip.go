@@ -43,6 +43,8 @@ type Clip struct {
 	name  string
 	codec Codec
 	units []unit
+	// barcode makes the units for a sender, in a clip that shows who that is.
+	barcode func(Identity) []unit
 	// One unit lasts num/den seconds.
 	num, den int64
 }
@@ -80,6 +82,7 @@ func loadBuiltin() (map[string]*Clip, error) {
 			return nil, err
 		}
 	}
+	clips[ClipBarcode] = NewBarcodeClip(200_000)
 	return clips, nil
 }
 

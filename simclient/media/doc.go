@@ -50,6 +50,13 @@
 // they are trailing cabac_zero_words or an error. The message was measured to come
 // through Kurento, and its h264parse, with every access unit.
 //
+// # Where media are transcoded
+//
+// A mixer such as Kurento's Composite decodes and codes anew: no marker survives. The clip
+// [ClipBarcode] shows its sender's [Barcode] in its picture, beside carrying markers, and a [Viewer] reads
+// the barcodes of all tiles in the decoded key frames of the mix. It is VP8, written
+// here as flat macroblocks; libvpx, ffmpeg and golang.org/x/image/vp8 show it alike.
+//
 // # Order and loss
 //
 // Loss is counted twice: from RTP sequence numbers (the last hop) and from marker

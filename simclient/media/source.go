@@ -86,6 +86,10 @@ func (s *Source) SetIdentity(id Identity) {
 	s.marker.Call = CallHash(id.Call)
 	s.marker.Participant = ParticipantHash(id.Participant)
 	s.marker.Track = id.Track
+	if s.clip.barcode != nil {
+		s.clip = s.clip.of(id)
+		s.wantKey = true // what was sent before names somebody else
+	}
 }
 
 // Start sends the first unit now and then each at its time, until Stop. Starting a
@@ -162,7 +166,11 @@ func (s *Source) Stats() SourceStats {
 }
 
 // Clip returns what the source sends.
-func (s *Source) Clip() *Clip { return s.clip }
+func (s *Source) Clip() *Clip {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clip
+}
 
 func (s *Source) logState(state string) {
 	s.log.Info("media.source", "state", state, "media", string(s.clip.codec.Kind()),
