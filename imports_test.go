@@ -33,10 +33,11 @@ var allowed = map[string][]string{
 	"simclient/media":    {},
 	"scenarios":          {"signaling", "reports", "reports/trace"},
 	"scenarios/world": {"scenarios", "signaling", "simclient", "simclient/media", "server", "server/kms", "server/store", "server/turn", "kurento",
-		"kmsmock", "reports", "reports/trace", "internal/netsim"},
+		"kmsmock", "reports", "reports/trace", "internal/netsim", "internal/bubble"},
 	"loadtest":        {"scenarios", "scenarios/world", "reports", "reports/trace"},
 	"reports":         {"reports/trace"},
 	"reports/trace":   {},
+	"internal/bubble": {},
 	"internal/serial": {},
 	"internal/netsim": {"internal/serial"},
 }
@@ -44,7 +45,7 @@ var allowed = map[string][]string{
 // onlyIn are libraries that one folder owns.
 var onlyIn = map[string]string{
 	"github.com/testcontainers/testcontainers-go": "scenarios/world",
-	"testing":                    "scenarios/world",
+	"testing":                    "internal/bubble",
 	"github.com/alecthomas/kong": "cmd/callbench",
 }
 

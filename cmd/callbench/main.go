@@ -28,25 +28,37 @@ const (
 var errFailed = errors.New("failed")
 
 type cli struct {
-	Run    runCmd    `cmd:"" help:"Play scenarios and judge them."`
-	Load   loadCmd   `cmd:"" help:"Play a scenario many times at a rate."`
-	Judge  judgeCmd  `cmd:"" help:"Judge a kept trace again."`
-	Serve  serveCmd  `cmd:"" help:"Run the reference server, with everything embedded that is not given, and a demo page."`
-	Doctor doctorCmd `cmd:"" help:"Check this machine and what flags name, and say what runs here prove and what they do not."`
-	Help   helpCmd   `cmd:"" help:"Explain a command or a topic: scenario, exit."`
+	Run     runCmd     `cmd:"" help:"Play scenarios and judge them."`
+	Load    loadCmd    `cmd:"" help:"Play a scenario many times at a rate."`
+	Judge   judgeCmd   `cmd:"" help:"Judge a kept trace again."`
+	Conform conformCmd `cmd:"" help:"Hold the mock media server, or a real Kurento, against recordings of a real one."`
+	Serve   serveCmd   `cmd:"" help:"Run the reference server, with everything embedded that is not given, and a demo page."`
+	Doctor  doctorCmd  `cmd:"" help:"Check this machine and what flags name, and say what runs here prove and what they do not."`
+	Help    helpCmd    `cmd:"" help:"Explain a command or a topic: scenario, exit."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == world.ChildCommand {
-		world.Child(os.Stdin, os.Stdout)
+	if len(os.Args) == 2 {
+		child(os.Args[1])
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
 	code := Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
+}
+
+// child is the life of a process that the binary starts of itself for virtual
+// time; it returns if command is none of theirs.
+func child(command string) {
+	switch command {
+	case world.ChildCommand:
+		world.Child(os.Stdin, os.Stdout)
+	case conformChild:
+		playVirtual(os.Stdin, os.Stdout)
+	}
 }
 
 // Main runs the command line and returns the exit code.

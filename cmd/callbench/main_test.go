@@ -10,14 +10,12 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"github.com/callbench/callbench/scenarios/world"
 )
 
 // TestMain makes the test binary the callbench command, and its own child.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == world.ChildCommand {
-		world.Child(os.Stdin, os.Stdout)
+	if len(os.Args) == 2 {
+		child(os.Args[1])
 	}
 	testscript.Main(m, map[string]func(){"callbench": func() {
 		os.Exit(Main(context.Background(), os.Args[1:], os.Stdout, os.Stderr))

@@ -9,10 +9,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"time"
 
+	"github.com/callbench/callbench/internal/bubble"
 	"github.com/callbench/callbench/reports"
 	"github.com/callbench/callbench/reports/trace"
 	"github.com/callbench/callbench/scenarios"
@@ -42,7 +42,7 @@ func Child(in io.Reader, out io.Writer) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	bubble(func() {
+	bubble.Run(func() {
 		// Every event is written at once: what a crash leaves is the evidence.
 		scenarios.Play(context.Background(), VirtualStage(jb.Seed, Plant{}), s, jb.Seed, trace.New(out))
 	})
@@ -72,7 +72,7 @@ func Isolated(ctx context.Context, s *scenarios.Scenario, seed int64, log *trace
 	r := j.Result()
 	if err != nil {
 		r.Verdict, r.Stderr = reports.Fail, stderr
-		r.Reason = diagnosis(stderr, err)
+		r.Reason = bubble.Diagnosis(stderr, err)
 		r.Failures = append(r.Failures, reports.Failure{Check: "process", File: s.File, Message: r.Reason})
 	}
 	return r
@@ -107,21 +107,6 @@ func spawn(ctx context.Context, jb job, log *trace.Log) (stderr string, err erro
 		err = errors.Join(context.Cause(ctx), err)
 	}
 	return said.String(), err
-}
-
-// diagnosis says in a line how the process died.
-func diagnosis(stderr string, err error) string {
-	for _, l := range strings.Split(stderr, "\n") {
-		switch {
-		case strings.Contains(l, "main bubble goroutine has exited but blocked goroutines remain"):
-			return "goroutines leaked: something was not closed (stacks below)"
-		case strings.Contains(l, "deadlock: all goroutines in bubble are blocked"):
-			return "deadlock: everything waits and no timer is set (stacks below)"
-		case strings.HasPrefix(l, "panic: "), strings.HasPrefix(l, "fatal error: "):
-			return l
-		}
-	}
-	return "the scenario's process failed: " + err.Error()
 }
 
 // tail keeps the beginning and the end of what is written to it: a panic's

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/callbench/callbench/internal/bubble"
 	"github.com/callbench/callbench/reports"
 	"github.com/callbench/callbench/reports/trace"
 	"github.com/callbench/callbench/scenarios"
@@ -16,7 +17,7 @@ import (
 // TestMain lets the test binary be the child process, as cmd/callbench is.
 func TestMain(m *testing.M) {
 	if how := os.Getenv("CALLBENCH_TEST_BUBBLE"); how != "" {
-		bubble(func() { misbehave(how) })
+		bubble.Run(func() { misbehave(how) })
 	}
 	if os.Getenv("CALLBENCH_TEST_SERVE") != "" {
 		serveAlone()
@@ -45,7 +46,7 @@ func misbehave(how string) {
 }
 
 // TestBubble fails when a new Go no longer lets an ordinary binary into a bubble
-// in the way that bubble.go knows.
+// in the way that package bubble knows.
 func TestBubble(t *testing.T) {
 	for how, want := range map[string]string{
 		"nothing":  "",
@@ -61,8 +62,8 @@ func TestBubble(t *testing.T) {
 			t.Errorf("%s: %v\n%s", how, err, out)
 			continue
 		}
-		if err != nil && !strings.Contains(diagnosis(string(out), err), want) {
-			t.Errorf("%s: diagnosis %q lacks %q", how, diagnosis(string(out), err), want)
+		if err != nil && !strings.Contains(bubble.Diagnosis(string(out), err), want) {
+			t.Errorf("%s: diagnosis %q lacks %q", how, bubble.Diagnosis(string(out), err), want)
 		}
 		if time.Since(begin) > 60*time.Second {
 			t.Errorf("%s: 90 s of virtual time were waited for", how)
