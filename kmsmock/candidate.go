@@ -20,6 +20,7 @@ type localCandidate struct {
 	tcp       bool
 	relayed   bool
 	text      string
+	pair      string // its text as half of the selected pair, "" for the same
 }
 
 // A candidateKind is one of the three kinds of host candidates that an address

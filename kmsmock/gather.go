@@ -114,9 +114,13 @@ func (t *mediaTransport) reportHost(h *hostSocket, kind candidateKind, n, port i
 	case kindTCPPassive:
 		foundation += 2
 	}
+	text := func(address string) string {
+		return candidateText(strconv.Itoa(foundation), h.component, kind.transport,
+			kind.priority(preferHost, h.host.position, h.component), address, port, "host", nil, kind.tcpType)
+	}
+	// An external address is written over the candidate on its way out only.
 	t.foundCandidate(localCandidate{component: h.component, address: h.host.text(), port: port, tcp: kind != kindUDP,
-		text: candidateText(strconv.Itoa(foundation), h.component, kind.transport, kind.priority(preferHost, h.host.position, h.component),
-			h.host.external(t.ep.obj), port, "host", nil, kind.tcpType)})
+		text: text(h.host.external(t.ep.obj)), pair: text(h.host.text())})
 }
 
 // attach gives the sockets to who reads them.

@@ -1,6 +1,7 @@
 package kmsmock
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -89,6 +90,9 @@ func (ep *rtcEndpoint) gatherAgain() {
 		return
 	}
 	for _, t := range ep.streams {
+		if !t.ice.hosted {
+			continue // the first gathering has not come to the servers yet
+		}
 		ep.obj.srv.spawn(func() {
 			if t.sleep(ep.obj.srv.pace.gather) {
 				t.relayAgain(server)
@@ -266,7 +270,7 @@ func (t *mediaTransport) reportPair(local, remote ice.Candidate) {
 	localText := spell(local)
 	for _, c := range t.ice.found {
 		if c.component == 1 && c.address == local.Address() && c.port == local.Port() && c.tcp == local.NetworkType().IsTCP() {
-			localText = c.text
+			localText = cmp.Or(c.pair, c.text)
 		}
 	}
 	pair := func() object {

@@ -152,6 +152,25 @@ func TestNamedCandidateHoldsTheRequest(t *testing.T) {
 	})
 }
 
+// The address that is only written is not in the pair, nor does it work.
+func TestExternalAddressIsNotInThePair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nets := virtualNet(t, 2)
+		_, l := startMock(t, Config{Net: nets[0], Timing: Fast})
+		kms := dialTest(t, l)
+		defer kms.close()
+		p := newTestPeer(t, "A", nets[1], false)
+		defer p.close()
+		p.set = map[string]any{"externalIPv4": "203.0.113.7"}
+		loopback(kms, p, func(string) bool { return true })
+		awaitEvent(t, kms, p.endpoint, "NewCandidatePairSelected", 1)
+		pair := kms.invoke(p.endpoint, "getICECandidatePairs", nil).([]any)[0].(map[string]any)
+		if local := strings.TrimSpace(maskPorts(pair["localCandidate"].(string))); local != hostTexts[0] {
+			t.Errorf("local candidate %q, want %q", local, hostTexts[0])
+		}
+	})
+}
+
 // A peer whose candidates never arrive is found by its checks.
 func TestPeerWithoutCandidatesIsReflexive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

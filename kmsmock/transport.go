@@ -156,7 +156,9 @@ func (t *mediaTransport) run() {
 	}
 	defer t.closeSockets(agent)
 	work.Go(t.discover)
-	if !t.await(t.remote) {
+	// The agent takes remote candidates in the background: they shall be there
+	// before the checks begin, else how many there are at first is chance.
+	if !t.await(t.remote) || !t.sleep(time.Microsecond) {
 		return
 	}
 	conn, err := t.start(agent)
