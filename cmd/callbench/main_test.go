@@ -23,7 +23,12 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true})
+	recordings, err := filepath.Abs(filepath.Join("..", "..", "kmsmock", "testdata", "transcripts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error { env.Setenv("TRANSCRIPTS", recordings); return nil }})
 }
 
 // A panic that was swallowed would leave with exit code 0, as a pass does.

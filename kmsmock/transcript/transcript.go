@@ -125,24 +125,28 @@ func ReadFile(name string) ([]Line, error) {
 	return lines, nil
 }
 
+// longestFrame is the longest frame that is rebuilt, in bytes; Kurento takes 32 million.
+const longestFrame = 64 << 20
+
 // complete rebuilds a frame that was kept by its beginning only: a long string
-// of one character or deeply nested arrays.
+// of one character or deeply nested arrays, at the end of a request's params.
 func (l *Line) complete() {
-	if l.Dir != Send || l.Raw == nil || l.RawLen <= len(*l.Raw) {
+	if l.Dir != Send || l.Raw == nil || l.RawLen <= len(*l.Raw) || l.RawLen > longestFrame {
 		return
 	}
 	const tail = "}}"
-	missing := l.RawLen - len(*l.Raw)
 	text := strings.TrimRight(*l.Raw, "….")
-	last := text[len(text)-1:]
-	switch last {
+	if text == "" || text[len(text)-1] >= 0x80 {
+		return
+	}
+	switch last := text[len(text)-1:]; last {
 	case "[":
 		head := strings.TrimRight(text, "[")
 		depth := (l.RawLen - len(head) - len(tail)) / 2
-		text = head + strings.Repeat("[", depth) + strings.Repeat("]", depth) + tail
+		text = head + strings.Repeat("[", max(depth, 0)) + strings.Repeat("]", max(depth, 0)) + tail
 	default:
-		missing = l.RawLen - len(text) - len(tail) - 1
-		text += strings.Repeat(last, missing) + `"` + tail
+		missing := l.RawLen - len(text) - len(tail) - 1
+		text += strings.Repeat(last, max(missing, 0)) + `"` + tail
 	}
 	l.Raw, l.Filler = &text, true
 }
