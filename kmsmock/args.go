@@ -87,6 +87,9 @@ func (s *Server) reference(className, id string) (value, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !o.class.is(className) && className == "MediaElement" {
+		return (*mediaObject)(nil), nil
+	}
 	if !o.class.is(className) {
 		return nil, errUnexpected("bad_weak_ptr")
 	}

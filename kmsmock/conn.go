@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -33,6 +34,10 @@ type conn struct {
 // ServeHTTP upgrades to a websocket and serves it until it ends. Only the
 // path /kurento is served; any other is upgraded too and then closed.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if isControl(r) {
+		s.control(w, r)
+		return
+	}
 	if !websocket.IsWebSocketUpgrade(r) {
 		refusePlain(w)
 		return
@@ -49,10 +54,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := &conn{srv: s, ws: ws, wire: h.wire}
-	if h.wire.tune(s.pace.ackDelay) {
+	ackDelay := s.ackDelay()
+	if h.wire.tune(ackDelay) {
 		c.outbox = newOutbox(c.writeBatch, 0)
 	} else {
-		c.outbox = newOutbox(c.writeSpaced, s.pace.ackDelay)
+		c.outbox = newOutbox(c.writeSpaced, ackDelay)
 	}
 	if s.register(c) {
 		c.run()
@@ -123,6 +129,8 @@ func (c *conn) next() bool {
 	}
 	c.outbox.acked()
 	switch {
+	case c.wire.deaf.Load():
+		return c.ignoreRest()
 	case len(frame) > maxMessage:
 		closeWith(c.ws, websocket.CloseMessageTooBig, "A message was too large")
 		return false
@@ -135,8 +143,41 @@ func (c *conn) next() bool {
 		c.cut()
 		return false
 	}
-	c.outbox.respond(rep.frame, rep.delay)
+	c.answer(rep)
+	for _, sc := range rep.scenes {
+		c.play(sc)
+	}
+	if c.wire.deaf.Load() {
+		return c.ignoreRest()
+	}
 	return true
+}
+
+// answer sends what became of a request.
+func (c *conn) answer(rep reply) {
+	if rep.silent {
+		return
+	}
+	put := func() { c.outbox.respond(rep.frame, rep.delay) }
+	if rep.fate.rule == nil {
+		put()
+		return
+	}
+	c.srv.mu.Lock() // of what a rule holds back
+	defer c.srv.mu.Unlock()
+	c.meet(rep.fate, put, func() { c.outbox.behindNext(rep.frame) })
+}
+
+// ignoreRest takes what comes on a half-open connection until its end.
+func (c *conn) ignoreRest() bool {
+	_, _ = io.Copy(io.Discard, c.wire)
+	return false
+}
+
+// hangUp closes the connection with a close frame.
+func (c *conn) hangUp(how *Closing) {
+	closeWith(c.ws, how.Code, how.Reason)
+	c.cut()
 }
 
 func (c *conn) read() (int, []byte, error) {
@@ -210,6 +251,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 type wire struct {
 	net.Conn
 	mu      sync.Mutex
+	deaf    atomic.Bool // nothing is sent any more
 	holding bool
 	held    []byte
 }
@@ -231,6 +273,9 @@ func (w *wire) Write(p []byte) (int, error) {
 		w.held = append(w.held, p...)
 		return len(p), nil
 	}
+	if w.deaf.Load() {
+		return len(p), nil
+	}
 	return w.Conn.Write(p)
 }
 
@@ -244,6 +289,9 @@ func (w *wire) flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.holding = false
+	if w.deaf.Load() {
+		w.held = w.held[:0]
+	}
 	_, err := w.Conn.Write(w.held)
 	w.held = w.held[:0]
 	return err

@@ -10,6 +10,11 @@
 //	go s.Serve(listener)
 //	defer s.Close()
 //
+// A test of a Kurento client needs three lines; see Start and TestExample.
+//
+// Rules (AddRule), scripts (AddScript) and commands (Do) make it fail; the same
+// in JSON goes to the control endpoint, /_control. docs/kmsmock.md lists them.
+//
 // Media is forwarded, never transcoded: between peers whose codecs differ the
 // server reports TRANSCODING and sends nothing.
 //
@@ -20,7 +25,8 @@
 // media, component, sink, code, subject}, kms.object.created and
 // kms.object.released {object, class}, kms.conn.opened and kms.conn.closed
 // {conn}, kms.session.bound {session, conn}, kms.session.collected {session},
-// kms.faults {cross, …} and kms.fault {object, type, number} for each fault
-// that struck, kms.media.failed {object, step, error}, kms.crashed {error}.
+// kms.faults {cross, …}, kms.rule.added and kms.rule.removed {rule}, kms.modes,
+// kms.fault {object, type, number, rule, of} for each fault that struck, kms.media.failed {object, step, error}, kms.crashed {error},
+// kms.started {server} when a dead server lives again.
 // Neither descriptions nor TURN URLs nor candidates are logged.
 package kmsmock

@@ -52,11 +52,13 @@ type element struct {
 	closed   bool
 
 	// routes are the sinks of each medium as the media path reads them.
-	routes [2]atomic.Pointer[[]*element]
-	pulled [2]atomic.Bool // whether the transcoding state is as reported
-	state  [2]string      // reported last
-	raw    [2]bool        // decodes a medium to work on it
-	port   mediaPort      // nil: pass media through
+	routes    [2]atomic.Pointer[[]*element]
+	pulled    [2]atomic.Bool   // whether the transcoding state is as reported
+	state     [2]string        // reported last
+	raw       [2]bool          // decodes a medium to work on it
+	blocked   [2]atomic.Uint32 // what a command does to the media
+	blockings [2]int           // counts such commands
+	port      mediaPort        // nil: pass media through
 }
 
 // A mediaPort is where media leaves the graph of elements.
@@ -139,7 +141,11 @@ func linksOf(c *call) []*link {
 }
 
 func connectElements(c *call) (value, error) {
-	if c.obj.pipeline() != c.args["sink"].(*mediaObject).pipeline() {
+	sink := c.args["sink"].(*mediaObject)
+	if sink == nil {
+		return nil, c.srv.accident("connect with a sink that is no element", errUnexpected("bad_weak_ptr"))
+	}
+	if c.obj.pipeline() != sink.pipeline() {
 		return nil, failf(40004, "CONNECT_ERROR", "Media elements do not share pipeline")
 	}
 	for _, l := range linksOf(c) {
@@ -184,6 +190,9 @@ func (e *element) fed(k mediaKind, description string) *link {
 }
 
 func disconnectElements(c *call) (value, error) {
+	if c.args["sink"].(*mediaObject) == nil { // recorded: unlike connect, it survives that
+		return nil, nil
+	}
 	for _, l := range linksOf(c) {
 		l.disconnect()
 	}

@@ -29,6 +29,7 @@ type rtcEndpoint struct {
 	streams    []*mediaTransport // media, and one more for each m-line outside the bundle
 	carriers   [2]atomic.Pointer[mediaTransport]
 	presence   presence
+	doom       doom // of the handshake
 }
 
 func buildWebRtcEndpoint(o *mediaObject, args object) error {
@@ -257,8 +258,7 @@ func getNetworkInterfaces(o *mediaObject) (value, error) {
 
 // crashOnGetIceTCP imitates an abort of Kurento's own.
 func crashOnGetIceTCP(o *mediaObject) (value, error) {
-	o.srv.crash("getIceTcp")
-	return nil, nil
+	return true, o.srv.accident("getIceTcp", nil)
 }
 
 // turnURL is the expression by which Kurento judges a TURN URL: no host names,

@@ -26,9 +26,39 @@ func (s *Server) emitIn(o *mediaObject, eventType string, data object, delay tim
 			continue
 		}
 		if c := s.bound[sub.session]; c != nil {
-			c.send(o, frame, time.Now().Add(delay))
+			s.report(c, o, sub, frame, delay)
 		}
 	}
+}
+
+// report sends an event to one session, if the rules let it.
+func (s *Server) report(c *conn, o *mediaObject, sub *subscription, frame []byte, delay time.Duration) {
+	due := time.Now().Add(delay)
+	if s.cfg.Shuffle {
+		due = s.shuffled(sub, due.Add(-min(delay, s.pace.event)))
+	}
+	if len(s.rules) == 0 {
+		c.send(o, frame, due)
+		return
+	}
+	f := s.judge(subject{Match: Match{Event: sub.eventType, Object: o.id, Session: sub.session}, class: o.class})
+	due = due.Add(f.delay)
+	c.meet(f, func() { c.send(o, frame, due) }, func() { c.outbox.behindNext(frame) })
+}
+
+// shuffleRange is within what the recordings show of events that have one
+// cause: they and the answer to it come within a millisecond, in any order.
+const shuffleRange = time.Millisecond
+
+// shuffled delays an event at random, so that it may overtake others and the
+// answer to its cause. The events of one type of an object keep their order.
+func (s *Server) shuffled(sub *subscription, due time.Time) time.Time {
+	due = due.Add(time.Duration(s.dice.Int64N(int64(shuffleRange))))
+	if !due.After(sub.lastDue) {
+		due = sub.lastDue.Add(time.Microsecond)
+	}
+	sub.lastDue = due
+	return due
 }
 
 func sentBefore(subs []*subscription, sessionID string) bool {

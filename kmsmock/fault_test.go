@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -97,7 +98,7 @@ func TestKeptObjectsAreFound(t *testing.T) {
 		if left := s.Left(); len(left) != 3 {
 			t.Errorf("left behind %q, want the pipeline and two endpoints", left)
 		}
-		if !strings.Contains(s.Dump(), "WebRtcEndpoint "+peers[0].endpoint+" sessions=0 released") {
+		if !strings.Contains(s.Dump(), "WebRtcEndpoint "+peers[0].endpoint+" sessions=0 released ice=") {
 			t.Errorf("dump:\n%s", s.Dump())
 		}
 	})
@@ -143,7 +144,8 @@ func TestGetIceTcpKillsTheServer(t *testing.T) {
 		go func() { _ = kms.request("invoke", map[string]any{"object": ep, "operation": "getIceTcp"}) }()
 		kms.wg.Wait()
 		synctest.Wait()
-		if _, err := l.dial(t.Context(), "", ""); err == nil {
+		if ws, _, err := (&websocket.Dialer{NetDialContext: l.dial}).Dial("ws://mock/kurento", nil); err == nil {
+			_ = ws.Close()
 			t.Error("the dead server still accepts connections")
 		}
 		kms.mu.Lock()

@@ -259,11 +259,7 @@ func (t *mediaTransport) connected(local, remote ice.Candidate) bool {
 	t.dtls(partDec, "CONNECTING")
 	t.dtls(partEnc, "CONNECTING")
 	t.componentState(1, "READY", s.pace.event)
-	if s.stall() {
-		s.log.Info("kms.fault", "object", t.ep.obj.id, "type", "stall_dtls")
-		return false
-	}
-	return true
+	return !t.doomed()
 }
 
 func (t *mediaTransport) reportPair(local, remote ice.Candidate) {

@@ -10,11 +10,11 @@ import (
 
 // An Object describes a live object of the server.
 type Object struct {
-	ID       string
-	Class    string   // without module, for example "WebRtcEndpoint"
-	Parent   string   // id, "" for none
-	Sessions []string // that refer to it, sorted
-	Released bool     // was released and stays because of Faults.KeepReleased
+	ID       string   `json:"id"`
+	Class    string   `json:"class"`              // without module, for example "WebRtcEndpoint"
+	Parent   string   `json:"parent,omitempty"`   // id, "" for none
+	Sessions []string `json:"sessions"`           // that refer to it, sorted
+	Released bool     `json:"released,omitempty"` // was released and stays because of Faults.KeepReleased
 }
 
 func (s *Server) sortedObjects() []*mediaObject {
@@ -57,18 +57,51 @@ func (s *Server) Sessions() []string {
 	return slices.Sorted(maps.Keys(s.sessions))
 }
 
-// Dump describes the server's objects and sessions for people to read.
+// Dump describes what the server holds, for people to read: pipelines as a
+// tree with the states of endpoints, links and subscriptions, then sessions
+// with their connections and how much they hold.
 func (s *Server) Dump() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var b strings.Builder
-	objects := s.Objects()
-	fmt.Fprintf(&b, "%d objects, %d sessions\n", len(objects), len(s.Sessions()))
-	for _, o := range objects {
-		depth := strings.Count(o.ID, "/")
-		fmt.Fprintf(&b, "%s%s %s sessions=%d", strings.Repeat("  ", depth), o.Class, o.ID, len(o.Sessions))
-		if o.Released {
-			b.WriteString(" released")
+	fmt.Fprintf(&b, "%d objects, %d sessions\n", len(s.objects)-1, len(s.sessions))
+	for _, o := range s.sortedObjects() {
+		if o != s.manager && o.parent == nil {
+			o.dump(&b, "")
 		}
-		b.WriteString("\n")
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.sessions)) {
+		where := "no connection"
+		if c := s.bound[id]; c != nil {
+			where = fmt.Sprintf("connection %d", c.serial)
+		}
+		fmt.Fprintf(&b, "session %s: %s, holds %d\n", id, where, len(s.sessions[id].refs))
 	}
 	return b.String()
+}
+
+func (o *mediaObject) dump(b *strings.Builder, indent string) {
+	fmt.Fprintf(b, "%s%s %s sessions=%d", indent, o.class.name, o.id, len(o.holders))
+	if o.dead {
+		b.WriteString(" released")
+	}
+	if ep, ok := o.impl.(*rtcEndpoint); ok {
+		fmt.Fprintf(b, " ice=%s dtls=%s media=%s", cmp.Or(ep.media.ice.component[0], "NEW"), cmp.Or(ep.media.dtlsState[partDec], "NEW"), ep.presence.mediaState())
+	}
+	b.WriteString("\n")
+	if e := elementOf(o); e != nil {
+		for _, l := range e.links() {
+			fmt.Fprintf(b, "%s  -> %s %s\n", indent, l.kind, l.sink.obj.id)
+		}
+	}
+	for _, eventType := range slices.Sorted(maps.Keys(o.subs)) {
+		for _, sub := range o.subs[eventType] {
+			fmt.Fprintf(b, "%s  on %s: session %s\n", indent, eventType, sub.session)
+		}
+	}
+	children := o.sortedChildren()
+	slices.SortFunc(children, func(x, y *mediaObject) int { return cmp.Compare(x.serial, y.serial) })
+	for _, child := range children {
+		child.dump(b, indent+"  ")
+	}
 }

@@ -37,6 +37,7 @@ type subscription struct {
 	id        string
 	session   string
 	eventType string
+	lastDue   time.Time // of the last event when they are shuffled
 }
 
 // create makes an object. Whoever holds the parent holds it too.

@@ -22,6 +22,9 @@ type outbox struct {
 	lastReply time.Time
 	unacked   time.Time // until when nothing may be sent
 	closed    bool
+	ended     bool
+	late      []dueFrame    // sent behind the next frame
+	drained   chan struct{} // closed when all is written; nil: nobody waits
 	wake      chan struct{}
 }
 
@@ -54,6 +57,58 @@ func (b *outbox) respond(frame []byte, delay time.Duration) {
 func (b *outbox) push(frame []byte, due time.Time, rank int) {
 	b.serial++
 	heap.Push(&b.queue, dueFrame{frame, due, rank, b.serial})
+	b.pushLate(due, rank)
+}
+
+// reorderPatience is how long a frame that shall come behind the next one
+// waits for it.
+const reorderPatience = 100 * time.Millisecond
+
+// behindNext queues a frame to follow the next one that is added.
+func (b *outbox) behindNext(frame []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.late = append(b.late, dueFrame{frame: frame})
+	time.AfterFunc(reorderPatience, func() {
+		b.mu.Lock()
+		b.pushLate(time.Now(), 0)
+		b.mu.Unlock()
+		b.nudge()
+	})
+}
+
+func (b *outbox) pushLate(due time.Time, rank int) {
+	for _, f := range b.late {
+		b.serial++
+		f.due, f.rank, f.serial = due, rank, b.serial
+		heap.Push(&b.queue, f)
+	}
+	b.late = nil
+}
+
+// drain returns when everything that was added has been written, or nothing
+// is written any more.
+func (b *outbox) drain() {
+	b.mu.Lock()
+	if b.ended {
+		b.mu.Unlock()
+		return
+	}
+	if b.drained == nil {
+		b.drained = make(chan struct{})
+	}
+	drained := b.drained
+	b.mu.Unlock()
+	b.nudge()
+	<-drained
+}
+
+// settle tells those who wait for drain. The lock is held.
+func (b *outbox) settle() {
+	if b.drained != nil {
+		close(b.drained)
+		b.drained = nil
+	}
 }
 
 // acked notes that the client's TCP has acknowledged everything sent.
@@ -86,6 +141,7 @@ func (b *outbox) nudge() {
 func (b *outbox) run() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	defer b.end()
 	for {
 		frames, wait, done := b.due()
 		switch {
@@ -106,6 +162,14 @@ func (b *outbox) run() {
 	}
 }
 
+// end keeps nobody waiting for what will not be written.
+func (b *outbox) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = true
+	b.settle()
+}
+
 // due takes what may be written now, or tells how long to wait for it; 0 means
 // until something is added.
 func (b *outbox) due() (frames [][]byte, wait time.Duration, done bool) {
@@ -116,6 +180,7 @@ func (b *outbox) due() (frames [][]byte, wait time.Duration, done bool) {
 	}
 	now := time.Now()
 	if len(b.queue) == 0 {
+		b.settle()
 		return nil, 0, false
 	}
 	if first := b.queue[0].due; now.Before(first) {

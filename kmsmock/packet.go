@@ -54,6 +54,9 @@ type codec struct {
 // send gives a packet that comes out of e to the elements that e feeds. It
 // returns whether any of them took it.
 func (e *element) send(p *packet) (taken bool) {
+	if e.blocked[p.kind].Load() == blockStall {
+		return false
+	}
 	e.notice(&e.out[p.kind], "MediaFlowOutStateChanged", p.kind, p.at)
 	routes := e.routes[p.kind].Load()
 	if routes == nil || len(*routes) == 0 || p.hops >= maxHops {
@@ -76,9 +79,14 @@ func (e *element) send(p *packet) (taken bool) {
 // peer is not there yet or waits for a key frame, does not count as flowing in.
 func (e *element) receive(p *packet) bool {
 	taken := false
-	if e.port != nil {
+	switch blocked := e.blocked[p.kind].Load(); {
+	case blocked == blockStall:
+		return false
+	case blocked == blockSilence:
+		taken = true
+	case e.port != nil:
 		taken = e.port.deliver(p)
-	} else {
+	default:
 		e.pass(p)
 		taken = true
 	}

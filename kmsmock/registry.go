@@ -104,6 +104,7 @@ func (s *Server) bury(o *mediaObject) {
 // destroy ends an object for good.
 func (s *Server) destroy(o *mediaObject) {
 	delete(s.objects, o.id)
+	delete(s.recorderFaults, o.id)
 	if o.parent != nil {
 		delete(o.parent.children, o.id)
 	}

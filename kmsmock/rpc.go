@@ -17,6 +17,10 @@ type reply struct {
 	frame []byte
 	delay time.Duration
 	drop  bool // cut the TCP connection without a close frame
+
+	fate   fate    // what rules do to the answer
+	silent bool    // a script has swallowed the request
+	scenes []scene // what scripts do after the answer
 }
 
 // serve handles one frame of connection c.
@@ -32,15 +36,20 @@ func (s *Server) serve(c *conn, frame []byte) reply {
 		return reply{drop: true}
 	}
 	pace := &pacing{respond: s.pace.respond}
+	life := s.life
 	resp, _ := s.handle(req, pace)
-	if s.crashed {
+	if s.crashed || s.life != life || pace.fate.is(Cut) {
 		return reply{drop: true}
 	}
-	s.bind(c, responseSession(resp, c.session))
-	if resp == nil {
-		return reply{frame: []byte{}, delay: pace.respond}
+	rep := reply{delay: pace.respond, fate: pace.fate, silent: pace.silent, scenes: pace.scenes, frame: []byte{}}
+	if pace.silent || pace.fate.is(HalfOpen, Hangup) {
+		return rep
 	}
-	return reply{frame: appendJSON(nil, resp), delay: pace.respond}
+	s.bind(c, responseSession(resp, c.session))
+	if resp != nil {
+		rep.frame = appendJSON(nil, resp)
+	}
+	return rep
 }
 
 // inject puts the connection's session into a request that names none. What
@@ -137,6 +146,9 @@ func (s *Server) handle(req value, pace *pacing) (value, bool) {
 		return response(nil, "error", failf(codeInvalidRequest, "", "Invalid JSON-RPC request.").body()), false
 	}
 	id, hasID := msg["id"]
+	if stop, err := s.struck(msg, pace); stop || err != nil {
+		return respond(id, nil, err), false
+	}
 	name := msg["method"].(string)
 	method, known := methods[name]
 	if !known {
@@ -160,6 +172,36 @@ func (s *Server) handle(req value, pace *pacing) (value, bool) {
 	out := respond(id, resp, err)
 	s.remember(msg, out)
 	return out, err == nil
+}
+
+// struck lets the rules and scripts have a request. It returns whether it
+// ends here, with an error if it is answered with one.
+func (s *Server) struck(msg object, pace *pacing) (stop bool, err error) {
+	if len(s.rules) == 0 && len(s.scripts) == 0 {
+		return false, nil
+	}
+	sub := s.subjectOf(msg)
+	scenes, swallow := s.cue(sub, msg["id"])
+	pace.scenes = append(pace.scenes, scenes...)
+	f := s.judge(sub)
+	if f.delay > 0 {
+		life := s.life
+		s.wait(f.delay)
+		stop = s.crashed || s.closed || s.life != life
+	}
+	switch {
+	case swallow:
+		pace.silent = true
+		return true, nil
+	case f.is(Refuse):
+		r := f.rule.Error
+		err = failf(r.Code, r.Type, "%s", r.Message)
+		s.logRequest(msg, err, false)
+		return true, err
+	case f.rule != nil:
+		pace.fate = f
+	}
+	return stop || f.is(Cut, HalfOpen, Hangup), nil
 }
 
 // A notification is a request without id: executed, then answered with an

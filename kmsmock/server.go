@@ -38,6 +38,21 @@ type Config struct {
 	CollectorPeriod time.Duration
 	// DisableRequestCache switches off the 20 s response cache.
 	DisableRequestCache bool
+	// Shuffle lets events overtake each other and the answer to their cause, as
+	// happens in Kurento now and then. Without it they come in the order that
+	// was recorded most.
+	Shuffle bool
+	// Warm spares the first endpoint and the first negotiation of the process
+	// the delay that they have in Kurento.
+	Warm bool
+	// NoCrash spares the server Kurento's crashes: getIceTcp answers true, and
+	// connect with a sink that is no element an error.
+	NoCrash bool
+	// Control lets clients that are not on this machine use the control
+	// endpoint.
+	Control bool
+	// KeepLeft lets a test that uses Start leave objects behind.
+	KeepLeft bool
 	// Faults are the server's misbehaviour from the start; SetFaults changes it.
 	Faults Faults
 }
@@ -61,23 +76,33 @@ type Server struct {
 	conns  sync.WaitGroup // websocket connections
 	work   sync.WaitGroup // everything else
 
-	mu         sync.Mutex // guards all below, and the objects
-	rand       *rand.Rand
-	serverID   string
-	manager    *mediaObject
-	objects    map[string]*mediaObject
-	sessions   map[string]*session
-	bound      map[string]*conn // by session
-	open       map[*conn]bool
-	cache      map[cacheKey]*cached
-	cacheQueue []*cached
-	faults     Faults
-	gstNames   map[string]int // elements made, by kind
-	serial     int            // objects made
-	connSerial int64          // connections accepted
-	dtlsCount  int            // DTLS connections begun
-	closed     bool
-	crashed    bool
+	mu             sync.Mutex // guards all below, and the objects
+	rand           *rand.Rand
+	serverID       string
+	manager        *mediaObject
+	objects        map[string]*mediaObject
+	sessions       map[string]*session
+	bound          map[string]*conn // by session
+	open           map[*conn]bool
+	cache          map[cacheKey]*cached
+	cacheQueue     []*cached
+	faults         Faults
+	rules          []*rule
+	ruleSerial     int
+	scripts        []*Script
+	recorderFaults map[string]string // failures by object id
+	dice           *rand.Rand        // for faults alone, so that ids do not depend on them
+	gates          []*gate
+	address        string // of the first listener
+	life           int    // counts the deaths of the process
+	refusing       bool
+	refusals       int
+	gstNames       map[string]int // elements made, by kind
+	serial         int            // objects made
+	connSerial     int64          // connections accepted
+	dtlsCount      int            // DTLS connections begun
+	closed         bool
+	crashed        bool
 
 	warmEndpoint, warmSDP bool
 
@@ -89,8 +114,10 @@ type Server struct {
 func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Log, net: cfg.Net, pace: paceOf(cfg), model: stockModel(), faults: cfg.Faults,
-		rand:     rand.New(rand.NewPCG(cfg.Seed, 0x6b6d73)),
-		gstNames: map[string]int{}, objects: map[string]*mediaObject{}, sessions: map[string]*session{}, bound: map[string]*conn{},
+		recorderFaults: map[string]string{},
+		dice:           newDice(cfg.Seed, ""),
+		rand:           rand.New(rand.NewPCG(cfg.Seed, 0x6b6d73)),
+		gstNames:       map[string]int{}, objects: map[string]*mediaObject{}, sessions: map[string]*session{}, bound: map[string]*conn{},
 		open: map[*conn]bool{}, cache: map[cacheKey]*cached{}, certificates: map[string]*tls.Certificate{},
 	}
 	if s.log == nil {
@@ -117,7 +144,13 @@ func New(cfg Config) (*Server, error) {
 // Serve accepts connections until the server is closed or l fails. It returns
 // nil after Close.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.http.Serve(l)
+	s.announce(l)
+	g := newGate(l)
+	s.mu.Lock()
+	s.gates = append(s.gates, g)
+	g.set(!s.crashed && !s.refusing)
+	s.mu.Unlock()
+	err := s.http.Serve(g)
 	if errors.Is(err, http.ErrServerClosed) || s.ctx.Err() != nil {
 		return nil
 	}
@@ -148,7 +181,7 @@ func (s *Server) Close() error {
 
 // cutAll drops every connection. The lock is held.
 func (s *Server) cutAll() {
-	for c := range s.open {
+	for _, c := range s.sortedConns() {
 		c.cut()
 	}
 }
@@ -162,18 +195,6 @@ func (s *Server) destroyAll() {
 			s.destroy(o)
 		}
 	}
-}
-
-// crash is the end of the process: every connection is cut, nothing answers
-// any more. The lock is held.
-func (s *Server) crash(why string) {
-	if s.crashed {
-		return
-	}
-	s.crashed = true
-	s.log.Error("kms.crashed", "error", why)
-	s.cutAll()
-	s.work.Go(func() { _ = s.http.Close() })
 }
 
 // spawn runs f in a goroutine that Close waits for. The lock is held, or the

@@ -70,10 +70,8 @@ func recordedPace() pace {
 // paceOf keeps the time-outs in both modes: they are behaviour, not slowness.
 func paceOf(cfg Config) pace {
 	p := recordedPace()
-	if cfg.NoNagle || cfg.Timing == Fast {
-		p.ackDelay = 0
-	}
 	if cfg.Timing == Fast {
+		p.ackDelay = 0
 		p.respond, p.event, p.destroyed = 0, 0, 0
 		p.endpoint, p.firstEndpoint, p.negotiate, p.firstNegotiate, p.gather = 0, 0, 0, 0, 0
 		p.resolve, p.acceptTCP, p.firstRelay, p.relayStep, p.relayStepTCP = 0, 0, 0, 0, 0
@@ -82,23 +80,38 @@ func paceOf(cfg Config) pace {
 }
 
 // pacing is what one request may change about its own answer.
-type pacing struct{ respond time.Duration }
+type pacing struct {
+	respond time.Duration
+	fate    fate
+	silent  bool
+	scenes  []scene
+}
 
 // create is how long it takes to make an object of class c.
 func (p *pace) create(s *Server, c *class) time.Duration {
 	if c.name != "WebRtcEndpoint" {
 		return 0
 	}
-	if !s.warmEndpoint {
+	if !s.warmEndpoint && !s.cfg.Warm {
 		s.warmEndpoint = true
 		return p.firstEndpoint
 	}
 	return p.endpoint
 }
 
+// ackDelay is how long a new connection's client holds back its ACK.
+func (s *Server) ackDelay() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cfg.NoNagle {
+		return 0
+	}
+	return s.pace.ackDelay
+}
+
 // negotiation is how long SDP work takes.
 func (p *pace) negotiation(s *Server) time.Duration {
-	if !s.warmSDP {
+	if !s.warmSDP && !s.cfg.Warm {
 		s.warmSDP = true
 		return p.firstNegotiate
 	}

@@ -34,7 +34,7 @@ func (c *helpCmd) Run(out *console, k *kong.Context) error {
 	}
 	_, err := k.Kong.Parse(args) // prints, and leaves through Main
 	if err != nil {
-		return fmt.Errorf("no command and no topic is called %q; topics are scenario and exit, commands run, load, judge, serve and doctor", c.Topic)
+		return fmt.Errorf("no command and no topic is called %q; topics are scenario and exit, commands run, load, judge, serve, mock and doctor", c.Topic)
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ type cli struct {
 	Load    loadCmd    `cmd:"" help:"Play a scenario many times at a rate."`
 	Judge   judgeCmd   `cmd:"" help:"Judge a kept trace again."`
 	Conform conformCmd `cmd:"" help:"Hold the mock media server, or a real Kurento, against recordings of a real one."`
+	Mock    mockCmd    `cmd:"" help:"Serve a mock Kurento that fails on command."`
 	Serve   serveCmd   `cmd:"" help:"Run the reference server, with everything embedded that is not given, and a demo page."`
 	Doctor  doctorCmd  `cmd:"" help:"Check this machine and what flags name, and say what runs here prove and what they do not."`
 	Help    helpCmd    `cmd:"" help:"Explain a command or a topic: scenario, exit."`
