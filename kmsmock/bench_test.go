@@ -60,7 +60,7 @@ func BenchmarkForward(b *testing.B) {
 		ends = append(ends, ep)
 	}
 	(&link{ends[0].element, ends[1].element, kindVideo, defaultDescription, defaultDescription}).connect()
-	s.reroute()
+	s.reroute(pipe)
 	s.mu.Unlock()
 	key, salt := make([]byte, 16), make([]byte, 14)
 	context := func() *srtp.Context {

@@ -151,8 +151,8 @@ func connectElements(c *call) (value, error) {
 	for _, l := range linksOf(c) {
 		l.connect()
 	}
-	c.srv.reroute()
-	c.srv.wakeHubs()
+	c.srv.reroute(c.obj.pipeline())
+	c.obj.pipeline().wakeHubs()
 	return nil, nil
 }
 
@@ -196,7 +196,7 @@ func disconnectElements(c *call) (value, error) {
 	for _, l := range linksOf(c) {
 		l.disconnect()
 	}
-	c.srv.reroute()
+	c.srv.reroute(c.obj.pipeline())
 	return nil, nil
 }
 
@@ -251,14 +251,14 @@ func (e *element) release() func() {
 		e.in[i].stop()
 		e.out[i].stop()
 	}
-	e.obj.srv.reroute()
+	e.obj.srv.reroute(e.obj.pipeline())
 	return func() {}
 }
 
 // forgotten takes the element off those that still feed it although it has
 // forgotten them (see disconnect).
 func (e *element) forgotten() {
-	for _, other := range e.obj.srv.elements() {
+	for _, other := range e.obj.pipeline().elements() {
 		for _, k := range allKinds {
 			other.outgoing[k] = slices.DeleteFunc(other.outgoing[k], func(l *link) bool { return l.sink == e })
 		}
@@ -305,31 +305,42 @@ func (l *link) data() object {
 	})
 }
 
-// reroute works out for every element where its media goes, faults included.
-// The lock is held.
-func (s *Server) reroute() {
-	elements := s.elements()
+// reroute works out for every element of a pipeline where its media goes,
+// faults included; nil stands for all pipelines. The lock is held.
+func (s *Server) reroute(pipeline *mediaObject) {
+	var elements []*element
+	if pipeline == nil || s.faults.CrossMedia == CrossCalls {
+		elements = s.elements()
+	} else {
+		elements = pipeline.elements()
+	}
 	for _, e := range elements {
 		for _, k := range allKinds[:2] {
 			sinks := s.sinksOf(e, k, elements)
 			e.routes[k].Store(&sinks)
 		}
 	}
-	s.recheckPulls()
+	recheckPulls(elements)
 }
 
-// recheckPulls has every element look again at what is pulled from it.
-func (s *Server) recheckPulls() {
-	for _, e := range s.elements() {
+// recheckPulls has elements look again at what is pulled from them.
+func recheckPulls(elements []*element) {
+	for _, e := range elements {
 		for _, k := range allKinds[:2] {
 			e.pulled[k].Store(false)
 		}
 	}
 }
 
-func (s *Server) elements() []*element {
+func (s *Server) elements() []*element { return elementsAmong(s.sortedObjects()) }
+
+// elements are those of a pipeline, in the order of their creation. Media stays
+// within a pipeline, so that nothing else need be looked at on a change.
+func (o *mediaObject) elements() []*element { return elementsAmong(o.descendants()) }
+
+func elementsAmong(objects []*mediaObject) []*element {
 	var out []*element
-	for _, o := range s.sortedObjects() {
+	for _, o := range objects {
 		if e := elementOf(o); e != nil {
 			out = append(out, e)
 		}

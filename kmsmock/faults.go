@@ -37,7 +37,7 @@ func (s *Server) SetFaults(f Faults) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = f
-	s.reroute()
+	s.reroute(nil)
 	s.log.Info("kms.faults", "cross", int(f.CrossMedia), "drop_candidates", len(f.DropCandidates),
 		"keep_released", f.KeepReleased, "stall_dtls", f.StallDTLS, "thread_limit", f.ThreadLimit)
 }

@@ -129,10 +129,10 @@ func (h *hub) beat() {
 	h.timer.Reset(mixerBeat)
 }
 
-// wakeHubs lets the mixing hubs notice a change among their sinks. The
+// wakeHubs lets the mixing hubs of a pipeline notice a change among their sinks. The
 // server's lock is held.
-func (s *Server) wakeHubs() {
-	for _, o := range s.sortedObjects() {
+func (o *mediaObject) wakeHubs() {
+	for _, o := range o.descendants() {
 		if h, ok := o.impl.(*hub); ok {
 			h.wake(mixerNext / 2)
 		}

@@ -1,6 +1,7 @@
 package kmsmock
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -105,6 +106,18 @@ func (o *mediaObject) sortedChildren() []*mediaObject {
 	for _, id := range slices.Sorted(maps.Keys(o.children)) {
 		out = append(out, o.children[id])
 	}
+	return out
+}
+
+// descendants are all objects below o in the order of their creation.
+func (o *mediaObject) descendants() []*mediaObject {
+	var out []*mediaObject
+	for below := []*mediaObject{o}; len(below) > 0; below = below[1:] {
+		for _, child := range below[0].children {
+			below, out = append(below, child), append(out, child)
+		}
+	}
+	slices.SortFunc(out, func(a, b *mediaObject) int { return cmp.Compare(a.serial, b.serial) })
 	return out
 }
 

@@ -424,8 +424,8 @@ func (t *mediaTransport) established() {
 	for i := range t.ep.in {
 		t.ep.in[i].since = time.Now()
 	}
-	s.recheckPulls()
-	s.wakeHubs()
+	recheckPulls(t.ep.obj.pipeline().elements())
+	t.ep.obj.pipeline().wakeHubs()
 }
 
 func (t *mediaTransport) closedByPeer() {

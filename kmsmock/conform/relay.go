@@ -19,13 +19,8 @@ const realm = "example.org"
 // startRelay runs a TURN server on loopback, over UDP and TCP, that takes the
 // given users as long as a time in their name (TURN REST) lies behind now.
 func startRelay(users map[string]string, now time.Time) (address string, stop func() error, err error) {
-	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	udp, tcp, err := listenBoth()
 	if err != nil {
-		return "", nil, err
-	}
-	tcp, err := net.Listen("tcp4", udp.LocalAddr().String())
-	if err != nil {
-		_ = udp.Close()
 		return "", nil, err
 	}
 	relays := &turn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"}
@@ -46,6 +41,20 @@ func startRelay(users map[string]string, now time.Time) (address string, stop fu
 		return "", nil, fmt.Errorf("start the TURN server: %w", err)
 	}
 	return udp.LocalAddr().String(), server.Close, nil
+}
+
+// listenBoth finds a port of loopback that is free for UDP and TCP.
+func listenBoth() (udp net.PacketConn, tcp net.Listener, err error) {
+	for range 20 {
+		if udp, err = net.ListenPacket("udp4", "127.0.0.1:0"); err != nil {
+			return nil, nil, err
+		}
+		if tcp, err = net.Listen("tcp4", udp.LocalAddr().String()); err == nil {
+			return udp, tcp, nil
+		}
+		_ = udp.Close()
+	}
+	return nil, nil, err
 }
 
 // expired tells whether a user of TURN REST credentials, <unix time>:<name>, had
