@@ -60,11 +60,10 @@ func (s *Server) argument(p param, in object, word string) (value, error) {
 	return raw, nil
 }
 
-// structure checks the fields of a struct. A wrong __type__ is looked up in a
-// table of constructors that has no such entry.
+// structure checks the fields of a struct.
 func (s *Server) structure(t *dataType, in object) (value, error) {
-	if name, ok := in["__type__"].(string); ok && name != t.name {
-		return nil, errUnexpected("bad_function_call")
+	if err := s.checkType(t, in); err != nil {
+		return nil, err
 	}
 	out := object{}
 	for _, field := range t.fields {
@@ -80,8 +79,32 @@ func (s *Server) structure(t *dataType, in object) (value, error) {
 	return out, nil
 }
 
-// reference finds the object that an id names. One of another class is a null
+// checkType looks at the name of the type that a struct has with it. Only one
+// that names a module too counts; it is looked up in a table of constructors,
+// and calling what is not there is an error of its own.
+func (s *Server) checkType(t *dataType, in object) error {
+	name, ok1 := toString(in["__type__"])
+	module, ok2 := toString(in["__module__"])
+	_, named := in["__type__"]
+	_, placed := in["__module__"]
+	if !named || !placed || !ok1 || !ok2 {
+		return nil
+	}
+	given := s.model.types[name.(string)]
+	switch {
+	case module != "kurento" || given == nil || given.form != formStruct:
+		return errUnexpected("bad_function_call")
+	case !given.extends(t):
+		return failf(40003, "UNEXPECTED_ERROR", "Type %s is not compatible", given.name)
+	}
+	return nil
+}
+
+// noObject stands for an object of another class than a parameter's: a null
 // pointer to Kurento, which shows when it is used.
+var noObject *mediaObject
+
+// reference finds the object that an id names.
 func (s *Server) reference(className, id string) (value, error) {
 	o, err := s.find(id)
 	if err != nil {
@@ -91,10 +114,22 @@ func (s *Server) reference(className, id string) (value, error) {
 		return (*mediaObject)(nil), nil
 	}
 	if !o.class.is(className) {
-		return nil, errUnexpected("bad_weak_ptr")
+		return noObject, nil
 	}
 	return o, nil
 }
+
+// strange tells whether one of the arguments is an object of a wrong class.
+func strange(args object) bool {
+	for _, v := range args {
+		if v == noObject {
+			return true
+		}
+	}
+	return false
+}
+
+func badPointer(*call) (value, error) { return nil, errUnexpected("bad_weak_ptr") }
 
 // convert is jsoncpp's isConvertibleTo and the conversion itself.
 func convert(f form, v value) (value, bool) {

@@ -7,9 +7,12 @@ type implementation struct {
 	// build gives a new object its behaviour; args are checked and complete.
 	build func(o *mediaObject, args object) error
 	ops   map[string]func(c *call) (value, error)
-	get   map[string]func(o *mediaObject) (value, error)
-	set   map[string]func(o *mediaObject, v value) error
-	fresh map[string]value
+	// strangers are what methods do with objects of classes that they do not
+	// expect; others answer that a pointer is bad.
+	strangers map[string]func(c *call) (value, error)
+	get       map[string]func(o *mediaObject) (value, error)
+	set       map[string]func(o *mediaObject, v value) error
+	fresh     map[string]value
 }
 
 // Short names for the two kinds of functions.
@@ -44,15 +47,27 @@ var implementations = map[string]implementation{
 		ops: methodOf{"getKmd": getKmd, "getCpuCount": getCPUCount, "getUsedCpu": getUsedCPU,
 			"getUsedMemory": getUsedMemory},
 	},
-	"MediaPipeline": {fresh: freshValue{"latencyStats": false}, ops: methodOf{"getGstreamerDot": gstreamerDot}},
+	"HttpPostEndpoint": {build: buildHTTPPostEndpoint},
+	"HttpEndpoint":     {ops: methodOf{"getUrl": getURL}},
+	"MediaPipeline":    {fresh: freshValue{"latencyStats": false}, ops: methodOf{"getGstreamerDot": gstreamerDot}},
 	"MediaElement": {
 		fresh: freshValue{"encoderBitrate": int64(300000), "minEncoderBitrate": int64(0), "maxEncoderBitrate": int64(2147483647)},
+		set: setterOf{"encoderBitrate": setEncoderBitrate, "minEncoderBitrate": setMinEncoderBitrate,
+			"maxEncoderBitrate": setMaxEncoderBitrate},
 		ops: methodOf{
 			"getSourceConnections": getSourceConnections, "getSinkConnections": getSinkConnections,
 			"connect": connectElements, "disconnect": disconnectElements, "getStats": getStats,
 			"isMediaFlowingIn": isFlowingIn, "isMediaFlowingOut": isFlowingOut, "isMediaTranscoding": isTranscoding,
 			"getGstreamerDot": gstreamerDot,
 		},
+		strangers: methodOf{"connect": crash, "disconnect": doNothing},
+	},
+	"Dispatcher":          {strangers: methodOf{"connect": crash}},
+	"DispatcherOneToMany": {strangers: methodOf{"setSource": crash}},
+	"AlphaBlending":       {strangers: methodOf{"setMaster": crash, "setPortProperties": crash}},
+	"Mixer": {
+		ops:       methodOf{"connect": mixerConnect, "disconnect": mixerDisconnect},
+		strangers: methodOf{"connect": mixerConnect, "disconnect": mixerDisconnect},
 	},
 	"Hub":                 {ops: methodOf{"getGstreamerDot": gstreamerDot}},
 	"HubPort":             {build: buildHubPort},
@@ -84,7 +99,7 @@ var implementations = map[string]implementation{
 			"networkInterfaces": getNetworkInterfaces, "iceTcp": crashOnGetIceTCP, "ICECandidatePairs": getCandidatePairs,
 			"IceConnectionState": getIceConnectionState, "DtlsConnectionState": getDtlsConnectionState,
 		},
-		set: setterOf{"turnUrl": setTurnURL},
+		set: setterOf{"turnUrl": setTurnURL, "stunServerPort": within("stunServerPort", 1, 65535)},
 		ops: methodOf{
 			"gatherCandidates": gatherCandidates, "addIceCandidate": addIceCandidate,
 			"createDataChannel": noDataChannels, "closeDataChannel": noDataChannels,
