@@ -129,6 +129,12 @@ func strange(args object) bool {
 	return false
 }
 
+// crash is a call that Kurento does not survive.
+func crash(c *call) (value, error) {
+	c.srv.crash(c.obj.class.name)
+	return nil, nil
+}
+
 func badPointer(*call) (value, error) { return nil, errUnexpected("bad_weak_ptr") }
 
 // convert is jsoncpp's isConvertibleTo and the conversion itself.

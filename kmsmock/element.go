@@ -86,17 +86,21 @@ func (s *Server) gstName(kind string) string {
 // that elements without an implementation of their own do. Filters would work
 // on decoded media.
 func buildPassThrough(o *mediaObject, args object) error {
-	if !o.class.is("Filter") {
-		o.impl = newElement(o, "kms"+strings.ToLower(o.class.name))
+	if o.class.is("Filter") {
+		o.impl = newFilter(o, args)
 		return nil
 	}
+	o.impl = newElement(o, "kms"+strings.ToLower(o.class.name))
+	return nil
+}
+
+func newFilter(o *mediaObject, args object) *element {
 	e := newElement(o, "kmsfilterelement")
 	e.raw = [2]bool{kindVideo: true}
 	if args["filterType"] == "AUDIO" {
 		e.raw = [2]bool{kindAudio: true}
 	}
-	o.impl = e
-	return nil
+	return e
 }
 
 func (e *element) base() *element { return e }

@@ -1,6 +1,7 @@
 package kmsmock
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,8 +40,17 @@ func appendJSON(buf []byte, v value) []byte {
 }
 
 // appendFloat writes 17 significant digits and always a point or an exponent,
-// which is how jsoncpp keeps a double apart from an integer.
+// which is how jsoncpp keeps a double apart from an integer. Infinities, which
+// 32-bit properties can hold, are numbers too large for any.
 func appendFloat(buf []byte, f float64) []byte {
+	switch {
+	case math.IsNaN(f):
+		return append(buf, "null"...)
+	case math.IsInf(f, 1):
+		return append(buf, "1e+9999"...)
+	case math.IsInf(f, -1):
+		return append(buf, "-1e+9999"...)
+	}
 	text := strconv.FormatFloat(f, 'g', 17, 64)
 	buf = append(buf, text...)
 	if !strings.ContainsAny(text, ".e") {
