@@ -100,21 +100,15 @@ func (s *Server) checkType(t *dataType, in object) error {
 	return nil
 }
 
-// noObject stands for an object of another class than a parameter's: a null
+// reference finds the object that an id names. One of another class is a null
 // pointer to Kurento, which shows when it is used.
-var noObject *mediaObject
-
-// reference finds the object that an id names.
 func (s *Server) reference(className, id string) (value, error) {
 	o, err := s.find(id)
 	if err != nil {
 		return nil, err
 	}
-	if !o.class.is(className) && className == "MediaElement" {
-		return (*mediaObject)(nil), nil
-	}
 	if !o.class.is(className) {
-		return noObject, nil
+		return (*mediaObject)(nil), nil
 	}
 	return o, nil
 }
@@ -122,7 +116,7 @@ func (s *Server) reference(className, id string) (value, error) {
 // strange tells whether one of the arguments is an object of a wrong class.
 func strange(args object) bool {
 	for _, v := range args {
-		if v == noObject {
+		if o, ok := v.(*mediaObject); ok && o == nil {
 			return true
 		}
 	}
@@ -131,8 +125,7 @@ func strange(args object) bool {
 
 // crash is a call that Kurento does not survive.
 func crash(c *call) (value, error) {
-	c.srv.crash(c.obj.class.name)
-	return nil, nil
+	return nil, c.srv.accident("a call to "+c.obj.class.name, errUnexpected("bad_weak_ptr"))
 }
 
 func badPointer(*call) (value, error) { return nil, errUnexpected("bad_weak_ptr") }
