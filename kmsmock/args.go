@@ -60,11 +60,10 @@ func (s *Server) argument(p param, in object, word string) (value, error) {
 	return raw, nil
 }
 
-// structure checks the fields of a struct. A wrong __type__ is looked up in a
-// table of constructors that has no such entry.
+// structure checks the fields of a struct.
 func (s *Server) structure(t *dataType, in object) (value, error) {
-	if name, ok := in["__type__"].(string); ok && name != t.name {
-		return nil, errUnexpected("bad_function_call")
+	if err := s.checkType(t, in); err != nil {
+		return nil, err
 	}
 	out := object{}
 	for _, field := range t.fields {
@@ -80,6 +79,27 @@ func (s *Server) structure(t *dataType, in object) (value, error) {
 	return out, nil
 }
 
+// checkType looks at the name of the type that a struct has with it. Only one
+// that names a module too counts; it is looked up in a table of constructors,
+// and calling what is not there is an error of its own.
+func (s *Server) checkType(t *dataType, in object) error {
+	name, ok1 := toString(in["__type__"])
+	module, ok2 := toString(in["__module__"])
+	_, named := in["__type__"]
+	_, placed := in["__module__"]
+	if !named || !placed || !ok1 || !ok2 {
+		return nil
+	}
+	given := s.model.types[name.(string)]
+	switch {
+	case module != "kurento" || given == nil || given.form != formStruct:
+		return errUnexpected("bad_function_call")
+	case !given.extends(t):
+		return failf(40003, "UNEXPECTED_ERROR", "Type %s is not compatible", given.name)
+	}
+	return nil
+}
+
 // reference finds the object that an id names. One of another class is a null
 // pointer to Kurento, which shows when it is used.
 func (s *Server) reference(className, id string) (value, error) {
@@ -87,14 +107,28 @@ func (s *Server) reference(className, id string) (value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !o.class.is(className) && className == "MediaElement" {
-		return (*mediaObject)(nil), nil
-	}
 	if !o.class.is(className) {
-		return nil, errUnexpected("bad_weak_ptr")
+		return (*mediaObject)(nil), nil
 	}
 	return o, nil
 }
+
+// strange tells whether one of the arguments is an object of a wrong class.
+func strange(args object) bool {
+	for _, v := range args {
+		if o, ok := v.(*mediaObject); ok && o == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// crash is a call that Kurento does not survive.
+func crash(c *call) (value, error) {
+	return nil, c.srv.accident("a call to "+c.obj.class.name, errUnexpected("bad_weak_ptr"))
+}
+
+func badPointer(*call) (value, error) { return nil, errUnexpected("bad_weak_ptr") }
 
 // convert is jsoncpp's isConvertibleTo and the conversion itself.
 func convert(f form, v value) (value, bool) {

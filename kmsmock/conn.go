@@ -1,12 +1,9 @@
 package kmsmock
 
 import (
-	"bufio"
 	"io"
-	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -100,7 +97,11 @@ func (c *conn) run() {
 	defer c.end()
 	var writer sync.WaitGroup
 	writer.Go(c.outbox.run)
+	c.ws.SetReadLimit(maxMessage)
 	c.ws.SetCloseHandler(func(code int, text string) error {
+		if code == websocket.CloseNoStatusReceived {
+			code = websocket.CloseNormalClosure
+		}
 		closeWith(c.ws, code, text)
 		return nil
 	})
@@ -131,9 +132,6 @@ func (c *conn) next() bool {
 	switch {
 	case c.wire.deaf.Load():
 		return c.ignoreRest()
-	case len(frame) > maxMessage:
-		closeWith(c.ws, websocket.CloseMessageTooBig, "A message was too large")
-		return false
 	case kind == websocket.TextMessage && !utf8.Valid(frame):
 		closeWith(c.ws, websocket.CloseInvalidFramePayloadData, "Invalid UTF8 encoding")
 		return false
@@ -185,7 +183,7 @@ func (c *conn) read() (int, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	frame, err := io.ReadAll(io.LimitReader(r, maxMessage+1))
+	frame, err := io.ReadAll(r)
 	return kind, frame, err
 }
 
@@ -229,70 +227,4 @@ func closeWith(ws *websocket.Conn, code int, text string) {
 		body = websocket.FormatCloseMessage(code, text)
 	}
 	_ = ws.WriteControl(websocket.CloseMessage, body, time.Now().Add(closeWithin))
-}
-
-// A hijacker hands the websocket library a connection whose writes can be held
-// back and sent together.
-type hijacker struct {
-	http.ResponseWriter
-	wire *wire
-}
-
-func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	raw, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	h.wire = &wire{Conn: raw}
-	return h.wire, rw, nil
-}
-
-// A wire is the connection under the websocket.
-type wire struct {
-	net.Conn
-	mu      sync.Mutex
-	deaf    atomic.Bool // nothing is sent any more
-	holding bool
-	held    []byte
-}
-
-// tune sets TCP_NODELAY as the timing asks for; false means that there is no
-// TCP underneath.
-func (w *wire) tune(ackDelay time.Duration) bool {
-	tcp, ok := w.Conn.(*net.TCPConn)
-	if ok {
-		_ = tcp.SetNoDelay(ackDelay == 0)
-	}
-	return ok
-}
-
-func (w *wire) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.holding {
-		w.held = append(w.held, p...)
-		return len(p), nil
-	}
-	if w.deaf.Load() {
-		return len(p), nil
-	}
-	return w.Conn.Write(p)
-}
-
-func (w *wire) begin() {
-	w.mu.Lock()
-	w.holding = true
-	w.mu.Unlock()
-}
-
-func (w *wire) flush() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.holding = false
-	if w.deaf.Load() {
-		w.held = w.held[:0]
-	}
-	_, err := w.Conn.Write(w.held)
-	w.held = w.held[:0]
-	return err
 }

@@ -100,8 +100,7 @@ func connectMixer(c *call) (value, error) {
 	if _, err := mixerMedium(c); err != nil {
 		return nil, err
 	}
-	c.srv.crash("Mixer.connect")
-	return nil, nil
+	return crash(c)
 }
 
 func disconnectMixer(c *call) (value, error) {
@@ -112,7 +111,7 @@ func disconnectMixer(c *call) (value, error) {
 	case k == kindVideo:
 		return nil, failf(40005, "UNSUPPORTED_MEDIA_TYPE", "Video disconnection is not implemented yet")
 	}
-	return nil, nil
+	return crash(c)
 }
 
 // A stage is the router of a DispatcherOneToMany: the media of one port go to

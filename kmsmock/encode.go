@@ -1,6 +1,7 @@
 package kmsmock
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,8 +40,17 @@ func appendJSON(buf []byte, v value) []byte {
 }
 
 // appendFloat writes 17 significant digits and always a point or an exponent,
-// which is how jsoncpp keeps a double apart from an integer.
+// which is how jsoncpp keeps a double apart from an integer. Infinities, which
+// 32-bit properties can hold, are numbers too large for any.
 func appendFloat(buf []byte, f float64) []byte {
+	switch {
+	case math.IsNaN(f):
+		return append(buf, "null"...)
+	case math.IsInf(f, 1):
+		return append(buf, "1e+9999"...)
+	case math.IsInf(f, -1):
+		return append(buf, "-1e+9999"...)
+	}
 	text := strconv.FormatFloat(f, 'g', 17, 64)
 	buf = append(buf, text...)
 	if !strings.ContainsAny(text, ".e") {
@@ -101,11 +111,37 @@ func appendString(buf []byte, s string) []byte {
 			i++
 			continue
 		}
-		r, size := utf8.DecodeRuneInString(s[i:])
+		r, size := codePoint(s[i:])
 		i += size
 		buf = appendUnicode(buf, r)
 	}
 	return append(buf, '"')
+}
+
+// codePoint reads one character beyond ASCII as Kurento's JSON library does:
+// by the length that its first byte promises, whatever follows. What is no
+// character then is U+FFFD.
+func codePoint(s string) (rune, int) {
+	size, least := 2, rune(utf8.RuneSelf)
+	switch first := s[0]; {
+	case first >= 0xf8:
+		return utf8.RuneError, 1
+	case first >= 0xf0:
+		size, least = 4, 0x10000
+	case first >= 0xe0:
+		size, least = 3, 0x800
+	}
+	if len(s) < size {
+		return utf8.RuneError, 1
+	}
+	r := rune(s[0]) & (0x7f >> size)
+	for i := 1; i < size; i++ {
+		r = r<<6 | rune(s[i]&0x3f)
+	}
+	if r < least || utf16.IsSurrogate(r) {
+		return utf8.RuneError, size
+	}
+	return r, size
 }
 
 func appendASCII(buf []byte, c byte) []byte {
@@ -133,8 +169,8 @@ func appendUnicode(buf []byte, r rune) []byte {
 	if r < 0x10000 {
 		return appendHex(buf, r)
 	}
-	high, low := utf16.EncodeRune(r)
-	return appendHex(appendHex(buf, high), low)
+	r -= 0x10000
+	return appendHex(appendHex(buf, highSurrogates+r>>10&0x3ff), lowSurrogates+r&0x3ff)
 }
 
 func appendHex(buf []byte, r rune) []byte {

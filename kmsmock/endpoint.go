@@ -237,6 +237,9 @@ func getRembParams(o *mediaObject) (value, error) {
 	out := object{}
 	if set, ok := o.props["rembParams"].(object); ok {
 		out = rembDefaults()
+		if n, ok := set["packetsRecvIntervalTop"]; ok {
+			out["linealFactorMin"] = n // a mistake of Kurento's
+		}
 		for k, v := range set {
 			out[k] = v
 		}

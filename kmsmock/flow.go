@@ -79,23 +79,24 @@ func (e *element) reportFlow(eventType string, k mediaKind, state string) {
 }
 
 func isFlowingIn(c *call) (value, error) {
-	return flowState(c, "MediaFlowingIn", func(e *element, k mediaKind) bool { return e.in[k].on.Load() })
+	return flowState(c, "MediaFlowingIn", "sinkMediaDescription", func(e *element, k mediaKind) bool { return e.in[k].on.Load() })
 }
 
 func isFlowingOut(c *call) (value, error) {
-	return flowState(c, "MediaFlowingOut", func(e *element, k mediaKind) bool { return e.out[k].on.Load() })
+	return flowState(c, "MediaFlowingOut", "sourceMediaDescription", func(e *element, k mediaKind) bool { return e.out[k].on.Load() })
 }
 
 // isTranscoding answers false without a bin name, which is what Kurento was
 // recorded to do even while it transcoded.
 func isTranscoding(c *call) (value, error) {
-	return flowState(c, "MediaTranscoding", func(*element, mediaKind) bool { return false })
+	return flowState(c, "MediaTranscoding", "binName", func(*element, mediaKind) bool { return false })
 }
 
-func flowState(c *call, what string, of func(*element, mediaKind) bool) (value, error) {
+// flowState answers about the only flow of a medium, which is called default.
+func flowState(c *call, what, name string, of func(*element, mediaKind) bool) (value, error) {
 	k := kindNamed(c.str("mediaType"))
 	if k == kindData {
 		return nil, failf(40107, "MEDIA_OBJECT_ILLEGAL_PARAM_ERROR", "Media type DATA is not supported for %s", what)
 	}
-	return of(elementOf(c.obj), k), nil
+	return c.str(name) == "default" && of(elementOf(c.obj), k), nil
 }

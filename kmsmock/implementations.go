@@ -7,9 +7,12 @@ type implementation struct {
 	// build gives a new object its behaviour; args are checked and complete.
 	build func(o *mediaObject, args object) error
 	ops   map[string]func(c *call) (value, error)
-	get   map[string]func(o *mediaObject) (value, error)
-	set   map[string]func(o *mediaObject, v value) error
-	fresh map[string]value
+	// strangers are what methods do with objects of classes that they do not
+	// expect; others answer that a pointer is bad.
+	strangers map[string]func(c *call) (value, error)
+	get       map[string]func(o *mediaObject) (value, error)
+	set       map[string]func(o *mediaObject, v value) error
+	fresh     map[string]value
 }
 
 // Short names for the two kinds of functions.
@@ -44,23 +47,44 @@ var implementations = map[string]implementation{
 		ops: methodOf{"getKmd": getKmd, "getCpuCount": getCPUCount, "getUsedCpu": getUsedCPU,
 			"getUsedMemory": getUsedMemory},
 	},
-	"MediaPipeline": {fresh: freshValue{"latencyStats": false}, ops: methodOf{"getGstreamerDot": gstreamerDot}},
+	"GStreamerFilter":  {build: buildGStreamerFilter, ops: methodOf{"setElementProperty": setElementProperty}},
+	"HttpPostEndpoint": {build: buildHTTPPostEndpoint},
+	"HttpEndpoint":     {ops: methodOf{"getUrl": getURL}},
+	"MediaPipeline":    {fresh: freshValue{"latencyStats": false}, ops: methodOf{"getGstreamerDot": gstreamerDot}},
 	"MediaElement": {
 		fresh: freshValue{"encoderBitrate": int64(300000), "minEncoderBitrate": int64(0), "maxEncoderBitrate": int64(2147483647)},
+		set: setterOf{"encoderBitrate": setEncoderBitrate, "minEncoderBitrate": setMinEncoderBitrate,
+			"maxEncoderBitrate": setMaxEncoderBitrate},
 		ops: methodOf{
 			"getSourceConnections": getSourceConnections, "getSinkConnections": getSinkConnections,
 			"connect": connectElements, "disconnect": disconnectElements, "getStats": getStats,
 			"isMediaFlowingIn": isFlowingIn, "isMediaFlowingOut": isFlowingOut, "isMediaTranscoding": isTranscoding,
 			"getGstreamerDot": gstreamerDot,
 		},
+		strangers: methodOf{"connect": crash, "disconnect": doNothing},
 	},
-	"Hub":                 {ops: methodOf{"getGstreamerDot": gstreamerDot}},
-	"HubPort":             {build: buildHubPort},
-	"Composite":           {build: buildHub(newFloor, both, both)},
-	"AlphaBlending":       {build: buildHub(newFloor, both, audioOnly)},
-	"Mixer":               {build: buildHub(newMatrix, audioOnly, neither), ops: methodOf{"connect": connectMixer, "disconnect": disconnectMixer}},
-	"Dispatcher":          {build: buildHub(newMatrix, neither, neither), ops: methodOf{"connect": connectPorts}},
-	"DispatcherOneToMany": {build: buildHub(newStage, neither, neither), ops: methodOf{"setSource": setSource, "removeSource": removeSource}},
+	"Hub":       {ops: methodOf{"getGstreamerDot": gstreamerDot}},
+	"HubPort":   {build: buildHubPort},
+	"Composite": {build: buildHub(newFloor, both, both)},
+	"AlphaBlending": {
+		build:     buildHub(newFloor, both, audioOnly),
+		strangers: methodOf{"setMaster": crash, "setPortProperties": crash},
+	},
+	"Mixer": {
+		build:     buildHub(newMatrix, audioOnly, neither),
+		ops:       methodOf{"connect": connectMixer, "disconnect": disconnectMixer},
+		strangers: methodOf{"connect": connectMixer, "disconnect": disconnectMixer},
+	},
+	"Dispatcher": {
+		build:     buildHub(newMatrix, neither, neither),
+		ops:       methodOf{"connect": connectPorts},
+		strangers: methodOf{"connect": crash},
+	},
+	"DispatcherOneToMany": {
+		build:     buildHub(newStage, neither, neither),
+		ops:       methodOf{"setSource": setSource, "removeSource": removeSource},
+		strangers: methodOf{"setSource": crash},
+	},
 	"SdpEndpoint": {
 		fresh: freshValue{"maxAudioRecvBandwidth": int64(0), "maxVideoRecvBandwidth": int64(0)},
 		ops: methodOf{
@@ -84,7 +108,7 @@ var implementations = map[string]implementation{
 			"networkInterfaces": getNetworkInterfaces, "iceTcp": crashOnGetIceTCP, "ICECandidatePairs": getCandidatePairs,
 			"IceConnectionState": getIceConnectionState, "DtlsConnectionState": getDtlsConnectionState,
 		},
-		set: setterOf{"turnUrl": setTurnURL},
+		set: setterOf{"turnUrl": setTurnURL, "stunServerPort": within("stunServerPort", 1, 65535)},
 		ops: methodOf{
 			"gatherCandidates": gatherCandidates, "addIceCandidate": addIceCandidate,
 			"createDataChannel": noDataChannels, "closeDataChannel": noDataChannels,

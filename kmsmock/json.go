@@ -2,9 +2,7 @@ package kmsmock
 
 import (
 	"errors"
-	"math"
 	"strconv"
-	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -56,6 +54,14 @@ func (p *jsonParser) skip() bool {
 	return true
 }
 
+// blanks passes blanks alone: in front of a colon and in an empty array Kurento
+// takes no comment.
+func (p *jsonParser) blanks() {
+	for p.pos < len(p.data) && (p.data[p.pos] == ' ' || p.data[p.pos] == '\t' || p.data[p.pos] == '\r' || p.data[p.pos] == '\n') {
+		p.pos++
+	}
+}
+
 func (p *jsonParser) comment() bool {
 	rest := p.data[p.pos:]
 	if len(rest) < 2 {
@@ -63,7 +69,7 @@ func (p *jsonParser) comment() bool {
 	}
 	switch rest[1] {
 	case '/':
-		for p.pos < len(p.data) && p.data[p.pos] != '\n' {
+		for p.pos < len(p.data) && p.data[p.pos] != '\n' && p.data[p.pos] != '\r' {
 			p.pos++
 		}
 		return true
@@ -129,7 +135,7 @@ func (p *jsonParser) object(depth int) (value, bool) {
 			return nil, false
 		}
 		key, ok := p.string()
-		if !ok || p.next() != ':' {
+		if p.blanks(); !ok || p.pos >= len(p.data) || p.data[p.pos] != ':' {
 			return nil, false
 		}
 		p.pos++
@@ -147,7 +153,8 @@ func (p *jsonParser) object(depth int) (value, bool) {
 func (p *jsonParser) array(depth int) (value, bool) {
 	p.pos++
 	out := array{}
-	if p.next() == ']' {
+	p.blanks()
+	if p.pos < len(p.data) && p.data[p.pos] == ']' {
 		p.pos++
 		return out, true
 	}
@@ -200,8 +207,11 @@ func parseNumber(text string, integer bool) (value, bool) {
 			return u, true
 		}
 	}
+	if text == "-" {
+		return int64(0), true
+	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil && !math.IsInf(f, 0) {
+	if err != nil {
 		return nil, false
 	}
 	return f, true
@@ -262,7 +272,7 @@ func (p *jsonParser) escape(buf []byte) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
-	if utf16.IsSurrogate(r) {
+	if r >= highSurrogates && r < lowSurrogates {
 		if !p.word(`\u`) {
 			return nil, false
 		}
@@ -270,9 +280,21 @@ func (p *jsonParser) escape(buf []byte) ([]byte, bool) {
 		if !ok {
 			return nil, false
 		}
-		r = utf16.DecodeRune(r, low)
+		// Whatever follows counts as the low half.
+		r = 0x10000 + r&0x3ff<<10 + low&0x3ff
 	}
-	return utf8.AppendRune(buf, r), true
+	return appendCodePoint(buf, r), true
+}
+
+const highSurrogates, lowSurrogates, afterSurrogates = 0xd800, 0xdc00, 0xe000
+
+// appendCodePoint encodes r, a lone low surrogate too: it is kept as what
+// UTF-8 does not allow and comes out as U+FFFD.
+func appendCodePoint(buf []byte, r rune) []byte {
+	if r >= lowSurrogates && r < afterSurrogates {
+		return append(buf, 0xe0|byte(r>>12), 0x80|byte(r>>6&0x3f), 0x80|byte(r&0x3f))
+	}
+	return utf8.AppendRune(buf, r)
 }
 
 func (p *jsonParser) hex4() (rune, bool) {

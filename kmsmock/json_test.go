@@ -17,6 +17,20 @@ func TestJSONComesOutAsKurentoWritesIt(t *testing.T) {
 		}`, `{"a":1}`},
 		{`{"a":1,"a":2}`, `{"a":2}`},
 		{` [1] xyz`, `[1]`},
+		{"// c\r[1]", `[1]`},
+		{`[-]`, `[0]`},
+		{`[-0,-0.0,1E3,1e-3]`, `[0,-0.0,1000.0,0.001]`},
+		{`[1e16,1e17,123456789012345678901]`, `[10000000000000000.0,1e+17,1.2345678901234568e+20]`},
+		// Halves of surrogate pairs: a low one alone, a high one with whatever follows.
+		{`"\ude00"`, `"\ufffd"`},
+		{`"\ud83d\u0041"`, `"\ud83d\udc41"`},
+		{`"\ud800\ud800"`, `"\ud800\udc00"`},
+		// Bytes that are no UTF-8, which only a binary frame can bring.
+		{"\"\x80abc\"", `"\ufffdbc"`},
+		{"\"\xc0\x80\"", `"\ufffd"`},
+		{"\"\xf0\x9f\x98\"", `"\ufffd\u07d8"`},
+		{"\"\xf4\x90\x80\x80\"", `"\ud800\udc00"`},
+		{"\"\xff\"", `"\ufffd"`},
 	} {
 		v, err := parseJSON([]byte(tc.in))
 		if err != nil {
@@ -36,7 +50,8 @@ func TestJSONFloat32KeepsItsNoise(t *testing.T) {
 }
 
 func TestJSONRefuses(t *testing.T) {
-	for _, in := range []string{``, `hello`, `{"a":1,}`, `[1,]`, `{"a"}`, `{a:1}`, `"x`, `/* x`, `"\x"`, `"\ud83d"`, `-`, `[`,
+	for _, in := range []string{``, `hello`, `{"a":1,}`, `[1,]`, `{"a"}`, `{a:1}`, `"x`, `/* x`, `"\x"`, `"\ud83d"`, `"\udc00\ud800"`, `[`, `[/**/]`, `{"a"/**/:1}`,
+		`1e309`, `-1e400`, `1-2`, `1.2.3`, `+1`, `.5`,
 		strings.Repeat("[", 2000) + strings.Repeat("]", 2000)} {
 		if v, err := parseJSON([]byte(in)); err == nil {
 			t.Errorf("%.20q was read as %v", in, v)

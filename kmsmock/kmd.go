@@ -124,8 +124,8 @@ func (m *model) fillType(t kmdType) error {
 		return nil
 	}
 	out.form = formStruct
-	if parent := m.types[t.Extends]; parent != nil {
-		out.fields = slices.Clone(parent.fields)
+	if out.parent = m.types[t.Extends]; out.parent != nil {
+		out.fields = slices.Clone(out.parent.fields)
 	}
 	fields, err := m.params(t.Properties)
 	out.fields = append(out.fields, fields...)
@@ -196,9 +196,13 @@ func (m *model) implement() {
 			c.build = buildPassThrough
 		}
 		for i := range c.ops {
-			c.ops[i].run = impl.ops[c.ops[i].name]
-			if c.ops[i].run == nil {
-				c.ops[i].run = doNothing
+			op := &c.ops[i]
+			op.run, op.stranger = impl.ops[op.name], impl.strangers[op.name]
+			if op.run == nil {
+				op.run = doNothing
+			}
+			if op.stranger == nil {
+				op.stranger = badPointer
 			}
 		}
 		for i := range c.props {

@@ -65,6 +65,9 @@ func getCPUCount(*call) (value, error) { return runtime.NumCPU(), nil }
 // getUsedCPU blocks its connection for the interval, as Kurento does.
 func getUsedCPU(c *call) (value, error) {
 	interval, _ := c.args["interval"].(int64)
+	if interval <= 0 {
+		return nil, nil // not a number
+	}
 	c.srv.wait(time.Duration(interval) * time.Millisecond)
 	return 0.0, nil
 }

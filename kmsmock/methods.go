@@ -116,6 +116,9 @@ func (s *Server) rpcCreate(params value, result object, pace *pacing) error {
 	if err != nil {
 		return err
 	}
+	if strange(args) {
+		return errUnexpected("bad_weak_ptr")
+	}
 	s.wait(s.pace.create(s, c))
 	o, err := s.create(c, ses, args)
 	if err != nil {
@@ -166,7 +169,11 @@ func (s *Server) invoke(o *mediaObject, name string, given value, pace *pacing) 
 			return nil, err
 		}
 	}
-	return op.run(&call{srv: s, obj: o, args: args, pace: pace})
+	c := &call{srv: s, obj: o, args: args, pace: pace}
+	if op.stranger != nil && strange(args) {
+		return op.stranger(c)
+	}
+	return op.run(c)
 }
 
 func (s *Server) rpcSubscribe(params value, result object, _ *pacing) error {
@@ -339,7 +346,7 @@ func (s *Server) runAll(operations array, ses string, pace *pacing) (array, erro
 	responses := array{}
 	unique := s.uuid()
 	for i, item := range operations {
-		op, ok := item.(object)
+		op, ok := asObject(item)
 		if !ok {
 			return nil, errUnexpected("in Json::Value::resolveReference(key, end): requires objectValue")
 		}
@@ -401,19 +408,39 @@ func resolveRefs(v value, responses array) (value, error) {
 }
 
 func resultOf(ref string, responses array) (value, error) {
-	digits := ref
-	if end := strings.IndexFunc(ref, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
-		digits = ref[:end]
-	}
-	n, err := strconv.Atoi(digits)
-	if err != nil {
+	digits := leadingInteger(ref)
+	if digits == "" {
 		return nil, errTransaction("Invalid index of newref '%s'", ref)
 	}
-	if n < len(responses) {
+	n, err := strconv.ParseInt(digits, 10, 32)
+	switch {
+	case err != nil:
+		return nil, errUnexpected("stoi")
+	case n < 0:
+		return nil, errUnexpected("in Json::Value::operator[](int index): index cannot be negative")
+	case int(n) < len(responses):
 		resp, _ := responses[n].(object)
 		if result, ok := resp["result"].(object); ok {
 			return result["value"], nil
 		}
 	}
 	return nil, errTransaction("Result not found on request %d", n)
+}
+
+// leadingInteger is the part of text that C's strtol reads, "" for none:
+// blanks, a sign, digits.
+func leadingInteger(text string) string {
+	text = strings.TrimLeft(text, " \t\n\v\f\r")
+	end := 0
+	if text != "" && (text[0] == '+' || text[0] == '-') {
+		end++
+	}
+	first := end
+	for end < len(text) && text[end] >= '0' && text[end] <= '9' {
+		end++
+	}
+	if end == first {
+		return ""
+	}
+	return text[:end]
 }

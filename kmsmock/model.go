@@ -44,6 +44,9 @@ type operation struct {
 	params []param
 	raw    bool // run checks the arguments itself
 	run    func(c *call) (value, error)
+	// stranger runs instead when an argument is an object of another class,
+	// which is a null pointer to Kurento.
+	stranger func(c *call) (value, error)
 }
 
 // A call is one invocation on its way: the object, its checked arguments and
@@ -83,9 +86,20 @@ var formNames = [...]string{"string", "integer", "int64", "boolean", "double", "
 type dataType struct {
 	name   string
 	form   form
-	values []string // of an enum
-	fields []param  // of a struct
-	class  string   // of a reference
+	values []string  // of an enum
+	fields []param   // of a struct
+	parent *dataType // of a struct
+	class  string    // of a reference
+}
+
+// extends tells whether t is the struct of that type or one built on it.
+func (t *dataType) extends(base *dataType) bool {
+	for ; t != nil; t = t.parent {
+		if t == base {
+			return true
+		}
+	}
+	return false
 }
 
 // hierarchy lists the qualified names of the ancestors, nearest first.

@@ -57,6 +57,7 @@ func (s *Server) create(c *class, sessionID string, args object) (*mediaObject, 
 		o.id = parent.id + "/" + o.id
 	}
 	o.fillDefaults()
+	o.fillGiven(args)
 	if c.build != nil {
 		if err := c.build(o, args); err != nil {
 			return nil, err
@@ -96,6 +97,18 @@ func (o *mediaObject) fillDefaults() {
 		for _, p := range c.props {
 			if p.fresh != nil {
 				o.props[p.name] = p.fresh
+			}
+		}
+	}
+}
+
+// fillGiven gives properties that the constructor has a parameter for the
+// value that it was called with.
+func (o *mediaObject) fillGiven(args object) {
+	for c := o.class; c != nil; c = c.parent {
+		for _, p := range c.props {
+			if v, ok := args[p.name]; ok && p.typ.form != formRef {
+				o.props[p.name] = v
 			}
 		}
 	}

@@ -46,7 +46,8 @@ type Config struct {
 	// the delay that they have in Kurento.
 	Warm bool
 	// NoCrash spares the server Kurento's crashes: getIceTcp answers true, and
-	// connect with a sink that is no element an error.
+	// calls with an object of a class that Kurento does not expect, or to
+	// connect the ports of a Mixer, an error.
 	NoCrash bool
 	// Control lets clients that are not on this machine use the control
 	// endpoint.
