@@ -101,6 +101,7 @@ func (c *conn) read(inbox chan<- arrival) {
 		_, b, err := c.ws.ReadMessage()
 		if err != nil {
 			c.err = err
+			_ = c.ws.Close()
 			inbox <- arrival{conn: c, at: time.Now()}
 			return
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"sync"
 
 	"github.com/pion/logging"
 	"github.com/pion/transport/v5"
@@ -45,7 +44,7 @@ type mock struct {
 }
 
 func (m *mock) open() (Target, error) {
-	m.config = kmsmock.Config{Seed: 1, CollectorPeriod: m.needs.CollectorPeriod, DisableRequestCache: m.needs.NoRequestCache}
+	m.config = kmsmock.Config{Seed: 1, CollectorPeriod: m.needs.CollectorPeriod, DisableRequestCache: m.needs.NoRequestCache, Warm: m.needs.Warm}
 	if m.needs.NoResources {
 		m.config.Faults.ThreadLimit = -1
 	}
@@ -116,41 +115,4 @@ func (m *mock) close() error {
 		err = errors.Join(err, m.router.Stop())
 	}
 	return err
-}
-
-// A memListener is a listener whose connections never leave the process.
-type memListener struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newMemListener() *memListener {
-	return &memListener{conns: make(chan net.Conn), done: make(chan struct{})}
-}
-
-// Accept waits for a connection.
-func (l *memListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close ends Accept and refuses connections from now on.
-func (l *memListener) Close() error { l.once.Do(func() { close(l.done) }); return nil }
-
-// Addr is an address for logs.
-func (l *memListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8888} }
-
-func (l *memListener) dial(context.Context, string, string) (net.Conn, error) {
-	near, far := net.Pipe()
-	select {
-	case l.conns <- far:
-		return near, nil
-	case <-l.done:
-		return nil, errors.New("connection refused")
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,22 +27,33 @@ type Needs struct {
 	// Relays are the addresses of TURN and STUN servers that answered, as
 	// recorded, host:port.
 	Relays []string
+	// STUN are those of them that were asked for addresses.
+	STUN []string
+	// RelayAddress is where the TURN servers had their relayed sockets.
+	RelayAddress string
 	// PeerRelay says that a peer is reached through a TURN server of its own.
 	PeerRelay bool
 	// Users are the credentials that the TURN servers took, by user.
 	Users map[string]string
 	// Sockets says that peers or relays need TCP or relays, which virtual networks lack.
 	Sockets bool
+	// Warm says that the server had made endpoints before.
+	Warm bool
 	// LoadFigures says that answers hold figures of the machine's load where
 	// another run has others.
 	LoadFigures bool
+
+	stun stunServer
 }
 
 var collectorPeriod = regexp.MustCompile(`garbageCollectorPeriod[ =](\d+) s`)
 
+// A stunServer is what an endpoint was told last.
+type stunServer struct{ host, port string }
+
 // NeedsOf reads them off a recording's name and notes.
 func NeedsOf(name string, lines []transcript.Line) Needs {
-	n := Needs{Users: map[string]string{}}
+	n := Needs{Users: map[string]string{}, RelayAddress: "127.0.0.1", Warm: isWarm(lines)}
 	n.NoRequestCache = strings.Contains(name, "disableRequestCache")
 	silent := false
 	for i := range lines {
@@ -60,6 +72,31 @@ func NeedsOf(name string, lines []transcript.Line) Needs {
 	return n
 }
 
+// coldNegotiation is what the first description of a process takes at least.
+const coldNegotiation = 100 * time.Millisecond
+
+// isWarm tells from how long the first description took.
+func isWarm(lines []transcript.Line) bool {
+	ids := map[string]bool{}
+	for i := range lines {
+		l := &lines[i]
+		var msg struct {
+			ID     json.RawMessage
+			Params struct{ Operation string }
+		}
+		if l.Dir == transcript.Note || json.Unmarshal(l.Msg, &msg) != nil {
+			continue
+		}
+		switch op := msg.Params.Operation; {
+		case op == "processOffer", op == "generateOffer":
+			ids[string(msg.ID)] = true
+		case l.Dir == transcript.Recv && ids[string(msg.ID)]:
+			return l.Took < float64(coldNegotiation/time.Millisecond)
+		}
+	}
+	return false
+}
+
 func (n *Needs) note(l *transcript.Line) {
 	if m := collectorPeriod.FindStringSubmatch(l.Note); m != nil && m[1] != "240" {
 		n.CollectorPeriod, _ = time.ParseDuration(m[1] + "s")
@@ -68,7 +105,9 @@ func (n *Needs) note(l *transcript.Line) {
 	n.Restart = n.Restart || l.Note == "SIGKILL sent"
 	n.Crash = n.Crash || strings.HasPrefix(l.Note, "connection ended while waiting")
 	n.Sockets = n.Sockets || strings.Contains(l.Note, "TCP network type")
-	n.PeerRelay = n.PeerRelay || (l.Note == "peer local candidate" && strings.Contains(l.CandidateText(), " typ relay"))
+	if fields := strings.Fields(l.CandidateText()); l.Note == "peer local candidate" && kindOf(l.CandidateText()) == "udp relay" {
+		n.PeerRelay, n.RelayAddress = true, fields[4]
+	}
 }
 
 // turnServer is what a TURN URL that works looks like.
@@ -97,6 +136,17 @@ func (n *Needs) request(l *transcript.Line, silent bool) {
 		}
 	case "setStunServerPort":
 		n.Sockets = true
+		if port, ok := args["stunServerPort"].(float64); ok {
+			n.stun.port = strconv.Itoa(int(port))
+		}
+	case "setStunServerAddress":
+		n.stun.host, _ = args["stunServerAddress"].(string)
+	case "gatherCandidates":
+		if !silent && (n.stun.host == "localhost" || strings.HasPrefix(n.stun.host, "127.")) {
+			n.relay(net.JoinHostPort("127.0.0.1", n.stun.port))
+			n.STUN = append(n.STUN, net.JoinHostPort("127.0.0.1", n.stun.port))
+		}
+		n.stun = stunServer{}
 	case "getUsedCpu":
 		n.LoadFigures = true
 	}

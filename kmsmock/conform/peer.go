@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,14 +36,16 @@ type how struct{ relay, tcp bool }
 
 // A peer is a live Pion peer in the place of a recorded one.
 type peer struct {
-	name   string
-	pc     *webrtc.PeerConnection
-	net    *switchNet
-	first  chan struct{} // closed once it has a candidate, or will have none
-	tracks map[string]*webrtc.TrackLocalStaticSample
-	stop   chan struct{} // ends playing; nil while silent
-	play_  sync.WaitGroup
-	wg     sync.WaitGroup
+	name    string
+	browser bool // of the recording
+	tcp     bool // reached over TCP only
+	pc      *webrtc.PeerConnection
+	net     *switchNet
+	first   chan struct{} // closed once it has a candidate, or will have none
+	tracks  map[string]*webrtc.TrackLocalStaticSample
+	stop    chan struct{} // ends playing; nil while silent
+	play_   sync.WaitGroup
+	wg      sync.WaitGroup
 
 	wantKey  atomic.Bool
 	started  sync.Once // of first
@@ -62,9 +63,10 @@ type peer struct {
 
 // newPeer makes a peer like the one that made the recorded offer.
 func (p *player) newPeer(name, offer string) (*peer, error) {
-	x := &peer{name: name, first: make(chan struct{}), more: make(chan struct{}), tracks: map[string]*webrtc.TrackLocalStaticSample{},
+	x := &peer{name: name, browser: p.isBrowser(name), first: make(chan struct{}), more: make(chan struct{}), tracks: map[string]*webrtc.TrackLocalStaticSample{},
 		opened: make(chan struct{}), messages: make(chan string, 64), channels: make(chan string, 64)}
 	reached := p.howReached(name)
+	x.tcp = reached.tcp
 	se, err := p.settings(x, reached)
 	if err != nil {
 		return nil, err
@@ -77,6 +79,9 @@ func (p *player) newPeer(name, offer string) (*peer, error) {
 				return nil, err
 			}
 		}
+	}
+	if x.browser {
+		reg.Add(&reticence{})
 	}
 	if err := webrtc.ConfigureRTCPReports(reg); err != nil {
 		return nil, err
@@ -234,28 +239,40 @@ func (x *peer) offer() (string, error) {
 	return offer.SDP, err
 }
 
+// another is closed when the peer has another candidate than those used, nil if
+// it has one now.
+func (x *peer) another() <-chan struct{} {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.own) > x.used {
+		return nil
+	}
+	return x.more
+}
+
 // candidate is the next candidate of the peer's own, or one again if it has no
 // more; "" if it has none.
 func (x *peer) candidate() string {
 	<-x.first
 	patience := time.After(candidateTime)
-	for {
-		x.mu.Lock()
-		n, more := len(x.own), x.more
-		x.mu.Unlock()
-		if n <= x.used {
-			select {
-			case <-more:
-				continue
-			case <-patience:
-			}
+	for waiting := true; waiting; {
+		more := x.another()
+		if more == nil {
+			break
 		}
-		if n == 0 {
-			return ""
+		select {
+		case <-more:
+		case <-patience:
+			waiting = false
 		}
-		x.used++
-		return x.own[(x.used-1)%n]
 	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.own) == 0 {
+		return ""
+	}
+	x.used++
+	return x.own[(x.used-1)%len(x.own)]
 }
 
 // candidateTime is how long a peer may take to find another candidate.
@@ -276,11 +293,8 @@ func (x *peer) accept(answer string) error {
 	return nil
 }
 
-// trickle takes a candidate of the server. Those of component 2 lead nowhere.
+// trickle takes a candidate of the server.
 func (x *peer) trickle(c webrtc.ICECandidateInit) {
-	if fields := strings.Fields(c.Candidate); len(fields) > 1 && fields[1] != "1" {
-		return
-	}
 	x.mu.Lock()
 	answered := x.answered
 	if !answered {
@@ -432,120 +446,4 @@ func (x *peer) close() {
 	x.pause()
 	_ = x.pc.GracefulClose()
 	x.wg.Wait()
-}
-
-// A switchNet is a network whose packets can be made to vanish.
-type switchNet struct {
-	transport.Net
-	down atomic.Bool
-}
-
-func (n *switchNet) ListenUDP(network string, addr *net.UDPAddr) (transport.UDPConn, error) {
-	c, err := n.Net.ListenUDP(network, addr)
-	if err != nil {
-		return nil, err
-	}
-	return &switchConn{UDPConn: c, down: &n.down}, nil
-}
-
-type switchConn struct {
-	transport.UDPConn
-	down *atomic.Bool
-}
-
-func (c *switchConn) WriteTo(b []byte, addr net.Addr) (int, error) {
-	if c.down.Load() {
-		return len(b), nil
-	}
-	return c.UDPConn.WriteTo(b, addr)
-}
-
-// cast notes the names of the recorded peers in the order of their offers, and
-// what the recorded client kept from them.
-func (p *player) cast() {
-	gathered := map[string]bool{}
-	for i := range p.lines {
-		l := &p.lines[i]
-		again := l.Note == "peer gathering complete" && gathered[l.Peer]
-		if l.Peer != "" && (again || !slices.Contains(p.names, l.Peer)) {
-			p.names = append(p.names, l.Peer)
-		}
-		if l.Note == "peer gathering complete" {
-			gathered[l.Peer] = true
-		}
-		if l.Note == "recorder drops KMS candidate" {
-			p.withheld = append(p.withheld, kindOf(l.CandidateText()))
-		}
-	}
-}
-
-// withPeer replaces the description or the candidate of a recorded peer in a
-// request by that of a live one. It tells whether it did.
-func (p *player) withPeer(msg map[string]any) bool {
-	params, _ := msg["params"].(map[string]any)
-	args, _ := params["operationParams"].(map[string]any)
-	endpoint, _ := params["object"].(string)
-	switch params["operation"] {
-	case "processOffer":
-		offer, _ := args["offer"].(string)
-		if p.begun == len(p.names) || offer == "" {
-			return false
-		}
-		name := p.names[p.begun]
-		p.begun++
-		edited, err := p.begin(name, endpoint, offer)
-		if err != nil {
-			p.differs("peer %s: %v", name, err)
-			return false
-		}
-		args["offer"] = edited
-		return true
-	case "addIceCandidate":
-		x, candidate := p.byObject[endpoint], args["candidate"]
-		c, ok := candidate.(map[string]any)
-		if x == nil || !ok || !p.replaceable(c) {
-			return false
-		}
-		c["candidate"] = x.candidate()
-		return true
-	}
-	return false
-}
-
-// replaceable tells whether a recorded candidate is one of a peer's own: the end
-// of candidates is not, and names and what goes nowhere are sent as they were.
-func (p *player) replaceable(c map[string]any) bool {
-	text, _ := c["candidate"].(string)
-	return strings.HasPrefix(text, "candidate:") && !strings.Contains(text, ".local ") && !strings.Contains(text, " 9 typ host")
-}
-
-// begin makes the peer of a recorded offer and returns the offer to send.
-func (p *player) begin(name, endpoint, offer string) (string, error) {
-	x, err := p.newPeer(name, offer)
-	if err != nil {
-		return "", err
-	}
-	p.peers[name], p.byObject[endpoint] = x, x
-	p.all = append(p.all, x)
-	own, err := x.offer()
-	if err != nil {
-		return "", err
-	}
-	return impersonate(offer, own)
-}
-
-// hand gives a peer its answer.
-func (p *player) hand(q asked, got map[string]any) {
-	x := p.byObject[q.endpoint]
-	if q.operation != "processOffer" || x == nil {
-		return
-	}
-	result, _ := got["result"].(map[string]any)
-	answer, _ := result["value"].(string)
-	if answer == "" || x.pc.SignalingState() != webrtc.SignalingStateHaveLocalOffer {
-		return
-	}
-	if err := x.accept(answer); err != nil {
-		p.differs("peer %s does not take the answer: %v", x.name, err)
-	}
 }

@@ -44,6 +44,7 @@ type Target struct {
 	// addresses maps those of the recording (host:port of TURN and STUN servers)
 	// to those of this run.
 	addresses map[string]string
+	stun      []string // of them, asked for addresses
 	turn      *webrtc.ICEServer // of relay-only peers
 }
 
@@ -125,6 +126,7 @@ type player struct {
 	all      []*peer
 	names    []string // of the recorded peers, in the order of their offers; a name may come again
 	begun    int      // of them
+	endpoint string   // that the response at hand is from, in this run
 	stopping bool     // the server ends before the next connection does
 	closing  int      // code for the next connection to close with
 	withheld []string // kinds of candidates that the recorded client kept from its peer
@@ -264,14 +266,6 @@ func (p *player) message(l *transcript.Line) {
 	}
 }
 
-// browserState lets the peer in the place of a browser send once it is
-// connected, as a browser does by itself.
-func (p *player) browserState(l *transcript.Line) {
-	if x := p.peers[l.Peer]; x != nil && string(l.Value) == `"connected"` {
-		x.play()
-	}
-}
-
 // channel waits for a data channel that the server opens.
 func (p *player) channel(l *transcript.Line) {
 	if x := p.peers[l.Peer]; x != nil {
@@ -332,6 +326,7 @@ type asked struct {
 	id        any
 	operation string
 	endpoint  string // recorded id of the object
+	named     bool   // a name had to be resolved
 }
 
 // send sends a recorded frame with the ids, descriptions and addresses of this run.
@@ -368,7 +363,30 @@ func (p *player) request(msg map[string]any) asked {
 		p.released[object] = time.Now().UnixMilli()
 		p.ends = append(p.ends, endOf{object, p.current.Duration(), time.Since(p.start)})
 	}
-	return asked{id: msg["id"], operation: name, endpoint: object}
+	return asked{id: msg["id"], operation: name, endpoint: object, named: namesHost(params)}
+}
+
+// namesHost tells whether a request gives the server a name to resolve.
+func namesHost(params map[string]any) bool {
+	args, _ := params["operationParams"].(map[string]any)
+	candidate, _ := args["candidate"].(map[string]any)
+	text, _ := candidate["candidate"].(string)
+	return strings.Contains(text, ".local ")
+}
+
+// slowness is how late a response may be because the server or the machine is
+// slow. What is later waited for something.
+const slowness = time.Second
+
+// adjust puts the clock of the recording back by what a response is late, as the
+// recorded client too went on only when it had it, and forward when a name
+// server has answered, or refused, sooner than the recorded one.
+func (p *player) adjust(l *transcript.Line, q asked) {
+	late := time.Since(p.start) - l.Duration()
+	resolved := q.named && !slices.ContainsFunc(p.conn(l).asked, func(other asked) bool { return other.named })
+	if late > 0 && late < slowness || late < 0 && resolved {
+		p.start = p.start.Add(late)
+	}
 }
 
 // receive compares a response; events are put aside for the end.
@@ -405,8 +423,10 @@ func (p *player) receive(l *transcript.Line) {
 		p.differs("response %.300q: %v", frame, err)
 		return
 	}
-	p.form(frame)
 	q := c.answered(want["id"])
+	p.adjust(l, q)
+	p.form(frame)
+	p.endpoint = p.ours(q.endpoint)
 	p.unify(q.operation, "", want, got)
 	p.hand(q, got)
 }

@@ -16,14 +16,14 @@ import (
 
 const realm = "example.org"
 
-// startRelay runs a TURN server on loopback, over UDP and TCP, that takes the
-// given users as long as a time in their name (TURN REST) lies behind now.
-func startRelay(users map[string]string, now time.Time) (address string, stop func() error, err error) {
+// startRelay runs a TURN server on loopback, over UDP and TCP, that has its
+// relayed sockets at another address and takes the given users as long as a time in their name (TURN REST) lies behind now.
+func startRelay(users map[string]string, relayed string, now time.Time) (address string, stop func() error, err error) {
 	udp, tcp, err := listenBoth()
 	if err != nil {
 		return "", nil, err
 	}
-	relays := &turn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"}
+	relays := &turn.RelayAddressGeneratorStatic{RelayAddress: net.ParseIP(relayed), Address: relayed}
 	server, err := turn.NewServer(turn.ServerConfig{
 		Realm: realm,
 		AuthHandler: func(a *turn.RequestAttributes) (string, []byte, bool) {
@@ -33,7 +33,7 @@ func startRelay(users map[string]string, now time.Time) (address string, stop fu
 			}
 			return a.Username, turn.GenerateAuthKey(a.Username, realm, password), true
 		},
-		PacketConnConfigs: []turn.PacketConnConfig{{PacketConn: udp, RelayAddressGenerator: relays}},
+		PacketConnConfigs: []turn.PacketConnConfig{{PacketConn: oldSTUN{udp}, RelayAddressGenerator: relays}},
 		ListenerConfigs:   []turn.ListenerConfig{{Listener: tcp, RelayAddressGenerator: relays}},
 	})
 	if err != nil {
@@ -88,9 +88,9 @@ func startRelays(needs Needs, at time.Time, target *Target) (stops []func() erro
 	if len(recorded) == 0 && needs.PeerRelay {
 		recorded = []string{""}
 	}
-	target.addresses = map[string]string{}
+	target.addresses, target.stun = map[string]string{}, needs.STUN
 	for _, was := range recorded {
-		address, stop, err := startRelay(needs.Users, at)
+		address, stop, err := startRelay(needs.Users, needs.RelayAddress, at)
 		if err != nil {
 			return stops, err
 		}
