@@ -44,7 +44,7 @@ type Target struct {
 	// addresses maps those of the recording (host:port of TURN and STUN servers)
 	// to those of this run.
 	addresses map[string]string
-	stun      []string // of them, asked for addresses
+	stun      []string          // of them, asked for addresses
 	turn      *webrtc.ICEServer // of relay-only peers
 }
 
