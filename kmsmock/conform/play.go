@@ -130,6 +130,7 @@ type player struct {
 	withheld []string // kinds of candidates that the recorded client kept from its peer
 
 	expected []event // of the recording
+	missed   int     // of them, waited for in vain
 	got      []event
 }
 
@@ -140,6 +141,34 @@ func (p *player) differs(format string, args ...any) {
 // until waits for the time at which the recording did something itself.
 func (p *player) until(l *transcript.Line) {
 	p.takeUntil(time.After(time.Until(p.start.Add(l.Duration()))), func() bool { return false })
+	p.keepStep(l)
+}
+
+// A machine under load lags behind a recording: the player waits this long for
+// events that were recorded more than lagAllowed ago, and goes on from there.
+const (
+	lagAllowed  = 300 * time.Millisecond
+	lagPatience = 2 * time.Second
+)
+
+// keepStep lets the run fall behind the recording's clock together with a slow
+// server, so that events are not missed because the client has gone on.
+func (p *player) keepStep(l *transcript.Line) {
+	due := 0
+	for _, e := range p.expected {
+		if e.at < l.Duration()-lagAllowed {
+			due++
+		}
+	}
+	came := func() bool { return len(p.got)+p.missed >= due }
+	if came() {
+		return
+	}
+	began := time.Now()
+	if !p.takeUntil(time.After(lagPatience), came) {
+		p.missed = due - len(p.got)
+	}
+	p.start = p.start.Add(time.Since(began))
 }
 
 // takeUntil takes in what comes until done or the time is up; it tells whether it is done.
