@@ -139,7 +139,6 @@ func TestRecorderEvents(t *testing.T) {
 		pipe := joined(kms, peers[0])
 		r := newRecorder(kms, pipe, peers[0].endpoint, "file://"+dir+"/x.webm", nil)
 		play(peers, time.Second)
-		peers[0].play()
 		expect := func(op, state string, events ...string) {
 			t.Helper()
 			before := len(eventsOf(kms, r))
