@@ -21,7 +21,8 @@ const module = "github.com/callbench/callbench/"
 var allowed = map[string][]string{
 	"signaling":          {},
 	"kurento":            {"internal/serial"},
-	"kmsmock":            {},
+	"kmsmock":            {"kmsmock/clip"},
+	"kmsmock/clip":       {},
 	"kmsmock/transcript": {},
 	"kmsmock/conform":    {"kmsmock", "kmsmock/transcript"},
 	"server":             {"signaling", "internal/serial"},
