@@ -25,6 +25,7 @@ var allowed = map[string][]string{
 	"kmsmock/clip":       {},
 	"kmsmock/transcript": {},
 	"kmsmock/conform":    {"kmsmock", "kmsmock/transcript"},
+	"kmsmock/record":     {"kmsmock/transcript"},
 	"server":             {"signaling", "internal/serial"},
 	"server/kms":         {"server", "kurento", "internal/serial"},
 	"server/store":       {"server", "signaling"},

@@ -25,10 +25,15 @@ type mockCmd struct {
 	NoRequestCache bool          `help:"Switch the response cache of 20 s off."`
 	ThreadLimit    int           `help:"Refuse to create with error 40009 once that many objects exist; 0: no limit."`
 	Verbose        bool          `short:"v" help:"Log requests, events and faults on standard error."`
+
+	recordFlags
 }
 
 // Run implements `callbench mock`.
 func (c *mockCmd) Run(ctx context.Context, out *console) (err error) {
+	if c.Record != "" {
+		return c.record(ctx, out)
+	}
 	s, err := kmsmock.New(c.config(out))
 	if err != nil {
 		return err

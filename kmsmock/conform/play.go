@@ -12,6 +12,7 @@
 package conform
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/pion/transport/v5"
 	"github.com/pion/webrtc/v4"
 
@@ -74,10 +76,12 @@ func Play(ctx context.Context, file string, lines []transcript.Line, target Targ
 }
 
 func play(ctx context.Context, file string, lines []transcript.Line, target Target) []Difference {
+	lines = reveal(lines)
 	p := &player{
 		ctx: ctx, file: file, lines: lines, target: target, start: time.Now(), inbox: make(chan arrival, inboxSize),
 		conns: map[string]*conn{}, ids: map[string]string{},
 		peers: map[string]*peer{}, byObject: map[string]*peer{}, released: map[string]int64{},
+		absent: map[string]bool{},
 	}
 	p.cast()
 	for i := range lines {
@@ -123,11 +127,12 @@ type player struct {
 	peers    map[string]*peer // by name
 	byObject map[string]*peer // by recorded endpoint
 	all      []*peer
-	names    []string // of the recorded peers, in the order of their offers; a name may come again
-	begun    int      // of them
-	stopping bool     // the server ends before the next connection does
-	closing  int      // code for the next connection to close with
-	withheld []string // kinds of candidates that the recorded client kept from its peer
+	names    []string        // of the recorded peers, in the order of their offers; a name may come again
+	begun    int             // of them
+	absent   map[string]bool // names of offers that no live peer made
+	stopping bool            // the server ends before the next connection does
+	closing  int             // code for the next connection to close with
+	withheld []string        // kinds of candidates that the recorded client kept from its peer
 
 	expected []event // of the recording
 	missed   int     // of them, waited for in vain
@@ -211,7 +216,7 @@ func (p *player) step(l *transcript.Line) {
 		p.receive(l)
 	case l.Status != 0:
 		p.plain(l)
-	case l.CloseCode != 0 && l.Conn != "":
+	case l.CloseCode != 0 && l.Conn != "" && !strings.HasPrefix(l.Note, clientCloses):
 		p.ending(l)
 	default:
 		p.note(l)
@@ -229,23 +234,25 @@ func (p *player) note(l *transcript.Line) {
 	}
 }
 
+const clientCloses = "client closes websocket"
+
 // actions are the notes that make the player do something.
 var actions = []struct {
 	prefix string
 	do     func(p *player, l *transcript.Line)
 }{
-	{"client closes websocket", (*player).closeConn},
+	{clientCloses, (*player).closeConn},
 	{"client drops TCP", func(p *player, l *transcript.Line) { p.conn(l).drop() }},
 	{"--- websocket close 1001", func(p *player, _ *transcript.Line) { p.closing = 1001 }},
 	{"SIGKILL sent", (*player).stopServer},
 	{"graceful stop", func(p *player, _ *transcript.Line) { p.stopping = true }},
 	{"started again", (*player).startServer},
 	{"dial failed", (*player).dialFails},
-	{"websocket-level ping", func(p *player, l *transcript.Line) { p.anyConn().ping(p) }},
-	{"peer starts sending", onePeer((*peer).play)},
-	{"peer stops sending", onePeer((*peer).pause)},
-	{"pause sending", eachPeer((*peer).pause)},
-	{"resume sending", eachPeer((*peer).play)},
+	{"websocket-level ping", (*player).ping},
+	{"peer starts sending", (*player).startSending},
+	{"peer stops sending", (*player).stopSending},
+	{"pause sending", eachPeer(func(x *peer) { x.pause() })},
+	{"resume sending", eachPeer(func(x *peer) { x.play() })},
 	{"peer closes its PeerConnection", eachPeer((*peer).hangUp)},
 	{"chromium pc.close()", eachPeer((*peer).hangUp)},
 	{"peer connection closed", onePeer((*peer).hangUp)},
@@ -274,7 +281,20 @@ func eachPeer(f func(*peer)) func(*player, *transcript.Line) {
 
 func (p *player) closeConn(l *transcript.Line) {
 	if c := p.conn(l); c.ws != nil && !c.over {
-		c.close(1000, "")
+		c.close(cmp.Or(l.CloseCode, websocket.CloseNormalClosure), l.CloseText)
+	}
+}
+
+// startSending lets a peer send, all that it has or the medium in the note.
+func (p *player) startSending(l *transcript.Line) {
+	if x := p.peers[l.Peer]; x != nil {
+		x.play(mediaOf(l)...)
+	}
+}
+
+func (p *player) stopSending(l *transcript.Line) {
+	if x := p.peers[l.Peer]; x != nil {
+		x.pause(mediaOf(l)...)
 	}
 }
 
