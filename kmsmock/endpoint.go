@@ -28,6 +28,7 @@ type rtcEndpoint struct {
 	media      *mediaTransport
 	streams    []*mediaTransport // media, and one more for each m-line outside the bundle
 	carriers   [2]atomic.Pointer[mediaTransport]
+	channels   *dataSession // nil without data channels
 	presence   presence
 	doom       doom // of the handshake
 }
@@ -113,6 +114,11 @@ func (ep *rtcEndpoint) negotiated(text string, remote *sdpText, chosen *descript
 			t.beginDTLS()
 		}
 		t.setRemote(remote)
+	}
+	for i, m := range chosen.media {
+		if t := ep.carrier(i); m.kind == "application" && m.accepted && t != nil && ep.channels == nil {
+			ep.channels = newDataSession(t)
+		}
 	}
 	for _, candidate := range ep.queued {
 		_ = ep.addCandidate(candidate)
@@ -281,12 +287,11 @@ func setTurnURL(o *mediaObject, v value) error {
 
 // reportError sends an Error event as a GStreamer element makes it.
 func (ep *rtcEndpoint) reportError(code int, kind, what, source string) {
-	text := fmt.Sprintf("Error code %d: %s, source: %s, element: %s, debug info: %s", code, what, source, ep.gst, what)
-	ep.obj.srv.emit(ep.obj, "Error", object{"description": text, "errorCode": code, "type": kind})
+	ep.reportFailure(code, kind, what, source, what)
 }
 
-// noDataChannels answers createDataChannel and closeDataChannel. Kurento says
-// so of endpoints without useDataChannels; here no endpoint carries any.
-func noDataChannels(*call) (value, error) {
-	return nil, failf(40111, "MEDIA_OBJECT_OPERATION_NOT_SUPPORTED", "Data channels are not supported")
+// reportFailure is reportError with a debug text of its own.
+func (ep *rtcEndpoint) reportFailure(code int, kind, what, source, debug string) {
+	text := fmt.Sprintf("Error code %d: %s, source: %s, element: %s, debug info: %s", code, what, source, ep.gst, debug)
+	ep.obj.srv.emit(ep.obj, "Error", object{"description": text, "errorCode": code, "type": kind})
 }

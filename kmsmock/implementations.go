@@ -87,7 +87,7 @@ var implementations = map[string]implementation{
 		set: setterOf{"turnUrl": setTurnURL},
 		ops: methodOf{
 			"gatherCandidates": gatherCandidates, "addIceCandidate": addIceCandidate,
-			"createDataChannel": noDataChannels, "closeDataChannel": noDataChannels,
+			"createDataChannel": createDataChannel, "closeDataChannel": closeDataChannel,
 		},
 	},
 }

@@ -316,14 +316,21 @@ func (t *mediaTransport) shake(conn *ice.Conn, client bool) {
 		return
 	}
 	t.established()
-	t.watchClose(dconn)
+	t.watchClose(dconn, client)
 }
 
 // watchClose reads the DTLS connection until the peer or stop ends it.
-func (t *mediaTransport) watchClose(dconn *dtls.Conn) {
+func (t *mediaTransport) watchClose(dconn *dtls.Conn, client bool) {
+	s := t.ep.obj.srv
+	s.mu.Lock()
+	channels := t.ep.channels
+	s.mu.Unlock()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+		if channels != nil && channels.transport == t {
+			channels.run(dconn, client)
+		}
 		buf := make([]byte, maxDatagram)
 		for {
 			if _, err := dconn.Read(buf); err != nil {
