@@ -28,6 +28,7 @@ type rtcEndpoint struct {
 	media      *mediaTransport
 	streams    []*mediaTransport // media, and one more for each m-line outside the bundle
 	carriers   [2]atomic.Pointer[mediaTransport]
+	rtp        *rtpSession  // of an RtpEndpoint, else nil
 	channels   *dataSession // nil without data channels
 	presence   presence
 	doom       doom // of the handshake
@@ -94,20 +95,27 @@ func processOffer(c *call) (value, error) {
 	if ep.local != nil {
 		return nil, errNegotiated()
 	}
-	ep.local = c.srv.answerTo(offer, ep.data)
-	ep.divide()
+	if err := ep.answer(offer); err != nil {
+		return nil, err
+	}
 	c.srv.wait(c.srv.pace.negotiation(c.srv))
 	if ep.closed {
 		return nil, errNotFound(c.obj.id)
 	}
 	ep.negotiated(text, offer, ep.local)
-	return ep.local.text(ep.id, nil), nil
+	return ep.localText(), nil
 }
 
 // negotiated starts the session once both descriptions are known. chosen are
 // the codecs as the answer lists them.
 func (ep *rtcEndpoint) negotiated(text string, remote *sdpText, chosen *description) {
 	ep.remote, ep.remoteText = remote, text
+	s := ep.obj.srv
+	if ep.rtp != nil {
+		ep.rtp.start(remote, chosen)
+		s.emit(ep.obj, "MediaSessionStarted", object{})
+		return
+	}
 	for _, t := range ep.streams {
 		t.setup(chosen)
 		if ep.offered {
@@ -131,8 +139,41 @@ func (ep *rtcEndpoint) negotiated(text string, remote *sdpText, chosen *descript
 			}
 		}
 	}
-	s := ep.obj.srv
 	s.emit(ep.obj, "MediaSessionStarted", object{})
+}
+
+// answer describes the answer to an offer.
+func (ep *rtcEndpoint) answer(offer *sdpText) error {
+	local := ep.obj.srv.answerTo(offer, ep.data)
+	if ep.rtp != nil {
+		if err := ep.rtp.answer(offer, local); err != nil {
+			return err
+		}
+		ep.local = local
+		return nil
+	}
+	ep.local = local
+	ep.divide()
+	return nil
+}
+
+// offer describes an offer of this side's.
+func (ep *rtcEndpoint) offer(audio, video bool) (err error) {
+	if ep.rtp != nil {
+		ep.local, err = ep.rtp.offer(audio, video)
+		return err
+	}
+	ep.local = ep.obj.srv.newOffer(audio, video, ep.data, ep.direction)
+	ep.divide()
+	return nil
+}
+
+// localText is the local description as it stands now.
+func (ep *rtcEndpoint) localText() string {
+	if ep.rtp != nil {
+		return ep.rtp.text(ep.local)
+	}
+	return ep.local.text(ep.id, ep.known())
 }
 
 func generateOffer(c *call) (value, error) {
@@ -144,11 +185,12 @@ func generateOffer(c *call) (value, error) {
 	if options, ok := c.args["options"].(object); ok {
 		audio, video = options["offerToReceiveAudio"] != false, options["offerToReceiveVideo"] != false
 	}
-	ep.local = c.srv.newOffer(audio, video, ep.data, ep.direction)
-	ep.divide()
+	if err := ep.offer(audio, video); err != nil {
+		return nil, err
+	}
 	ep.offered = true
 	c.srv.wait(c.srv.pace.negotiation(c.srv))
-	return ep.local.text(ep.id, nil), nil
+	return ep.localText(), nil
 }
 
 func processAnswer(c *call) (value, error) {
@@ -168,7 +210,7 @@ func processAnswer(c *call) (value, error) {
 	}
 	ep.answered = true
 	ep.negotiated(text, answer, ep.chosenBy(answer))
-	return ep.local.text(ep.id, ep.known()), nil
+	return ep.localText(), nil
 }
 
 // chosenBy pairs the m-lines of this side's offer with the answer's codecs.
@@ -177,7 +219,12 @@ func (ep *rtcEndpoint) chosenBy(answer *sdpText) *description {
 	for i, m := range ep.local.media {
 		chosen := *m
 		if i < len(answer.media) {
-			chosen.codecs = answer.media[i].codecs()
+			kept := keptCodecs
+			if ep.rtp != nil {
+				kept = rtpCodecs
+			}
+			chosen.codecs = answer.media[i].codecsAmong(kept[m.kind])
+			chosen.accepted = answer.media[i].port != 0
 		}
 		out.media = append(out.media, &chosen)
 	}
@@ -189,7 +236,7 @@ func getLocalDescription(c *call) (value, error) {
 	if ep.local == nil {
 		return nil, failf(40202, "SDP_END_POINT_NO_LOCAL_SDP_ERROR", "No local SDP")
 	}
-	return ep.local.text(ep.id, ep.known()), nil
+	return ep.localText(), nil
 }
 
 func getRemoteDescription(c *call) (value, error) {
@@ -210,6 +257,9 @@ func (ep *rtcEndpoint) release() func() {
 	return func() {
 		for _, t := range ep.streams {
 			t.stop()
+		}
+		if ep.rtp != nil {
+			ep.rtp.close()
 		}
 	}
 }

@@ -77,6 +77,7 @@ var implementations = map[string]implementation{
 			"minVideoSendBandwidth": setMinVideoSend, "maxVideoSendBandwidth": setMaxVideoSend},
 		ops: methodOf{"requestKeyframe": requestKeyframe},
 	},
+	"RtpEndpoint": {build: buildRtpEndpoint},
 	"WebRtcEndpoint": {
 		build: buildWebRtcEndpoint,
 		fresh: freshValue{"stunServerAddress": "", "stunServerPort": int64(3478), "turnUrl": "", "externalIPv4": "", "externalIPv6": ""},

@@ -16,16 +16,18 @@ const absSendTime = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 
 // A medium is one m-line as this side describes it.
 type medium struct {
-	kind     string // audio, video, application
-	proto    string
-	mid      string
-	accepted bool
-	formats  []string
-	codecs   []*codec
-	ssrc     uint32
-	lines    []string  // between the m-line and the transport's attributes
-	stream   int       // that carries it; 0 stands for the first
-	secret   iceSecret // of a stream of its own
+	kind      string // audio, video, application
+	proto     string
+	mid       string
+	accepted  bool
+	formats   []string
+	codecs    []*codec
+	ssrc      uint32
+	bandwidth int       // of what is received, kbit/s; 0 writes no b= line
+	port      int       // of an RtpEndpoint
+	lines     []string  // between the m-line and the transport's attributes
+	stream    int       // that carries it; 0 stands for the first
+	secret    iceSecret // of a stream of its own
 }
 
 // A description is what this side says in an offer or answer.
@@ -128,13 +130,32 @@ func answerLines(m *sdpMedia, out *medium) []string {
 		feedback = append(feedback, keptFeedback(m, format)...)
 	}
 	lines = append(lines, feedback...)
-	lines = append(lines, "setup:"+answerSetup(m))
 	for _, a := range m.attrs {
-		if a == "rtcp-mux" || (out.accepted && formatOf(a, "fmtp:", out.formats)) {
-			lines = append(lines, a)
+		if line, ok := out.answered(m, a); ok && !slices.Contains(lines, line) {
+			lines = append(lines, line)
 		}
 	}
 	return lines
+}
+
+// copiedAttributes are those that an answer repeats as they are.
+var copiedAttributes = []string{"framerate", "lang", "maxptime", "ptime", "quality"}
+
+// answered is what an answer makes of an attribute of the offered medium; they
+// keep their order.
+func (m *medium) answered(offered *sdpMedia, a string) (string, bool) {
+	name, value, _ := strings.Cut(a, ":")
+	switch {
+	case name == "fmtp":
+		return a, m.accepted && formatOf(a, "fmtp:", m.formats)
+	case name == "setup":
+		return "setup:" + answerSetup(offered), true
+	case name == "direction" && value == "active":
+		return "direction:passive", true
+	case a == "rtcp-mux", slices.Contains(copiedAttributes, name):
+		return a, true
+	}
+	return "", false
 }
 
 // formatOf tells whether an attribute of that name is about one of the formats.
@@ -206,9 +227,16 @@ func (s *Server) newOffer(audio, video, data bool, direction string) *descriptio
 
 func videoOfferLines(direction string) []string {
 	lines := []string{"setup:actpass", "extmap:3 " + absSendTime}
-	var feedback []string
+	codecs, feedback := offeredLines(102)
+	lines = append(append(lines, codecs...), "rtcp:9 IN IP4 0.0.0.0", "rtcp-mux", direction, "mid:video0")
+	return append(lines, feedback...)
+}
+
+// offeredLines are the attributes of the offered video codecs, whose payload
+// types begin at first, and those of their feedback.
+func offeredLines(first int) (lines, feedback []string) {
 	for i, c := range offeredVideo {
-		pt := strconv.Itoa(102 + i)
+		pt := strconv.Itoa(first + i)
 		lines = append(lines, "rtpmap:"+pt+" "+c.rtpmap)
 		if c.fmtp != "" {
 			lines = append(lines, "fmtp:"+pt+" "+c.fmtp)
@@ -217,8 +245,7 @@ func videoOfferLines(direction string) []string {
 			feedback = append(feedback, "rtcp-fb:"+pt+" "+fb)
 		}
 	}
-	lines = append(lines, "rtcp:9 IN IP4 0.0.0.0", "rtcp-mux", direction, "mid:video0")
-	return append(lines, feedback...)
+	return lines, feedback
 }
 
 // text writes a description. With candidates it is the form that

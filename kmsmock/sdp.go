@@ -9,8 +9,9 @@ import (
 // An sdpText is a session description cut into lines, as far as Kurento reads
 // it. Unknown lines are kept where they are copied to an answer, else ignored.
 type sdpText struct {
-	attrs []string // session attributes without "a="
-	media []*sdpMedia
+	attrs      []string // session attributes without "a="
+	connection string   // the session's c= line, "" without one
+	media      []*sdpMedia
 }
 
 type sdpMedia struct {
@@ -19,6 +20,8 @@ type sdpMedia struct {
 	proto   string
 	formats []string
 	attrs   []string // without "a="
+
+	connection string // c= line of its own
 }
 
 // parseSDP is as lenient as GStreamer's parser: any lines of the form "x=…",
@@ -42,6 +45,12 @@ func (d *sdpText) line(kind byte, rest string) {
 	switch kind {
 	case 'm':
 		d.media = append(d.media, parseMedia(rest))
+	case 'c':
+		if n := len(d.media); n > 0 {
+			d.media[n-1].connection = rest
+		} else {
+			d.connection = rest
+		}
 	case 'a':
 		if n := len(d.media); n > 0 {
 			d.media[n-1].attrs = append(d.media[n-1].attrs, rest)
@@ -130,7 +139,9 @@ var keptCodecs = map[string][]string{
 }
 
 // codecs are the codecs of an offered medium that Kurento keeps, in order.
-func (m *sdpMedia) codecs() []*codec {
+func (m *sdpMedia) codecs() []*codec { return m.codecsAmong(keptCodecs[m.kind]) }
+
+func (m *sdpMedia) codecsAmong(kept []string) []*codec {
 	var out []*codec
 	for _, format := range m.formats {
 		pt, err := strconv.Atoi(format)
@@ -138,7 +149,7 @@ func (m *sdpMedia) codecs() []*codec {
 			continue
 		}
 		name, clock, ok := m.rtpmap(format)
-		if !ok || !slices.Contains(keptCodecs[m.kind], name) {
+		if !ok || !slices.Contains(kept, name) {
 			continue
 		}
 		c := &codec{pt: uint8(pt), name: name, clock: clock}

@@ -77,6 +77,7 @@ type mediaTransport struct {
 	lastHeard atomic.Int64 // last RTP or RTCP of the peer, ns since 1970
 
 	srtpIn atomic.Pointer[srtp.Context]
+	clear  atomic.Bool // RTP comes as it is
 	dtlsIn *packetio.Buffer
 	receiver
 	sender
