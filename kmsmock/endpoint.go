@@ -12,16 +12,15 @@ import (
 // guarded by the server's lock, except media, which has its own rules.
 type rtcEndpoint struct {
 	*element
-	direction  string
-	data       bool
-	keyType    string
-	cert       tls.Certificate
-	id         transportID
-	local      *description
-	remote     *sdpText
-	remoteText string
-	offered    bool // this side made the offer
-	answered   bool
+	direction string
+	data      bool
+	keyType   string
+	cert      tls.Certificate
+	id        transportID
+	local     *description
+	remote    *sdpText
+	offered   bool // this side made the offer
+	answered  bool
 
 	queued     []object // remote candidates that came before any description
 	candidates int      // IceCandidateFound events so far
@@ -102,14 +101,14 @@ func processOffer(c *call) (value, error) {
 	if ep.closed {
 		return nil, errNotFound(c.obj.id)
 	}
-	ep.negotiated(text, offer, ep.local)
+	ep.negotiated(offer, ep.local)
 	return ep.localText(), nil
 }
 
 // negotiated starts the session once both descriptions are known. chosen are
 // the codecs as the answer lists them.
-func (ep *rtcEndpoint) negotiated(text string, remote *sdpText, chosen *description) {
-	ep.remote, ep.remoteText = remote, text
+func (ep *rtcEndpoint) negotiated(remote *sdpText, chosen *description) {
+	ep.remote = remote
 	s := ep.obj.srv
 	if ep.rtp != nil {
 		ep.rtp.start(remote, chosen)
@@ -133,24 +132,31 @@ func (ep *rtcEndpoint) negotiated(text string, remote *sdpText, chosen *descript
 	}
 	ep.queued = nil
 	for i, m := range remote.media {
+		var candidates []string
 		for _, a := range m.attrs {
 			if strings.HasPrefix(a, "candidate:") {
 				ep.addRemote(i, a)
+				candidates = append(candidates, a)
 			}
 		}
+		// Kurento adds them to where they already are, for each component.
+		m.attrs = append(append(m.attrs, candidates...), candidates...)
 	}
 	s.emit(ep.obj, "MediaSessionStarted", object{})
 }
 
 // answer describes the answer to an offer.
 func (ep *rtcEndpoint) answer(offer *sdpText) error {
-	local := ep.obj.srv.answerTo(offer, ep.data)
 	if ep.rtp != nil {
-		if err := ep.rtp.answer(offer, local); err != nil {
-			return err
+		local, err := ep.rtp.answer(offer)
+		if err == nil {
+			ep.local = local
 		}
-		ep.local = local
-		return nil
+		return err
+	}
+	local, err := ep.obj.srv.answerTo(offer, ep.data)
+	if err != nil {
+		return err
 	}
 	ep.local = local
 	ep.divide()
@@ -209,7 +215,7 @@ func processAnswer(c *call) (value, error) {
 		return nil, err
 	}
 	ep.answered = true
-	ep.negotiated(text, answer, ep.chosenBy(answer))
+	ep.negotiated(answer, ep.chosenBy(answer))
 	return ep.localText(), nil
 }
 
@@ -244,7 +250,7 @@ func getRemoteDescription(c *call) (value, error) {
 	if ep.remote == nil {
 		return nil, failf(40203, "SDP_END_POINT_NO_REMOTE_SDP_ERROR", "No remote SDP")
 	}
-	return ep.remoteText, nil
+	return ep.remote.String(), nil
 }
 
 // release ends the endpoint. Its peer gets no DTLS close and no ICE goodbye.

@@ -3,11 +3,11 @@ package kmsmock
 import (
 	"encoding/base64"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pion/srtp/v3"
 )
@@ -115,15 +115,14 @@ func (r *rtpSession) protoAccepted(proto string) bool {
 
 // rtpCodecs are the codecs of RtpEndpoints: they keep what WebRtcEndpoints drop.
 var rtpCodecs = map[string][]string{
-	"audio": append([]string{"AMR"}, keptCodecs["audio"]...),
-	"video": append([]string{"H265"}, keptCodecs["video"]...),
+	"audio": append([]string{"AMR/8000"}, keptCodecs["audio"]...),
+	"video": append([]string{"H265/90000"}, keptCodecs["video"]...),
 }
 
 // answer describes the answer to an offer and opens the ports for it. There is
 // one medium of each kind; any other m-line is rejected.
-func (r *rtpSession) answer(offer *sdpText, d *description) error {
-	d.group, d.bundle = false, nil
-	d.media = nil
+func (r *rtpSession) answer(offer *sdpText) (*description, error) {
+	d := &description{stamp: time.Now().Unix() + ntpEpoch, attrs: sessionAnswer(offer)}
 	var used [2]bool
 	for i, m := range offer.media {
 		k := kindOfLine(m.kind)
@@ -131,18 +130,18 @@ func (r *rtpSession) answer(offer *sdpText, d *description) error {
 		out := &medium{kind: m.kind, proto: m.proto, mid: mid, formats: m.formats}
 		d.media = append(d.media, out)
 		if k == kindData || used[k] || !r.protoAccepted(m.proto) {
-			out.lines = append([]string{"inactive"}, midLines(mid)...)
+			out.reject()
 			continue
 		}
 		used[k] = true
 		line, err := r.open(k, i)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		out.port = line.port()
 		r.describe(m, out)
 	}
-	return nil
+	return d, nil
 }
 
 // describe fills an answered medium.
@@ -154,11 +153,8 @@ func (r *rtpSession) describe(m *sdpMedia, out *medium) {
 		out.lines = append([]string{"inactive"}, midLines(out.mid)...)
 		return
 	}
-	if len(out.codecs) > 0 {
-		out.formats = nil
-	}
-	for _, c := range out.codecs {
-		out.formats = append(out.formats, strconv.Itoa(int(c.pt)))
+	if out.formats = formatsOf(m.accepted(rtpCodecs[m.kind])); len(out.codecs) == 0 {
+		out.formats = m.formats[:1]
 	}
 	if r.suite != nil {
 		if _, ok := r.remoteKey(m); ok {
@@ -331,16 +327,6 @@ func (r *rtpSession) close() {
 	}
 }
 
-// connectionAddress is the address of a c= line, its TTL left out.
-func connectionAddress(text string) net.IP {
-	fields := strings.Fields(text)
-	if len(fields) < 3 {
-		return nil
-	}
-	address, _, _ := strings.Cut(fields[2], "/")
-	return net.ParseIP(address)
-}
-
 // rtcpPort is where the peer takes RTCP (RFC 3605).
 func rtcpPort(m *sdpMedia) int {
 	if text, ok := attr(m.attrs, "rtcp"); ok {
@@ -349,7 +335,7 @@ func rtcpPort(m *sdpMedia) int {
 			return port
 		}
 	}
-	return m.port + 1
+	return int(m.port) + 1
 }
 
 // comedia tells whether the peer leaves it to its packets where it is.

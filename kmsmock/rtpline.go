@@ -37,10 +37,14 @@ func (r *rtpSession) open(k mediaKind, index int) (*rtpLine, error) {
 	t.lines = []int{index}
 	line := &rtpLine{t: t, index: index}
 	s := r.ep.obj.srv
+	unspecified := net.IPv4zero
+	if r.address.Is6() {
+		unspecified = net.IPv6unspecified
+	}
 	var err error
 	for range portTries {
 		port := 1024 + 2*s.rand.IntN(32000)
-		if err = line.listen(s.net, port); err == nil {
+		if err = line.listen(s.net, unspecified, port); err == nil {
 			r.lines = append(r.lines, line)
 			for i := range line.conns {
 				line.readers.Go(func() { line.read(i) })
@@ -51,9 +55,9 @@ func (r *rtpSession) open(k mediaKind, index int) (*rtpLine, error) {
 	return nil, fmt.Errorf("open ports for RTP: %w", err)
 }
 
-func (l *rtpLine) listen(n transport.Net, port int) error {
+func (l *rtpLine) listen(n transport.Net, unspecified net.IP, port int) error {
 	for i := range l.conns {
-		conn, err := n.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4zero, Port: port + i})
+		conn, err := n.ListenUDP("udp", &net.UDPAddr{IP: unspecified, Port: port + i})
 		if err != nil {
 			if i > 0 {
 				_ = l.conns[0].Close()
@@ -73,12 +77,15 @@ func (l *rtpLine) aim(remote *sdpText, m *sdpMedia) {
 		l.find.Store(true)
 		return
 	}
-	ip := connectionAddress(remote.connection)
-	if m.connection != "" {
-		ip = connectionAddress(m.connection)
+	c := remote.connection
+	if len(m.connections) > 0 {
+		c = m.connections[0]
 	}
-	if ip != nil {
-		l.to[0].Store(&net.UDPAddr{IP: ip, Port: m.port})
+	if c == nil {
+		return
+	}
+	if ip := net.ParseIP(c.address); ip != nil {
+		l.to[0].Store(&net.UDPAddr{IP: ip, Port: int(m.port)})
 		l.to[1].Store(&net.UDPAddr{IP: ip, Port: rtcpPort(m)})
 	}
 }
