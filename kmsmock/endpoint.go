@@ -19,7 +19,8 @@ type rtcEndpoint struct {
 	id        transportID
 	local     *description
 	remote    *sdpText
-	offered   bool // this side made the offer
+	refused   *sdpText // an offer that there is no answer to
+	offered   bool     // this side made the offer
 	answered  bool
 
 	queued     []object // remote candidates that came before any description
@@ -95,6 +96,7 @@ func processOffer(c *call) (value, error) {
 		return nil, errNegotiated()
 	}
 	if err := ep.answer(offer); err != nil {
+		ep.refused = offer
 		return nil, err
 	}
 	c.srv.wait(c.srv.pace.negotiation(c.srv))
@@ -134,8 +136,11 @@ func (ep *rtcEndpoint) negotiated(remote *sdpText, chosen *description) {
 	for i, m := range remote.media {
 		var candidates []string
 		for _, a := range m.attrs {
-			if strings.HasPrefix(a, "candidate:") {
+			if strings.HasPrefix(a, "candidate:") && i < len(ep.local.media) && !ep.local.media[i].rejected {
 				ep.addRemote(i, a)
+				if strings.Contains(a, ".local ") {
+					continue // a name that nobody resolves
+				}
 				candidates = append(candidates, a)
 			}
 		}
@@ -247,6 +252,9 @@ func getLocalDescription(c *call) (value, error) {
 
 func getRemoteDescription(c *call) (value, error) {
 	ep := endpointOf(c.obj)
+	if ep.remote == nil && ep.refused != nil {
+		return ep.refused.String(), nil
+	}
 	if ep.remote == nil {
 		return nil, failf(40203, "SDP_END_POINT_NO_REMOTE_SDP_ERROR", "No remote SDP")
 	}
