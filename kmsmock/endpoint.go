@@ -45,10 +45,10 @@ func buildWebRtcEndpoint(o *mediaObject, args object) error {
 		data: args["useDataChannels"] == true, cert: cert,
 	}
 	switch {
-	case args["recvonly"] == true:
-		ep.direction = "recvonly"
 	case args["sendonly"] == true:
 		ep.direction = "sendonly"
+	case args["recvonly"] == true:
+		ep.direction = "recvonly"
 	}
 	ep.id = transportID{
 		ufrag: s.token(4), pwd: s.token(22), fingerprint: fingerprint,
@@ -94,6 +94,9 @@ func processOffer(c *call) (value, error) {
 	ep := endpointOf(c.obj)
 	if ep.local != nil {
 		return nil, errNegotiated()
+	}
+	if ep.refused != nil {
+		return nil, errOffer() // Kurento is stuck with the first
 	}
 	if err := ep.answer(offer); err != nil {
 		ep.refused = offer
@@ -170,13 +173,28 @@ func (ep *rtcEndpoint) answer(offer *sdpText) error {
 
 // offer describes an offer of this side's.
 func (ep *rtcEndpoint) offer(audio, video bool) (err error) {
-	if ep.rtp != nil {
-		ep.local, err = ep.rtp.offer(audio, video)
-		return err
+	switch {
+	case ep.refused != nil:
+		return failf(40204, "SDP_END_POINT_GENERATE_OFFER_ERROR", "Error generating offer")
+	case ep.rtp != nil:
+		if ep.local, err = ep.rtp.offer(audio, video); err != nil {
+			return err
+		}
+	default:
+		ep.local = ep.obj.srv.newOffer(audio, video, ep.data, ep.direction)
+		ep.divide()
 	}
-	ep.local = ep.obj.srv.newOffer(audio, video, ep.data, ep.direction)
-	ep.divide()
+	for _, m := range ep.local.media {
+		m.bandwidth = ep.recvBandwidth(m.kind)
+	}
 	return nil
+}
+
+// recvBandwidth is the limit for a medium that offers name, in kbit/s, 0 for none.
+func (ep *rtcEndpoint) recvBandwidth(kind string) int {
+	property := map[string]string{"audio": "maxAudioRecvBandwidth", "video": "maxVideoRecvBandwidth"}[kind]
+	limit, _ := ep.obj.props[property].(int64)
+	return int(limit)
 }
 
 // localText is the local description as it stands now.
@@ -218,6 +236,10 @@ func processAnswer(c *call) (value, error) {
 	answer, err := parseSDP(text)
 	if err != nil {
 		return nil, err
+	}
+	if len(answer.media) > len(ep.local.media) {
+		c.srv.crash("processAnswer with more media than were offered")
+		return nil, nil
 	}
 	ep.answered = true
 	ep.negotiated(answer, ep.chosenBy(answer))

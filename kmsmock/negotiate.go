@@ -280,9 +280,10 @@ func (s *Server) newOffer(audio, video, data bool, direction string) *descriptio
 		})
 	}
 	if video {
+		first := offeredFirst(audio)
 		d.media = append(d.media, &medium{
-			kind: "video", proto: "RTP/SAVPF", mid: "video0", formats: []string{"102", "103", "104", "105"},
-			ssrc: s.rand.Uint32(), lines: videoOfferLines(direction),
+			kind: "video", proto: "RTP/SAVPF", mid: "video0", formats: offeredFormats(first),
+			ssrc: s.rand.Uint32(), lines: videoOfferLines(first, direction),
 		})
 	}
 	if data {
@@ -298,9 +299,26 @@ func (s *Server) newOffer(audio, video, data bool, direction string) *descriptio
 	return d
 }
 
-func videoOfferLines(direction string) []string {
+// offeredFirst is the first payload type of the offered video codecs, which
+// follow those of the audio.
+func offeredFirst(audio bool) int {
+	if audio {
+		return 102
+	}
+	return 97
+}
+
+func offeredFormats(first int) []string {
+	var out []string
+	for i := range offeredVideo {
+		out = append(out, strconv.Itoa(first+i))
+	}
+	return out
+}
+
+func videoOfferLines(first int, direction string) []string {
 	lines := []string{"setup:actpass", "extmap:3 " + absSendTime}
-	codecs, feedback := offeredLines(102)
+	codecs, feedback := offeredLines(first)
 	lines = append(append(lines, codecs...), "rtcp:9 IN IP4 0.0.0.0", "rtcp-mux", direction, "mid:video0")
 	return append(lines, feedback...)
 }
@@ -359,6 +377,7 @@ func (m *medium) write(b *strings.Builder, id transportID, candidates []localCan
 	if candidates != nil {
 		fmt.Fprintf(b, "c=IN IP4 %s\r\n", address)
 	}
+	m.writeBandwidth(b)
 	for _, line := range m.lines {
 		if candidates != nil && strings.HasPrefix(line, "rtcp:") {
 			line = fmt.Sprintf("rtcp:%d IN IP4 %s", port, address)
@@ -374,6 +393,13 @@ func (m *medium) write(b *strings.Builder, id transportID, candidates []localCan
 	fmt.Fprintf(b, "a=ice-ufrag:%s\r\na=ice-pwd:%s\r\na=fingerprint:sha-256 %s\r\n", id.ufrag, id.pwd, id.fingerprint)
 	for _, c := range candidates {
 		b.WriteString("a=" + c.text + "\r\n")
+	}
+}
+
+// writeBandwidth limits what the peer may send.
+func (m *medium) writeBandwidth(b *strings.Builder) {
+	if m.bandwidth > 0 {
+		fmt.Fprintf(b, "b=AS:%d\r\n", m.bandwidth)
 	}
 }
 

@@ -230,9 +230,7 @@ func (r *rtpSession) offerLines(m *medium, first int) (formats, lines []string) 
 		}
 		more, moreFeedback := offeredLines(first + 1)
 		lines, feedback = append(lines, more...), append(feedback, moreFeedback...)
-		for i := range offeredVideo {
-			formats = append(formats, strconv.Itoa(first+1+i))
-		}
+		formats = append(formats, offeredFormats(first+1)...)
 	}
 	lines = append(lines, "rtcp:"+strconv.Itoa(m.port+1))
 	if r.suite != nil {
@@ -256,9 +254,7 @@ func (r *rtpSession) text(d *description) string {
 	}
 	for _, m := range d.media {
 		fmt.Fprintf(&b, "m=%s %d %s %s\r\n", m.kind, m.port, m.proto, strings.Join(m.formats, " "))
-		if m.bandwidth > 0 {
-			fmt.Fprintf(&b, "b=AS:%d\r\n", m.bandwidth)
-		}
+		m.writeBandwidth(&b)
 		for _, line := range m.lines {
 			b.WriteString("a=" + line + "\r\n")
 		}
