@@ -2,9 +2,11 @@ package kmsmock
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -100,10 +102,34 @@ func (o *recordedOffer) process(t *testing.T, kms *testClient, ep, operation, pa
 	}
 }
 
-// maskAnswer masks the fingerprint as the recordings do, and all else that
-// differs from run to run.
+// answerMasks hide what differs from run to run.
+var answerMasks = []struct {
+	pattern *regexp.Regexp
+	with    string
+}{
+	{regexp.MustCompile(`o=- \d+ \d+ IN`), "o=- N N IN"},
+	{regexp.MustCompile(`a=ssrc:\d+ cname:user\d+@host-[0-9a-f]+`), "a=ssrc:N cname:C"},
+	{regexp.MustCompile(`a=ice-ufrag:\S{4}\r`), "a=ice-ufrag:U\r"},
+	{regexp.MustCompile(`a=ice-pwd:\S{22}\r`), "a=ice-pwd:P\r"},
+	{regexp.MustCompile(`a=fingerprint:sha-256 [0-9A-F:]{95}`), "a=fingerprint:F"},
+	{regexp.MustCompile(`a=sctp-port:\d+`), "a=sctp-port:S"},
+}
+
 func maskAnswer(s string) string {
-	return strings.ReplaceAll(mask(s), "a=fingerprint:sha-256 F\r", "a=fingerprint:F\r")
+	for _, m := range answerMasks {
+		s = m.pattern.ReplaceAllString(s, m.with)
+	}
+	return s
+}
+
+func firstDifference(want, got string) string {
+	w, g := strings.Split(want, "\r\n"), strings.Split(got, "\r\n")
+	for i := range min(len(w), len(g)) {
+		if w[i] != g[i] {
+			return fmt.Sprintf("\n\tfirst at line %d: %q, want %q", i+1, g[i], w[i])
+		}
+	}
+	return ""
 }
 
 // TestOwnOffers holds the mock to the offers of a real server.
