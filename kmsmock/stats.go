@@ -14,8 +14,15 @@ func getStats(c *call) (value, error) {
 	}
 	wanted := c.str("mediaType")
 	out := object{}
-	for _, st := range ep.streamStats(wanted) {
-		id := c.srv.uuid()
+	all := ep.streamStats(wanted)
+	if ep.channels != nil {
+		all = append(all, ep.channels.statistics()...)
+	}
+	for _, st := range all {
+		id, ok := st["id"].(string)
+		if !ok {
+			id = c.srv.uuid()
+		}
 		st["id"], st["timestampMillis"] = id, time.Now().UnixMilli()
 		out[id] = st
 	}
