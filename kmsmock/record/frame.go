@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/gorilla/websocket"
 )
@@ -25,14 +26,20 @@ func (m message) closeCode() (int, string) {
 	return int(binary.BigEndian.Uint16(m.data)), string(m.data[2:])
 }
 
-// maxKept is how much of a message a transcript keeps, in bytes. The longest
-// message of a Kurento is the answer to getKmd, some 100 kB.
-const maxKept = 16 << 20
+// maxKept is the longest frame that a transcript keeps whole, in bytes. The
+// longest one of a Kurento is the answer to getKmd, some 100 kB; it refuses those
+// of 32 MB at sight of their header. A longer frame is kept as far as it is there
+// with its header, and noted before it is passed on.
+const maxKept = 4 << 20
 
 // A frameReader puts messages together.
 type frameReader struct {
-	from    io.Reader
-	partial *message // whose last fragment is still to come
+	from interface {
+		io.Reader
+		Buffered() int
+	}
+	partial atomic.Pointer[message] // whose last fragment is still to come
+	skipped int64                   // bytes of the last frame that are not kept and still to come
 }
 
 type header struct {
@@ -44,6 +51,10 @@ type header struct {
 
 func (r *frameReader) next() (message, error) {
 	for {
+		if _, err := io.CopyN(io.Discard, r.from, r.skipped); err != nil {
+			return message{}, err
+		}
+		r.skipped = 0
 		h, err := r.header()
 		if err != nil {
 			return message{}, err
@@ -52,16 +63,17 @@ func (r *frameReader) next() (message, error) {
 		if h.opcode >= websocket.CloseMessage {
 			return m, r.payload(h, &m)
 		}
-		if h.opcode == 0 && r.partial != nil {
-			m, r.partial = *r.partial, nil
+		if before := r.partial.Load(); h.opcode == 0 && before != nil {
+			m = *before
 		}
 		if err := r.payload(h, &m); err != nil {
 			return message{}, err
 		}
 		if h.final {
+			r.partial.Store(nil)
 			return m, nil
 		}
-		r.partial = &m
+		r.partial.Store(&m)
 	}
 }
 
@@ -96,9 +108,12 @@ func (r *frameReader) header() (header, error) {
 
 // payload appends a frame's payload to a message, as far as it is kept.
 func (r *frameReader) payload(h header, m *message) error {
-	kept := min(h.length, uint64(max(0, maxKept-len(m.data))))
+	kept := int64(h.length)
+	if h.length > maxKept {
+		kept = min(kept, int64(r.from.Buffered()))
+	}
 	var b bytes.Buffer
-	if _, err := io.CopyN(&b, r.from, int64(kept)); err != nil {
+	if _, err := io.CopyN(&b, r.from, kept); err != nil {
 		return err
 	}
 	data := b.Bytes()
@@ -108,6 +123,6 @@ func (r *frameReader) payload(h header, m *message) error {
 		}
 	}
 	m.data, m.length = append(m.data, data...), m.length+int(h.length)
-	_, err := io.CopyN(io.Discard, r.from, int64(h.length-kept))
-	return err
+	r.skipped = int64(h.length) - kept
+	return nil
 }

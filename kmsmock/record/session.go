@@ -25,6 +25,7 @@ type session struct {
 	verdict chan bool     // whether an upgrade was granted
 	over    chan struct{} // closed when the server's direction has ended
 	name    string        // of the websocket; set before verdict
+	sent    frameReader   // of the client's messages
 
 	clientClosed, clientGone, serverClosed atomic.Bool
 }
@@ -39,7 +40,8 @@ type request struct {
 const pipelined = 256
 
 func newSession(p *Proxy, client, server net.Conn) *session {
-	return &session{proxy: p, up: newTap(client, server), down: newTap(server, client),
+	up := newTap(client, server)
+	return &session{proxy: p, up: up, down: newTap(server, client), sent: frameReader{from: up},
 		asked: make(chan request, pipelined), verdict: make(chan bool, 1), over: make(chan struct{})}
 }
 
@@ -85,7 +87,7 @@ func (s *session) requests() {
 		select {
 		case granted := <-s.verdict:
 			if granted {
-				s.messages(s.up, transcript.Send)
+				s.messages(s.up, &s.sent, transcript.Send)
 				return
 			}
 		case <-s.over:
@@ -112,7 +114,7 @@ func (s *session) responses() {
 			return
 		}
 		if granted {
-			s.messages(s.down, transcript.Recv)
+			s.messages(s.down, &frameReader{from: s.down}, transcript.Recv)
 			return
 		}
 	}
@@ -170,8 +172,7 @@ func (s *session) tellResponse(q request, resp *http.Response) {
 }
 
 // messages notes what one side sends over the websocket.
-func (s *session) messages(t *tap, dir string) {
-	r := frameReader{from: t}
+func (s *session) messages(t *tap, r *frameReader, dir string) {
 	for {
 		m, err := r.next()
 		if err != nil {
@@ -204,6 +205,9 @@ func (s *session) tell(dir string, m message, at time.Time) {
 		if m.length > len(m.data) {
 			l.RawLen = m.length
 		}
+		if s.serverClosed.Load() && dir == transcript.Send {
+			return // nobody has read it
+		}
 		s.proxy.journal.write(entry{line: l, frame: m.data, at: at})
 	}
 }
@@ -221,6 +225,7 @@ func controlNote(dir string, m message) transcript.Line {
 func (s *session) tellClose(dir string, m message, at time.Time) {
 	code, text := m.closeCode()
 	if dir == transcript.Recv {
+		s.tellPartial(at)
 		s.serverClosed.Store(true)
 		ce := &websocket.CloseError{Code: code, Text: text}
 		s.note(at, transcript.Line{Note: "ws read ended: " + ce.Error(), CloseCode: code, CloseText: text})
@@ -233,6 +238,17 @@ func (s *session) tellClose(dir string, m message, at time.Time) {
 	}
 	s.note(at, l)
 }
+
+// tellPartial notes the message in whose midst the server ends the connection: as
+// far as it has been sent, for it may be the reason.
+func (s *session) tellPartial(at time.Time) {
+	if m := s.sent.partial.Load(); m != nil {
+		s.tell(transcript.Send, message{opcode: m.opcode, data: m.data[:min(len(m.data), maxPartial)], length: m.length}, at)
+	}
+}
+
+// maxPartial is how much of such a message is kept, in bytes.
+const maxPartial = 64 << 10
 
 // clientEnds notes an end without a close frame.
 func (s *session) clientEnds() {
@@ -248,6 +264,7 @@ func (s *session) serverEnds() {
 	if s.name == "" || !s.down.gone() || s.serverClosed.Load() || s.clientGone.Load() {
 		return
 	}
+	s.tellPartial(time.Now())
 	s.serverClosed.Store(true)
 	why := s.down.err
 	if why == io.EOF {
