@@ -41,7 +41,7 @@ func vp9Header(b []byte) (width, height int, key bool) {
 	if profile == 3 {
 		r.read(1)
 	}
-	if r.read(1) == 1 || r.read(1) == 1 { // an old frame shown again; not a key frame
+	if r.read(2) != 0 { // an old frame shown again; not a key frame
 		return 0, 0, false
 	}
 	r.read(2)
