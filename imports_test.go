@@ -24,7 +24,7 @@ var allowed = map[string][]string{
 	"kmsmock":            {"kmsmock/clip"},
 	"kmsmock/clip":       {},
 	"kmsmock/transcript": {},
-	"kmsmock/conform":    {"kmsmock", "kmsmock/transcript"},
+	"kmsmock/conform":    {"kmsmock", "kmsmock/clip", "kmsmock/transcript"},
 	"kmsmock/record":     {"kmsmock/transcript"},
 	"server":             {"signaling", "internal/serial"},
 	"server/kms":         {"server", "kurento", "internal/serial"},

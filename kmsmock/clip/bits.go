@@ -2,13 +2,13 @@ package clip
 
 import "bytes"
 
-// bits reads a header bit by bit. Behind its end there are zeros.
-type bits struct {
+// A bitReader reads a header bit by bit. Behind its end there are zeros.
+type bitReader struct {
 	b  []byte
 	at int
 }
 
-func (r *bits) read(n int) int {
+func (r *bitReader) read(n int) int {
 	v := 0
 	for range n {
 		v <<= 1
@@ -21,7 +21,7 @@ func (r *bits) read(n int) int {
 }
 
 // golomb reads an unsigned number in exponential Golomb code (H.264, 9.1).
-func (r *bits) golomb() int {
+func (r *bitReader) golomb() int {
 	zeros := 0
 	for r.read(1) == 0 {
 		if zeros++; zeros > 24 {
@@ -33,7 +33,7 @@ func (r *bits) golomb() int {
 
 // vp9Header reads the uncompressed header of a VP9 frame as far as the size.
 func vp9Header(b []byte) (width, height int, key bool) {
-	r := &bits{b: b}
+	r := &bitReader{b: b}
 	if len(b) < 3 || r.read(2) != 2 {
 		return 0, 0, false
 	}
@@ -41,7 +41,7 @@ func vp9Header(b []byte) (width, height int, key bool) {
 	if profile == 3 {
 		r.read(1)
 	}
-	if r.read(1) == 1 || r.read(1) == 1 { // an old frame shown again; not a key frame
+	if r.read(2) != 0 { // an old frame shown again; not a key frame
 		return 0, 0, false
 	}
 	r.read(2)
@@ -88,7 +88,7 @@ func spsSize(sps []byte) (width, height int) {
 	if len(sps) < 5 || sps[1] >= 100 {
 		return 0, 0
 	}
-	r := &bits{b: bytes.ReplaceAll(sps[4:], []byte{0, 0, 3}, []byte{0, 0})}
+	r := &bitReader{b: bytes.ReplaceAll(sps[4:], []byte{0, 0, 3}, []byte{0, 0})}
 	r.golomb() // seq_parameter_set_id
 	r.golomb() // log2_max_frame_num
 	switch r.golomb() {

@@ -90,7 +90,10 @@ func (c *Clip) settle() {
 		c.Frames[i].At -= first
 	}
 	last := c.Frames[len(c.Frames)-1].At
-	c.Length = max(c.Length, last+c.spacing())
+	if c.Length == 0 {
+		c.Length = last + c.spacing()
+	}
+	c.Length = max(c.Length, last)
 }
 
 // spacing is the time between the last two frames of the track that ends last.

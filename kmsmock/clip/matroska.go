@@ -3,7 +3,8 @@ package clip
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
+	"math"
+	"math/bits"
 	"time"
 
 	"github.com/at-wat/ebml-go"
@@ -14,76 +15,112 @@ var codecIDs = map[string]string{
 	VP8: "V_VP8", VP9: "V_VP9", H264: "V_MPEG4/ISO/AVC", Opus: "A_OPUS", PCMU: "A_MS/ACM", PCMA: "A_MS/ACM",
 }
 
-// The parts of a file that reading looks at.
-type (
-	mkvFile    struct{ Segment mkvSegment }
-	mkvSegment struct {
-		Info struct {
-			TimecodeScale uint64
-			Duration      float64
-		}
-		Tracks struct{ TrackEntry []mkvTrack }
-		// Cluster has blocks with times relative to its own.
-		Cluster []mkvCluster
-	}
-	mkvTrack struct {
-		TrackNumber  uint64
-		CodecID      string
-		CodecPrivate []byte
-		Audio        struct{ Channels uint64 }
-		Video        struct{ PixelWidth, PixelHeight uint64 }
-	}
-	mkvCluster struct {
-		Timecode    uint64
-		SimpleBlock []ebml.Block
-		BlockGroup  []struct{ Block ebml.Block }
-	}
+// IDs of the elements that reading looks at (RFC 9559). Those that contain
+// others are opened, all the rest is passed over.
+const (
+	idSegment       = 0x18538067
+	idInfo          = 0x1549a966
+	idTimecodeScale = 0x2ad7b1
+	idDuration      = 0x4489
+	idTracks        = 0x1654ae6b
+	idTrackEntry    = 0xae
+	idTrackNumber   = 0xd7
+	idCodecID       = 0x86
+	idCodecPrivate  = 0x63a2
+	idAudio         = 0xe1
+	idChannels      = 0x9f
+	idVideo         = 0xe0
+	idPixelWidth    = 0xb0
+	idPixelHeight   = 0xba
+	idCluster       = 0x1f43b675
+	idTimecode      = 0xe7
+	idSimpleBlock   = 0xa3
+	idBlockGroup    = 0xa0
+	idBlock         = 0xa1
 )
 
-// largestElement bounds what a damaged size may make the reader allocate.
-const largestElement = 16 << 20
-
-func readMatroska(b []byte) (*Clip, error) {
-	var file mkvFile
-	err := unmarshal(b, &file)
-	c := &Clip{}
-	m := &mkvReader{clip: c, tracks: map[uint64]mkvSource{}, scale: time.Duration(min(file.Segment.Info.TimecodeScale, uint64(time.Second)))}
-	if m.scale == 0 {
-		m.scale = time.Millisecond
-	}
-	for _, t := range file.Segment.Tracks.TrackEntry {
-		m.add(t)
-	}
-	if len(c.Tracks) == 0 {
-		if err == nil {
-			err = ErrEmpty
-		}
-		return nil, broken("Matroska", err)
-	}
-	for _, cluster := range file.Segment.Cluster {
-		m.blocks(cluster)
-	}
-	if d := file.Segment.Info.Duration * float64(m.scale); d > 0 && d < float64(longest) {
-		c.Length = time.Duration(d)
-	}
-	return c, nil
+var opened = map[uint64]bool{
+	idSegment: true, idInfo: true, idTracks: true, idAudio: true, idVideo: true, idCluster: true, idBlockGroup: true,
 }
 
-// unmarshal reads as much as it can. The library answers damage that it did
-// not think of with a panic.
-func unmarshal(b []byte, into *mkvFile) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%v", r)
+// walk calls f with the elements of b that contain no others. Elements are
+// opened where they begin, whatever they contain: so the end of those of
+// unknown size needs no finding. It ends at damage.
+func walk(b []byte, f func(id uint64, body []byte)) {
+	for len(b) > 0 {
+		id, n := number(b, false)
+		size, m := number(b[n:], true)
+		if n == 0 || m == 0 {
+			return
 		}
-	}()
-	return ebml.Unmarshal(bytes.NewReader(b), into, ebml.WithMaxLeafElementSize(largestElement))
+		b = b[n+m:]
+		switch {
+		case opened[id]:
+		case size > uint64(len(b)):
+			return
+		default:
+			f(id, b[:size])
+			b = b[size:]
+		}
+	}
+}
+
+// number reads an EBML number of up to 8 bytes; an ID keeps the bits that tell
+// its length. n is 0 where there is none.
+func number(b []byte, plain bool) (v uint64, n int) {
+	if len(b) == 0 {
+		return 0, 0
+	}
+	n = bits.LeadingZeros8(b[0]) + 1
+	if n > 8 || n > len(b) {
+		return 0, 0
+	}
+	v = uint64(b[0])
+	if plain {
+		v &= 0xff >> n
+	}
+	for _, c := range b[1:n] {
+		v = v<<8 | uint64(c)
+	}
+	return v, n
+}
+
+// unsigned reads a whole number.
+func unsigned(b []byte) (v uint64) {
+	for _, c := range b[:min(len(b), 8)] {
+		v = v<<8 | uint64(c)
+	}
+	return v
+}
+
+func float(b []byte) float64 {
+	switch len(b) {
+	case 4:
+		return float64(math.Float32frombits(uint32(unsigned(b))))
+	case 8:
+		return math.Float64frombits(unsigned(b))
+	}
+	return 0
+}
+
+func readMatroska(b []byte) (*Clip, error) {
+	m := &mkvReader{clip: &Clip{}, tracks: map[uint64]mkvSource{}, scale: time.Millisecond}
+	walk(b, m.element)
+	if len(m.clip.Tracks) == 0 {
+		return nil, broken("Matroska", "no tracks that can be played")
+	}
+	if d := m.duration * float64(m.scale); d > 0 && d < float64(longest) {
+		m.clip.Length = time.Duration(d)
+	}
+	return m.clip, nil
 }
 
 type mkvReader struct {
-	clip   *Clip
-	tracks map[uint64]mkvSource
-	scale  time.Duration
+	clip     *Clip
+	tracks   map[uint64]mkvSource
+	scale    time.Duration // of a unit of time
+	duration float64       // in such units
+	cluster  uint64        // time of the present one
 }
 
 type mkvSource struct {
@@ -92,54 +129,104 @@ type mkvSource struct {
 	config []byte // H264: parameter sets with start codes
 }
 
-// add takes a track of a codec that can be sent.
-func (m *mkvReader) add(t mkvTrack) {
-	track := Track{Width: int(t.Video.PixelWidth), Height: int(t.Video.PixelHeight), Channels: int(t.Audio.Channels)}
-	for codec, id := range codecIDs {
-		if id == t.CodecID && id != "A_MS/ACM" {
-			track.Codec = codec
+func (m *mkvReader) element(id uint64, body []byte) {
+	switch id {
+	case idTimecodeScale:
+		if v := unsigned(body); v > 0 && v <= uint64(time.Second) {
+			m.scale = time.Duration(v)
 		}
+	case idDuration:
+		m.duration = float(body)
+	case idTrackEntry:
+		m.track(body)
+	case idTimecode:
+		m.cluster = unsigned(body)
+	case idSimpleBlock, idBlock:
+		m.block(body)
 	}
-	if t.CodecID == "A_MS/ACM" && len(t.CodecPrivate) >= 2 {
-		track.Codec = map[uint16]string{waveULaw: PCMU, waveALaw: PCMA}[binary.LittleEndian.Uint16(t.CodecPrivate)]
-	}
-	if track.Codec == "" {
+}
+
+// track takes a track of a codec that can be sent.
+func (m *mkvReader) track(b []byte) {
+	var id string
+	var private []byte
+	var key uint64
+	t := Track{}
+	walk(b, func(element uint64, body []byte) {
+		switch element {
+		case idTrackNumber:
+			key = unsigned(body)
+		case idCodecID:
+			id = string(body)
+		case idCodecPrivate:
+			private = body
+		case idChannels:
+			t.Channels = int(uint8(unsigned(body)))
+		case idPixelWidth:
+			t.Width = int(uint16(unsigned(body)))
+		case idPixelHeight:
+			t.Height = int(uint16(unsigned(body)))
+		}
+	})
+	if t.Codec = codecOf(id, private); t.Codec == "" {
 		return
 	}
-	source := mkvSource{index: len(m.clip.Tracks), codec: track.Codec}
-	if track.Codec == H264 {
-		source.config = startCodes(t.CodecPrivate)
+	source := mkvSource{index: len(m.clip.Tracks), codec: t.Codec}
+	if t.Codec == H264 {
+		source.config = startCodes(private)
 	}
-	m.tracks[t.TrackNumber] = source
-	m.clip.Tracks = append(m.clip.Tracks, track)
+	m.tracks[key] = source
+	m.clip.Tracks = append(m.clip.Tracks, t)
 }
 
-func (m *mkvReader) blocks(cluster mkvCluster) {
-	for _, b := range cluster.SimpleBlock {
-		m.block(cluster.Timecode, b)
+// codecOf is the codec of a name in Matroska, "" for one that is not known.
+func codecOf(id string, private []byte) string {
+	if id == codecIDs[PCMU] && len(private) >= 2 {
+		return map[uint16]string{waveULaw: PCMU, waveALaw: PCMA}[binary.LittleEndian.Uint16(private)]
 	}
-	for _, g := range cluster.BlockGroup {
-		m.block(cluster.Timecode, g.Block)
+	for _, codec := range []string{VP8, VP9, H264, Opus} {
+		if codecIDs[codec] == id {
+			return codec
+		}
 	}
+	return ""
 }
 
-func (m *mkvReader) block(base uint64, b ebml.Block) {
+func (m *mkvReader) block(body []byte) {
+	b := unlace(body)
+	if b == nil {
+		return
+	}
 	source, ok := m.tracks[b.TrackNumber]
-	at := float64(base)*float64(m.scale) + float64(b.Timecode)*float64(m.scale)
+	at := (float64(m.cluster) + float64(b.Timecode)) * float64(m.scale)
 	if !ok || at > float64(longest) {
 		return
 	}
 	for _, data := range b.Data {
-		if len(data) == 0 {
-			continue
-		}
 		if source.codec == H264 {
 			if data = withStartCodes(data); Key(H264, data) {
 				data = append(bytes.Clone(source.config), data...)
 			}
 		}
-		m.clip.Frames = append(m.clip.Frames, Frame{Track: source.index, At: time.Duration(at), Key: Key(source.codec, data), Data: data})
+		if len(data) > 0 {
+			m.clip.Frames = append(m.clip.Frames, Frame{Track: source.index, At: time.Duration(at), Key: Key(source.codec, data), Data: data})
+		}
 	}
+}
+
+// unlace takes a block apart, nil for a broken one. The library answers damage
+// that it did not think of with a panic.
+func unlace(b []byte) (block *ebml.Block) {
+	defer func() {
+		if recover() != nil {
+			block = nil
+		}
+	}()
+	block, err := ebml.UnmarshalBlock(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		return nil
+	}
+	return block
 }
 
 // withStartCodes turns H264 with a size of four bytes before each unit into

@@ -32,6 +32,8 @@ type Needs struct {
 	Users map[string]string
 	// Sockets says that peers or relays need TCP or relays, which virtual networks lack.
 	Sockets bool
+	// Clips are the files that players found, with their lengths.
+	Clips map[string]time.Duration
 	// LoadFigures says that answers hold figures of the machine's load where
 	// another run has others.
 	LoadFigures bool
@@ -41,7 +43,7 @@ var collectorPeriod = regexp.MustCompile(`garbageCollectorPeriod[ =](\d+) s`)
 
 // NeedsOf reads them off a recording's name and notes.
 func NeedsOf(name string, lines []transcript.Line) Needs {
-	n := Needs{Users: map[string]string{}}
+	n := Needs{Users: map[string]string{}, Clips: clipsOf(lines)}
 	n.NoRequestCache = strings.Contains(name, "disableRequestCache")
 	silent := false
 	for i := range lines {
