@@ -134,11 +134,15 @@ func TestDataChannels(t *testing.T) {
 		log.want(t, "the only channel", `offered srv 0 ordered=false protocol="P"`)
 		must(t, log.byLabel["srv"].SendText("there"))
 		log.want(t, "echo over the server's", `srv got "there" text=true`)
+		must(t, log.byLabel["srv"].SendText(""))
+		must(t, log.byLabel["srv"].SendText("more"))
+		log.want(t, "after an empty message")
 		kms.invoke(ep, "closeDataChannel", map[string]any{"channelId": 0})
 		log.want(t, "closed by the server", "srv closed")
 		p.close()
 		time.Sleep(time.Second)
-		want := []string{"Opened 1", "Opened 1", "Closed 1", "Closed 1", "Opened 0", "Opened 0", "Closed 0", "Closed 0", "Error 10 RESOURCE_ERROR_WRITE"}
+		want := []string{"Opened 1", "Opened 1", "Closed 1", "Closed 1", "Opened 0", "Opened 0",
+			"Error 1 STREAM_ERROR_FAILED", "Closed 0", "Closed 0", "Error 10 RESOURCE_ERROR_WRITE"}
 		if got := channelEvents(kms, ep); !slices.Equal(got, want) {
 			t.Errorf("events %q, want %q", got, want)
 		}
