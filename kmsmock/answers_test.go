@@ -55,8 +55,18 @@ func readTestdata(t *testing.T, name string, into any) {
 
 // TestAnswers holds the mock to the answers of a real server, line by line.
 func TestAnswers(t *testing.T) {
+	compareOffers(t, "WebRtcEndpoint", "offers.json")
+}
+
+// TestRtpEndpointAnswers does so with endpoints that have no ICE.
+func TestRtpEndpointAnswers(t *testing.T) {
+	compareOffers(t, "RtpEndpoint", "rtp_offers.json")
+}
+
+func compareOffers(t *testing.T, class, file string) {
+	t.Helper()
 	var offers []recordedOffer
-	readTestdata(t, "offers.json", &offers)
+	readTestdata(t, file, &offers)
 	kms := dialServer(t)
 	pipe := kms.create("MediaPipeline", nil)
 	for _, o := range offers {
@@ -65,7 +75,7 @@ func TestAnswers(t *testing.T) {
 			for k, v := range o.Constructor {
 				args[k] = v
 			}
-			ep := kms.create("WebRtcEndpoint", args)
+			ep := kms.create(class, args)
 			o.compare(t, kms, ep)
 			kms.value("release", map[string]any{"object": ep})
 		})
@@ -113,6 +123,10 @@ var answerMasks = []struct {
 	{regexp.MustCompile(`a=ice-pwd:\S{22}\r`), "a=ice-pwd:P\r"},
 	{regexp.MustCompile(`a=fingerprint:sha-256 [0-9A-F:]{95}`), "a=fingerprint:F"},
 	{regexp.MustCompile(`a=sctp-port:\d+`), "a=sctp-port:S"},
+	// Of RtpEndpoints.
+	{regexp.MustCompile(`m=(\w+) \d{3,} `), "m=$1 P "},
+	{regexp.MustCompile(`a=rtcp:\d{3,}`), "a=rtcp:P"},
+	{regexp.MustCompile(`((?:o=- N N|c=)(?: ?)IN IP4) (?:127|10|172|192)\S+`), "$1 A"},
 }
 
 func maskAnswer(s string) string {

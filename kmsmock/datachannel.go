@@ -2,6 +2,7 @@ package kmsmock
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -40,6 +41,7 @@ type dataChannel struct {
 	uuid   string // of its statistics
 	state  string // as in the statistics
 	config datachannel.Config
+	broken bool         // an empty message has ended it for the pipeline
 	stream *sctp.Stream // nil until it is on the wire
 	stats  channelStats
 }
@@ -268,7 +270,7 @@ func (d *dataSession) received(ch *dataChannel, message []byte, ppid sctp.Payloa
 	ch.stats.messagesIn++
 	ch.stats.bytesIn += size
 	var out []*sctp.Stream
-	if ch == d.used && !d.ep.closed {
+	if ch == d.used && !ch.broken && !d.ep.closed {
 		for _, sink := range d.ep.dataSinks(nil) {
 			if to := sink.channels.used; to != nil {
 				to.stats.messagesOut++
@@ -276,6 +278,11 @@ func (d *dataSession) received(ch *dataChannel, message []byte, ppid sctp.Payloa
 				out = append(out, to.stream)
 			}
 		}
+	}
+	if size == 0 && len(out) > 0 {
+		ch.broken, out = true, nil
+		d.ep.reportFailure(1, "STREAM_ERROR_FAILED", "Internal data stream error.", fmt.Sprintf("appsrc_stream_%d", ch.number),
+			"streaming stopped, reason error (-5)")
 	}
 	s.mu.Unlock()
 	for _, stream := range out {

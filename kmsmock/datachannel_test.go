@@ -134,11 +134,15 @@ func TestDataChannels(t *testing.T) {
 		log.want(t, "the only channel", `offered srv 0 ordered=false protocol="P"`)
 		must(t, log.byLabel["srv"].SendText("there"))
 		log.want(t, "echo over the server's", `srv got "there" text=true`)
+		must(t, log.byLabel["srv"].SendText(""))
+		must(t, log.byLabel["srv"].SendText("more"))
+		log.want(t, "after an empty message")
 		kms.invoke(ep, "closeDataChannel", map[string]any{"channelId": 0})
 		log.want(t, "closed by the server", "srv closed")
 		p.close()
 		time.Sleep(time.Second)
-		want := []string{"Opened 1", "Opened 1", "Closed 1", "Closed 1", "Opened 0", "Opened 0", "Closed 0", "Closed 0", "Error 10 RESOURCE_ERROR_WRITE"}
+		want := []string{"Opened 1", "Opened 1", "Closed 1", "Closed 1", "Opened 0", "Opened 0",
+			"Error 1 STREAM_ERROR_FAILED", "Closed 0", "Closed 0", "Error 10 RESOURCE_ERROR_WRITE"}
 		if got := channelEvents(kms, ep); !slices.Equal(got, want) {
 			t.Errorf("events %q, want %q", got, want)
 		}
@@ -184,6 +188,46 @@ func TestWithoutDataChannels(t *testing.T) {
 			if code != 40111 || text != "Data channels are not supported" {
 				t.Errorf("%s: %d %s", op, code, text)
 			}
+		}
+	})
+}
+
+// TestDataChannelsOfTheOfferer has the server offer: then the peer opens DTLS,
+// and its channels have the even numbers.
+func TestDataChannelsOfTheOfferer(t *testing.T) {
+	inBubble(t, 1, Config{Timing: Fast}, func(t *testing.T, s *Server, kms *testClient, peers []*testPeer) {
+		p := peers[0]
+		ep := kms.create("WebRtcEndpoint", map[string]any{"mediaPipeline": kms.create("MediaPipeline", nil), "useDataChannels": true})
+		kms.subscribe(ep, "DataChannelOpened", "DataChannelClosed", "IceCandidateFound")
+		kms.mu.Lock()
+		kms.onEvent = func(e testEvent) {
+			if e.typ == "IceCandidateFound" {
+				p.candidate(e)
+			}
+		}
+		kms.mu.Unlock()
+		kms.invoke(ep, "connect", map[string]any{"sink": ep})
+		log := watchChannels(p)
+		chat, err := p.pc.CreateDataChannel("chat", nil)
+		must(t, err)
+		log.watch(chat)
+		offer := kms.invoke(ep, "generateOffer", nil).(string)
+		must(t, p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}))
+		answer, err := p.pc.CreateAnswer(nil)
+		must(t, err)
+		gathered := webrtc.GatheringCompletePromise(p.pc)
+		must(t, p.pc.SetLocalDescription(answer))
+		<-gathered
+		p.mu.Lock()
+		p.ready = true
+		p.mu.Unlock()
+		kms.invoke(ep, "processAnswer", map[string]any{"answer": p.pc.LocalDescription().SDP})
+		kms.invoke(ep, "gatherCandidates", nil)
+		time.Sleep(5 * time.Second)
+		must(t, chat.SendText("hello"))
+		log.want(t, "echo", `chat got "hello" text=true`)
+		if got := channelEvents(kms, ep); !slices.Equal(got, []string{"Opened 0", "Opened 0"}) {
+			t.Errorf("events %q", got)
 		}
 	})
 }

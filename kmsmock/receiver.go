@@ -34,6 +34,7 @@ type incomingType struct {
 
 // An inStream is one SSRC of the peer, with the counters of RFC 3550.
 type inStream struct {
+	id            string // of its statistics
 	ssrc          uint32
 	kind          mediaKind
 	clock         uint32

@@ -156,13 +156,10 @@ func (r *rtpSession) describe(m *sdpMedia, out *medium) {
 	if out.formats = formatsOf(m.accepted(rtpCodecs[m.kind])); len(out.codecs) == 0 {
 		out.formats = m.formats[:1]
 	}
-	if r.suite != nil {
-		if _, ok := r.remoteKey(m); ok {
-			out.lines = append(out.lines, r.cryptoLine())
-		} else {
-			// Kurento leaves a medium without the right keys half described.
-			out.accepted = false
-		}
+	offered, crypto := r.cryptoAnswer(m)
+	if offered && crypto == "" {
+		// Kurento leaves a medium with the wrong keys half described.
+		out.accepted = false
 	}
 	for _, line := range answerLines(m, out) {
 		switch {
@@ -171,25 +168,39 @@ func (r *rtpSession) describe(m *sdpMedia, out *medium) {
 		case strings.HasPrefix(line, "rtcp:"):
 			line = "rtcp:" + strconv.Itoa(out.port+1)
 		}
+		if crypto != "" && !strings.HasPrefix(line, "extmap:") {
+			out.lines = append(out.lines, crypto)
+			crypto = ""
+		}
 		out.lines = append(out.lines, line)
 	}
 }
 
 func (r *rtpSession) cryptoLine() string { return "crypto:1 " + r.suite.name + " inline:" + r.key }
 
-// remoteKey is the peer's key for the suite of the endpoint.
-func (r *rtpSession) remoteKey(m *sdpMedia) ([]byte, bool) {
-	for _, a := range m.attrs {
-		rest, ok := strings.CutPrefix(a, "crypto:")
-		fields := strings.Fields(rest)
-		if !ok || len(fields) < 3 || fields[1] != r.suite.name {
-			continue
-		}
-		inline, _, _ := strings.Cut(strings.TrimPrefix(fields[2], "inline:"), "|")
-		key, err := base64.StdEncoding.DecodeString(inline)
-		return key, err == nil && len(key) == r.suite.size
+// cryptoAnswer tells whether keys were offered, and is this side's line if they
+// are for its suite.
+func (r *rtpSession) cryptoAnswer(m *sdpMedia) (offered bool, line string) {
+	if _, offered = attr(m.attrs, "crypto"); r.suite == nil || !offered {
+		return false, ""
 	}
-	return nil, false
+	if _, ok := r.remoteKey(m); ok {
+		line = r.cryptoLine()
+	}
+	return true, line
+}
+
+// remoteKey is the peer's key for the suite of the endpoint. Only the first
+// line of the offer counts.
+func (r *rtpSession) remoteKey(m *sdpMedia) ([]byte, bool) {
+	value, _ := attr(m.attrs, "crypto")
+	fields := strings.Fields(value)
+	if len(fields) < 3 || fields[1] != r.suite.name {
+		return nil, false
+	}
+	inline, _, _ := strings.Cut(strings.TrimPrefix(fields[2], "inline:"), "|")
+	key, err := base64.StdEncoding.DecodeString(inline)
+	return key, err == nil && len(key) == r.suite.size
 }
 
 // offer turns an offer of a WebRtcEndpoint into one for plain ports.

@@ -21,7 +21,8 @@ func TestOffersThatKurentoRefuses(t *testing.T) {
 
 func FuzzAnswer(f *testing.F) {
 	f.Add("v=0\r\na=group:BUNDLE 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=rtpmap:111 opus/48000/2\r\n")
-	f.Add("m=\r\nm=video\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n")
+	f.Add("v=1\r\no=a b\r\ns=x\r\nc=IN IP4 1.2.3.4/5\r\nb=AS:7\r\nk=clear:x\r\nm=audio 9/2 RTP/AVP 0\r\nc=IN\r\nb=TIAS:-1\r\na=extmap:3 x y\r\n")
+	f.Add("v=0\r\nm=\r\nm=video\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n")
 	s, err := New(Config{Timing: Fast})
 	if err != nil {
 		f.Fatal(err)
@@ -31,6 +32,9 @@ func FuzzAnswer(f *testing.F) {
 		offer, err := parseSDP(text)
 		if err != nil {
 			return
+		}
+		if _, err := parseSDP(offer.String()); err != nil {
+			t.Fatalf("%q is repeated as %q: %v", text, offer, err)
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()

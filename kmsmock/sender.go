@@ -36,6 +36,7 @@ type sender struct {
 // An outStream is what is sent to the peer in one medium: one SSRC, whatever
 // the sources are.
 type outStream struct {
+	id      string // of its statistics
 	active  bool
 	ssrc    uint32
 	codecs  []*codec
