@@ -85,7 +85,7 @@ func (d *deskClient) createAny(c *class) string {
 }
 
 // unfinished are classes without a behaviour of their own yet.
-var unfinished = []string{"RtpEndpoint", "PlayerEndpoint", "RecorderEndpoint"}
+var unfinished = []string{"RtpEndpoint"}
 
 func concreteClasses() []*class {
 	var out []*class
