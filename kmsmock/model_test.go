@@ -128,7 +128,7 @@ func TestEveryClassAnswersDescribeAndItsGetters(t *testing.T) {
 func TestCallsThatKurentoDoesNotSurvive(t *testing.T) {
 	for _, tc := range []struct {
 		class, operation string
-		params           map[string]any // PIPE, PORT and ELEMENT stand for ids
+		params           map[string]any // SELF, PIPE, PORT and ELEMENT stand for ids
 		survives         bool
 	}{
 		{"WebRtcEndpoint", "getIceTcp", nil, false},
@@ -136,6 +136,10 @@ func TestCallsThatKurentoDoesNotSurvive(t *testing.T) {
 		{"PassThrough", "connect", map[string]any{"sink": managerID}, false},
 		{"PassThrough", "connect", map[string]any{"sink": "PIPE", "mediaType": "NONE"}, true},
 		{"PassThrough", "disconnect", map[string]any{"sink": "PIPE"}, true},
+		{"PassThrough", "connect", map[string]any{"sink": "SELF"}, true},
+		{"ZBarFilter", "connect", map[string]any{"sink": "SELF"}, false},
+		{"ZBarFilter", "connect", map[string]any{"sink": "SELF", "mediaType": "VIDEO"}, true},
+		{"GStreamerFilter", "connect", map[string]any{"sink": "SELF", "mediaType": "DATA"}, false},
 		{"Dispatcher", "connect", map[string]any{"source": "PORT", "sink": "ELEMENT"}, false},
 		{"Dispatcher", "connect", map[string]any{"source": "PORT", "sink": "PORT"}, true},
 		{"DispatcherOneToMany", "setSource", map[string]any{"source": "ELEMENT"}, false},
@@ -150,8 +154,8 @@ func TestCallsThatKurentoDoesNotSurvive(t *testing.T) {
 			t.Run(fmt.Sprint(tc.class, tc.operation, tc.params, spared), func(t *testing.T) {
 				d := newDeskClient(t, Config{NoCrash: spared})
 				pipe := d.create("MediaPipeline", nil)
-				object := d.create(tc.class, map[string]any{"mediaPipeline": pipe})
-				ids := map[string]string{"PIPE": pipe, "ELEMENT": d.create("PassThrough", map[string]any{"mediaPipeline": pipe})}
+				object := d.create(tc.class, map[string]any{"mediaPipeline": pipe, "command": "identity"})
+				ids := map[string]string{"SELF": object, "PIPE": pipe, "ELEMENT": d.create("PassThrough", map[string]any{"mediaPipeline": pipe})}
 				if d.s.model.byName[tc.class].is("Hub") {
 					ids["PORT"] = d.create("HubPort", map[string]any{"hub": object})
 				}
