@@ -1,8 +1,8 @@
 package kmsmock
 
 // endless tells whether a new connection closes a circle of elements that hand
-// everything on, which Kurento goes round until its stack is full: filters and
-// ports of hubs with data, ports of hubs with video. Other elements end that.
+// all data on, filters and ports of hubs, which Kurento goes round until its
+// stack is full. Other elements end that.
 func (l *link) endless() bool {
 	seen := map[*element]bool{}
 	var reaches func(e *element) bool
@@ -25,6 +25,5 @@ func (l *link) endless() bool {
 }
 
 func (e *element) handsOn(k mediaKind) bool {
-	c := e.obj.class
-	return k == kindData && c.is("Filter") || k != kindAudio && c.is("HubPort")
+	return k == kindData && (e.obj.class.is("Filter") || e.obj.class.is("HubPort"))
 }
