@@ -42,8 +42,11 @@ type news struct {
 // rankOf orders events of one instant by their objects and then by what they are
 // about: timers that fire together do so in any order.
 func rankOf(o *mediaObject, data object) int {
-	name, _ := data["mediaType"].(string)
-	return o.serial*(len(kindNames)+1) + slices.Index(kindNames[:], name) + 1
+	about := len(kindNames) // nothing in particular: behind the media
+	if name, ok := data["mediaType"].(string); ok {
+		about = slices.Index(kindNames[:], name)
+	}
+	return o.serial*(len(kindNames)+1) + about
 }
 
 // report sends an event to one session, if the rules let it.
