@@ -187,8 +187,8 @@ func (c *conn) read() (int, []byte, error) {
 	return kind, frame, err
 }
 
-// send queues an event for due.
-func (c *conn) send(e news, due time.Time) { c.outbox.add(e.frame, due, e.rank) }
+// send queues an event of o for due.
+func (c *conn) send(o *mediaObject, frame []byte, due time.Time) { c.outbox.add(frame, due, o.serial) }
 
 // cut ends the TCP connection without a close frame.
 func (c *conn) cut() { _ = c.wire.Close() }

@@ -2,7 +2,6 @@ package kmsmock
 
 import (
 	"log/slog"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -21,47 +20,30 @@ func (s *Server) emitIn(o *mediaObject, eventType string, data object, delay tim
 	if len(subs) == 0 {
 		return
 	}
-	e := news{o, eventFrame(o, eventType, data), rankOf(o, data)}
+	frame := eventFrame(o, eventType, data)
 	for i, sub := range subs {
 		if sentBefore(subs[:i], sub.session) {
 			continue
 		}
 		if c := s.bound[sub.session]; c != nil {
-			s.report(c, e, sub, delay)
+			s.report(c, o, sub, frame, delay)
 		}
 	}
 }
 
-// news is an event on its way to those who subscribed to it.
-type news struct {
-	object *mediaObject
-	frame  []byte
-	rank   int // among what is due at the same instant
-}
-
-// rankOf orders events of one instant by their objects and then by what they are
-// about: timers that fire together do so in any order.
-func rankOf(o *mediaObject, data object) int {
-	about := len(kindNames) // nothing in particular: behind the media
-	if name, ok := data["mediaType"].(string); ok {
-		about = slices.Index(kindNames[:], name)
-	}
-	return o.serial*(len(kindNames)+1) + about
-}
-
 // report sends an event to one session, if the rules let it.
-func (s *Server) report(c *conn, e news, sub *subscription, delay time.Duration) {
+func (s *Server) report(c *conn, o *mediaObject, sub *subscription, frame []byte, delay time.Duration) {
 	due := time.Now().Add(delay)
 	if s.cfg.Shuffle {
 		due = s.shuffled(sub, due.Add(-min(delay, s.pace.event)))
 	}
 	if len(s.rules) == 0 {
-		c.send(e, due)
+		c.send(o, frame, due)
 		return
 	}
-	f := s.judge(subject{Match: Match{Event: sub.eventType, Object: e.object.id, Session: sub.session}, class: e.object.class})
+	f := s.judge(subject{Match: Match{Event: sub.eventType, Object: o.id, Session: sub.session}, class: o.class})
 	due = due.Add(f.delay)
-	c.meet(f, func() { c.send(e, due) }, func() { c.outbox.behindNext(e.frame) })
+	c.meet(f, func() { c.send(o, frame, due) }, func() { c.outbox.behindNext(frame) })
 }
 
 // shuffleRange is within what the recordings show of events that have one

@@ -430,7 +430,7 @@ func (t *mediaTransport) established() {
 	t.dtls(partEnc, "CONNECTED")
 	t.startReports()
 	for i := range t.ep.in {
-		t.ep.in[i].since = time.Now()
+		t.ep.in[i].since = time.Now().Add(time.Duration(i) * flowSpacing)
 	}
 	recheckPulls(t.ep.obj.pipeline().elements())
 	t.ep.obj.pipeline().wakeHubs()
