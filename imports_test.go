@@ -21,9 +21,11 @@ const module = "github.com/callbench/callbench/"
 var allowed = map[string][]string{
 	"signaling":          {},
 	"kurento":            {"internal/serial"},
-	"kmsmock":            {},
+	"kmsmock":            {"kmsmock/clip"},
+	"kmsmock/clip":       {},
 	"kmsmock/transcript": {},
-	"kmsmock/conform":    {"kmsmock", "kmsmock/transcript"},
+	"kmsmock/conform":    {"kmsmock", "kmsmock/clip", "kmsmock/transcript"},
+	"kmsmock/record":     {"kmsmock/transcript"},
 	"server":             {"signaling", "internal/serial"},
 	"server/kms":         {"server", "kurento", "internal/serial"},
 	"server/store":       {"server", "signaling"},

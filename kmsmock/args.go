@@ -154,13 +154,13 @@ func convert(f form, v value) (value, bool) {
 }
 
 func toString(v value) (value, bool) {
-	switch v := v.(type) {
+	switch is := v.(type) {
 	case string:
 		return v, true
 	case nil:
 		return "", true
 	case bool:
-		return strconv.FormatBool(v), true
+		return strconv.FormatBool(is), true
 	case int64, uint64, float64:
 		return string(appendJSON(nil, v)), true
 	}

@@ -15,8 +15,6 @@ import (
 
 // unsupported are the recordings that the mock does not follow yet, with what it lacks.
 var unsupported = map[string]string{
-	"12_recorder": "recorder", "13_player": "player", "24_datachannel": "data channels", "43d_chromium_data": "data channels",
-	"x_rtpendpoint":               "RtpEndpoint",
 	"crash_connect_sink_pipeline": "crash",
 }
 

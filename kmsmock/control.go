@@ -43,6 +43,7 @@ type Modes struct {
 	Shuffle             bool `json:"shuffle"`
 	Warm                bool `json:"warm"`
 	NoCrash             bool `json:"noCrash"`
+	ResumablePlayer     bool `json:"resumablePlayer"`
 	DisableRequestCache bool `json:"disableRequestCache"`
 }
 
@@ -55,7 +56,7 @@ func (s *Server) Modes() Modes {
 
 func (s *Server) modes() Modes {
 	c := &s.cfg
-	return Modes{c.NoNagle, c.Shuffle, c.Warm, c.NoCrash, c.DisableRequestCache}
+	return Modes{c.NoNagle, c.Shuffle, c.Warm, c.NoCrash, c.ResumablePlayer, c.DisableRequestCache}
 }
 
 // SetModes switches accidents on and off.
@@ -63,8 +64,10 @@ func (s *Server) SetModes(m Modes) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := &s.cfg
-	c.NoNagle, c.Shuffle, c.Warm, c.NoCrash, c.DisableRequestCache = m.NoNagle, m.Shuffle, m.Warm, m.NoCrash, m.DisableRequestCache
-	s.log.Info("kms.modes", "no_nagle", m.NoNagle, "shuffle", m.Shuffle, "warm", m.Warm, "no_crash", m.NoCrash, "no_request_cache", m.DisableRequestCache)
+	c.NoNagle, c.Shuffle, c.Warm, c.NoCrash = m.NoNagle, m.Shuffle, m.Warm, m.NoCrash
+	c.ResumablePlayer, c.DisableRequestCache = m.ResumablePlayer, m.DisableRequestCache
+	s.log.Info("kms.modes", "no_nagle", m.NoNagle, "shuffle", m.Shuffle, "warm", m.Warm, "no_crash", m.NoCrash,
+		"resumable_player", m.ResumablePlayer, "no_request_cache", m.DisableRequestCache)
 }
 
 // State returns what the server holds.

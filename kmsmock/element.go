@@ -151,6 +151,9 @@ func connectElements(c *call) (value, error) {
 	}
 	for _, l := range linksOf(c) {
 		l.connect()
+		if l.endless() {
+			return crash(c)
+		}
 	}
 	c.srv.reroute(c.obj.pipeline())
 	c.obj.pipeline().wakeHubs()

@@ -12,22 +12,24 @@ import (
 // guarded by the server's lock, except media, which has its own rules.
 type rtcEndpoint struct {
 	*element
-	direction  string
-	data       bool
-	keyType    string
-	cert       tls.Certificate
-	id         transportID
-	local      *description
-	remote     *sdpText
-	remoteText string
-	offered    bool // this side made the offer
-	answered   bool
+	direction string
+	data      bool
+	keyType   string
+	cert      tls.Certificate
+	id        transportID
+	local     *description
+	remote    *sdpText
+	refused   *sdpText // an offer that there is no answer to
+	offered   bool     // this side made the offer
+	answered  bool
 
 	queued     []object // remote candidates that came before any description
 	candidates int      // IceCandidateFound events so far
 	media      *mediaTransport
 	streams    []*mediaTransport // media, and one more for each m-line outside the bundle
 	carriers   [2]atomic.Pointer[mediaTransport]
+	rtp        *rtpSession  // of an RtpEndpoint, else nil
+	channels   *dataSession // nil without data channels
 	presence   presence
 	doom       doom // of the handshake
 }
@@ -43,10 +45,10 @@ func buildWebRtcEndpoint(o *mediaObject, args object) error {
 		data: args["useDataChannels"] == true, cert: cert,
 	}
 	switch {
-	case args["recvonly"] == true:
-		ep.direction = "recvonly"
 	case args["sendonly"] == true:
 		ep.direction = "sendonly"
+	case args["recvonly"] == true:
+		ep.direction = "recvonly"
 	}
 	ep.id = transportID{
 		ufrag: s.token(4), pwd: s.token(22), fingerprint: fingerprint,
@@ -93,20 +95,31 @@ func processOffer(c *call) (value, error) {
 	if ep.local != nil {
 		return nil, errNegotiated()
 	}
-	ep.local = c.srv.answerTo(offer, ep.data)
-	ep.divide()
+	if ep.refused != nil {
+		return nil, errOffer() // Kurento is stuck with the first
+	}
+	if err := ep.answer(offer); err != nil {
+		ep.refused = offer
+		return nil, err
+	}
 	c.srv.wait(c.srv.pace.negotiation(c.srv))
 	if ep.closed {
 		return nil, errNotFound(c.obj.id)
 	}
-	ep.negotiated(text, offer, ep.local)
-	return ep.local.text(ep.id, nil), nil
+	ep.negotiated(offer, ep.local)
+	return ep.localText(), nil
 }
 
 // negotiated starts the session once both descriptions are known. chosen are
 // the codecs as the answer lists them.
-func (ep *rtcEndpoint) negotiated(text string, remote *sdpText, chosen *description) {
-	ep.remote, ep.remoteText = remote, text
+func (ep *rtcEndpoint) negotiated(remote *sdpText, chosen *description) {
+	ep.remote = remote
+	s := ep.obj.srv
+	if ep.rtp != nil {
+		ep.rtp.start(remote, chosen)
+		s.emit(ep.obj, "MediaSessionStarted", object{})
+		return
+	}
 	for _, t := range ep.streams {
 		t.setup(chosen)
 		if ep.offered {
@@ -114,19 +127,82 @@ func (ep *rtcEndpoint) negotiated(text string, remote *sdpText, chosen *descript
 		}
 		t.setRemote(remote)
 	}
+	for i, m := range chosen.media {
+		if t := ep.carrier(i); m.kind == "application" && m.accepted && t != nil && ep.channels == nil {
+			ep.channels = newDataSession(t)
+		}
+	}
 	for _, candidate := range ep.queued {
 		_ = ep.addCandidate(candidate)
 	}
 	ep.queued = nil
 	for i, m := range remote.media {
+		var candidates []string
 		for _, a := range m.attrs {
-			if strings.HasPrefix(a, "candidate:") {
+			if strings.HasPrefix(a, "candidate:") && i < len(ep.local.media) && !ep.local.media[i].rejected {
 				ep.addRemote(i, a)
+				if strings.Contains(a, ".local ") {
+					continue // a name that nobody resolves
+				}
+				candidates = append(candidates, a)
 			}
 		}
+		// Kurento adds them to where they already are, for each component.
+		m.attrs = append(append(m.attrs, candidates...), candidates...)
 	}
-	s := ep.obj.srv
 	s.emit(ep.obj, "MediaSessionStarted", object{})
+}
+
+// answer describes the answer to an offer.
+func (ep *rtcEndpoint) answer(offer *sdpText) error {
+	if ep.rtp != nil {
+		local, err := ep.rtp.answer(offer)
+		if err == nil {
+			ep.local = local
+		}
+		return err
+	}
+	local, err := ep.obj.srv.answerTo(offer, ep.data)
+	if err != nil {
+		return err
+	}
+	ep.local = local
+	ep.divide()
+	return nil
+}
+
+// offer describes an offer of this side's.
+func (ep *rtcEndpoint) offer(audio, video bool) (err error) {
+	switch {
+	case ep.refused != nil:
+		return failf(40204, "SDP_END_POINT_GENERATE_OFFER_ERROR", "Error generating offer")
+	case ep.rtp != nil:
+		if ep.local, err = ep.rtp.offer(audio, video); err != nil {
+			return err
+		}
+	default:
+		ep.local = ep.obj.srv.newOffer(audio, video, ep.data, ep.direction)
+		ep.divide()
+	}
+	for _, m := range ep.local.media {
+		m.bandwidth = ep.recvBandwidth(m.kind)
+	}
+	return nil
+}
+
+// recvBandwidth is the limit for a medium that offers name, in kbit/s, 0 for none.
+func (ep *rtcEndpoint) recvBandwidth(kind string) int {
+	property := map[string]string{"audio": "maxAudioRecvBandwidth", "video": "maxVideoRecvBandwidth"}[kind]
+	limit, _ := ep.obj.props[property].(int64)
+	return int(limit)
+}
+
+// localText is the local description as it stands now.
+func (ep *rtcEndpoint) localText() string {
+	if ep.rtp != nil {
+		return ep.rtp.text(ep.local)
+	}
+	return ep.local.text(ep.id, ep.known())
 }
 
 func generateOffer(c *call) (value, error) {
@@ -138,11 +214,12 @@ func generateOffer(c *call) (value, error) {
 	if options, ok := c.args["options"].(object); ok {
 		audio, video = options["offerToReceiveAudio"] != false, options["offerToReceiveVideo"] != false
 	}
-	ep.local = c.srv.newOffer(audio, video, ep.data, ep.direction)
-	ep.divide()
+	if err := ep.offer(audio, video); err != nil {
+		return nil, err
+	}
 	ep.offered = true
 	c.srv.wait(c.srv.pace.negotiation(c.srv))
-	return ep.local.text(ep.id, nil), nil
+	return ep.localText(), nil
 }
 
 func processAnswer(c *call) (value, error) {
@@ -160,9 +237,13 @@ func processAnswer(c *call) (value, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(answer.media) > len(ep.local.media) {
+		c.srv.crash("processAnswer with more media than were offered")
+		return nil, nil
+	}
 	ep.answered = true
-	ep.negotiated(text, answer, ep.chosenBy(answer))
-	return ep.local.text(ep.id, ep.known()), nil
+	ep.negotiated(answer, ep.chosenBy(answer))
+	return ep.localText(), nil
 }
 
 // chosenBy pairs the m-lines of this side's offer with the answer's codecs.
@@ -171,7 +252,12 @@ func (ep *rtcEndpoint) chosenBy(answer *sdpText) *description {
 	for i, m := range ep.local.media {
 		chosen := *m
 		if i < len(answer.media) {
-			chosen.codecs = answer.media[i].codecs()
+			kept := keptCodecs
+			if ep.rtp != nil {
+				kept = rtpCodecs
+			}
+			chosen.codecs = answer.media[i].codecsAmong(kept[m.kind])
+			chosen.accepted = answer.media[i].port != 0
 		}
 		out.media = append(out.media, &chosen)
 	}
@@ -183,15 +269,18 @@ func getLocalDescription(c *call) (value, error) {
 	if ep.local == nil {
 		return nil, failf(40202, "SDP_END_POINT_NO_LOCAL_SDP_ERROR", "No local SDP")
 	}
-	return ep.local.text(ep.id, ep.known()), nil
+	return ep.localText(), nil
 }
 
 func getRemoteDescription(c *call) (value, error) {
 	ep := endpointOf(c.obj)
+	if ep.remote == nil && ep.refused != nil {
+		return ep.refused.String(), nil
+	}
 	if ep.remote == nil {
 		return nil, failf(40203, "SDP_END_POINT_NO_REMOTE_SDP_ERROR", "No remote SDP")
 	}
-	return ep.remoteText, nil
+	return ep.remote.String(), nil
 }
 
 // release ends the endpoint. Its peer gets no DTLS close and no ICE goodbye.
@@ -204,6 +293,9 @@ func (ep *rtcEndpoint) release() func() {
 	return func() {
 		for _, t := range ep.streams {
 			t.stop()
+		}
+		if ep.rtp != nil {
+			ep.rtp.close()
 		}
 	}
 }
@@ -284,12 +376,11 @@ func setTurnURL(o *mediaObject, v value) error {
 
 // reportError sends an Error event as a GStreamer element makes it.
 func (ep *rtcEndpoint) reportError(code int, kind, what, source string) {
-	text := fmt.Sprintf("Error code %d: %s, source: %s, element: %s, debug info: %s", code, what, source, ep.gst, what)
-	ep.obj.srv.emit(ep.obj, "Error", object{"description": text, "errorCode": code, "type": kind})
+	ep.reportFailure(code, kind, what, source, what)
 }
 
-// noDataChannels answers createDataChannel and closeDataChannel. Kurento says
-// so of endpoints without useDataChannels; here no endpoint carries any.
-func noDataChannels(*call) (value, error) {
-	return nil, failf(40111, "MEDIA_OBJECT_OPERATION_NOT_SUPPORTED", "Data channels are not supported")
+// reportFailure is reportError with a debug text of its own.
+func (ep *rtcEndpoint) reportFailure(code int, kind, what, source, debug string) {
+	text := fmt.Sprintf("Error code %d: %s, source: %s, element: %s, debug info: %s", code, what, source, ep.gst, debug)
+	ep.obj.srv.emit(ep.obj, "Error", object{"description": text, "errorCode": code, "type": kind})
 }

@@ -9,17 +9,14 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/pion/transport/v5"
 )
 
 // inBubble runs a test in virtual time with a mock on the first of n hosts.
 func inBubble(t *testing.T, hosts int, cfg Config, f func(t *testing.T, s *Server, kms *testClient, peers []*testPeer)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		nets := virtualNet(t, hosts+1)
-		cfg.Net = nets[0]
-		s, l := startMock(t, cfg)
-		kms := dialTest(t, l)
-		defer kms.close()
+	inBubbleNets(t, hosts+1, cfg, func(t *testing.T, s *Server, kms *testClient, nets []transport.Net) {
 		var peers []*testPeer
 		for i := range hosts {
 			p := newTestPeer(t, string(rune('A'+i)), nets[i+1], false)
@@ -27,6 +24,20 @@ func inBubble(t *testing.T, hosts int, cfg Config, f func(t *testing.T, s *Serve
 			peers = append(peers, p)
 		}
 		f(t, s, kms, peers)
+	})
+}
+
+// inBubbleNets does without peers: f gets the networks of so many hosts, of
+// which the first is the server's.
+func inBubbleNets(t *testing.T, hosts int, cfg Config, f func(t *testing.T, s *Server, kms *testClient, nets []transport.Net)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		nets := virtualNet(t, hosts)
+		cfg.Net = nets[0]
+		s, l := startMock(t, cfg)
+		kms := dialTest(t, l)
+		defer kms.close()
+		f(t, s, kms, nets)
 	})
 }
 

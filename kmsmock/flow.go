@@ -16,6 +16,10 @@ type flow struct {
 	timer *time.Timer
 }
 
+// flowSpacing is between the periods of an endpoint's incoming media. Those of a
+// real server begin within 25 ms of each other.
+const flowSpacing = 5 * time.Millisecond
+
 // rest is what is left of the present period.
 func (f *flow) rest(now time.Time, period time.Duration) time.Duration {
 	return period - now.Sub(f.since)%period

@@ -195,7 +195,12 @@ func (ep *rtcEndpoint) addCandidate(c object) error {
 	index := c["sdpMLineIndex"].(int64)
 	switch {
 	case index >= 0 && int(index) < len(ep.local.media):
-		ep.addRemote(int(index), c["candidate"].(string))
+		text := strings.TrimPrefix(c["candidate"].(string), "a=")
+		ep.addRemote(int(index), text)
+		if strings.HasPrefix(text, "candidate:") && int(index) < len(ep.remote.media) {
+			m := ep.remote.media[index]
+			m.attrs = append(m.attrs, text)
+		}
 	case ep.media.ice.gathering:
 		return failf(40401, "ICE_ADD_CANDIDATE_ERROR", "Error adding candidate")
 	}

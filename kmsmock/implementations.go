@@ -101,6 +101,18 @@ var implementations = map[string]implementation{
 			"minVideoSendBandwidth": setMinVideoSend, "maxVideoSendBandwidth": setMaxVideoSend},
 		ops: methodOf{"requestKeyframe": requestKeyframe},
 	},
+	"UriEndpoint": {
+		get: getterOf{"uri": getURI, "state": getURIState},
+		ops: methodOf{"pause": pauseURI, "stop": stopURI},
+	},
+	"PlayerEndpoint": {
+		build: buildPlayer,
+		get:   getterOf{"videoInfo": getVideoInfo, "position": getPosition, "elementGstreamerDot": getPlayerDot},
+		set:   setterOf{"position": setPosition},
+		ops:   methodOf{"play": playMedia},
+	},
+	"RecorderEndpoint": {build: buildRecorder, ops: methodOf{"record": recordMedia, "stopAndWait": stopAndWait}},
+	"RtpEndpoint":      {build: buildRtpEndpoint},
 	"WebRtcEndpoint": {
 		build: buildWebRtcEndpoint,
 		fresh: freshValue{"stunServerAddress": "", "stunServerPort": int64(3478), "turnUrl": "", "externalIPv4": "", "externalIPv6": ""},
@@ -111,7 +123,7 @@ var implementations = map[string]implementation{
 		set: setterOf{"turnUrl": setTurnURL, "stunServerPort": within("stunServerPort", 1, 65535)},
 		ops: methodOf{
 			"gatherCandidates": gatherCandidates, "addIceCandidate": addIceCandidate,
-			"createDataChannel": noDataChannels, "closeDataChannel": noDataChannels,
+			"createDataChannel": createDataChannel, "closeDataChannel": closeDataChannel,
 		},
 	},
 }

@@ -1,6 +1,7 @@
 package kmsmock
 
 import (
+	"bytes"
 	"errors"
 	"strconv"
 	"unicode/utf8"
@@ -134,7 +135,7 @@ func (p *jsonParser) object(depth int) (value, bool) {
 		if p.next() != '"' {
 			return nil, false
 		}
-		key, ok := p.string()
+		key, ok := p.key()
 		if p.blanks(); !ok || p.pos >= len(p.data) || p.data[p.pos] != ':' {
 			return nil, false
 		}
@@ -148,6 +149,32 @@ func (p *jsonParser) object(depth int) (value, bool) {
 			return out, ok
 		}
 	}
+}
+
+// memberNames are the names that requests are made of: they need no copy.
+var memberNames = func() map[string]string {
+	out := map[string]string{}
+	for _, name := range []string{
+		"jsonrpc", "id", "method", "params", "sessionId", "type", "object", "operation", "operationParams",
+		"constructorParams", "subscription", "operations", "interval", "mediaPipeline", "sink", "hub", "uri",
+		"mediaType", "candidate", "sdpMid", "sdpMLineIndex", "offer", "answer", "key", "value", "name",
+		"__module__", "__type__",
+	} {
+		out[name] = name
+	}
+	return out
+}()
+
+// key is string for the name of a member.
+func (p *jsonParser) key() (string, bool) {
+	rest := p.data[p.pos+1:]
+	if end := bytes.IndexByte(rest[:min(len(rest), 24)], '"'); end >= 0 {
+		if name, ok := memberNames[string(rest[:end])]; ok {
+			p.pos += end + 2
+			return name, true
+		}
+	}
+	return p.string()
 }
 
 func (p *jsonParser) array(depth int) (value, bool) {

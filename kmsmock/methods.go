@@ -163,13 +163,14 @@ func (s *Server) invoke(o *mediaObject, name string, given value, pace *pacing) 
 		return nil, errTransaction("Method '%s' with %d parameters not found", name, n)
 	}
 	args, _ := given.(object)
+	raw := args
 	if !op.raw {
 		var err error
 		if args, err = s.arguments(op.params, given, "operationParams"); err != nil {
 			return nil, err
 		}
 	}
-	c := &call{srv: s, obj: o, args: args, pace: pace}
+	c := &call{srv: s, obj: o, args: args, given: raw, pace: pace}
 	if op.stranger != nil && strange(args) {
 		return op.stranger(c)
 	}

@@ -52,10 +52,11 @@ type operation struct {
 // A call is one invocation on its way: the object, its checked arguments and
 // how the answer may be delayed.
 type call struct {
-	srv  *Server
-	obj  *mediaObject
-	args object
-	pace *pacing
+	srv   *Server
+	obj   *mediaObject
+	args  object
+	given object // the arguments as they came
+	pace  *pacing
 }
 
 // str returns a string argument, "" when it was not given.

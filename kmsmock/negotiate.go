@@ -16,16 +16,19 @@ const absSendTime = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 
 // A medium is one m-line as this side describes it.
 type medium struct {
-	kind     string // audio, video, application
-	proto    string
-	mid      string
-	accepted bool
-	formats  []string
-	codecs   []*codec
-	ssrc     uint32
-	lines    []string  // between the m-line and the transport's attributes
-	stream   int       // that carries it; 0 stands for the first
-	secret   iceSecret // of a stream of its own
+	kind      string // audio, video, application
+	proto     string
+	mid       string
+	accepted  bool
+	rejected  bool // nothing takes it
+	formats   []string
+	codecs    []*codec
+	ssrc      uint32
+	bandwidth int       // of what is received, kbit/s; 0 writes no b= line
+	port      int       // of an RtpEndpoint
+	lines     []string  // between the m-line and the transport's attributes
+	stream    int       // that carries it; 0 stands for the first
+	secret    iceSecret // of a stream of its own
 }
 
 // A description is what this side says in an offer or answer.
@@ -42,51 +45,105 @@ type transportID struct {
 	ufrag, pwd, cname, fingerprint string
 }
 
+// errOffer is the answer to an offer that Kurento fails at.
+func errOffer() error {
+	return failf(40205, "SDP_END_POINT_PROCESS_OFFER_ERROR", "Error processing offer")
+}
+
 // answerTo describes the answer to an offer. data says whether the endpoint
 // takes data channels.
-func (s *Server) answerTo(offer *sdpText, data bool) *description {
-	d := &description{stamp: time.Now().Unix() + ntpEpoch}
-	for _, a := range offer.attrs {
-		if !strings.HasPrefix(a, "group:BUNDLE") {
-			d.attrs = append(d.attrs, a)
-		}
-	}
+func (s *Server) answerTo(offer *sdpText, data bool) (*description, error) {
+	d := &description{stamp: time.Now().Unix() + ntpEpoch, attrs: sessionAnswer(offer)}
 	offered, grouped := offer.bundle()
 	d.group = grouped
+	var used [3]bool
 	for _, m := range offer.media {
-		answer := s.answerMedium(m, data)
+		answer := &medium{kind: m.kind, proto: m.proto, formats: m.formats}
+		answer.mid, _ = attr(m.attrs, "mid")
 		d.media = append(d.media, answer)
+		k := kindOfLine(m.kind)
+		if used[k] || !m.taken(data) {
+			answer.reject()
+			continue
+		}
+		used[k] = true
+		if err := s.answerMedium(m, answer); err != nil {
+			return nil, err
+		}
 		if answer.accepted && slices.Contains(offered, answer.mid) {
 			d.bundle = append(d.bundle, answer.mid)
 		}
 	}
-	return d
+	return d, nil
 }
 
-func (s *Server) answerMedium(m *sdpMedia, data bool) *medium {
-	out := &medium{kind: m.kind, proto: m.proto, formats: m.formats}
-	out.mid, _ = attr(m.attrs, "mid")
+// sessionAnswer are the session's attributes as an answer repeats them: all but
+// the groups, each once, seen from this side.
+func sessionAnswer(offer *sdpText) []string {
+	var out []string
+	for i, a := range offer.attrs {
+		name, value, _ := strings.Cut(a, ":")
+		switch {
+		case name == "group" || slices.Contains(offer.attrs[:i], a):
+			continue
+		case slices.Contains(directions, a):
+			a = mirrored(a)
+		case name == "setup":
+			a = "setup:" + answerSetup(value)
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// taken tells whether there is anything for an m-line of that kind and
+// transport.
+func (m *sdpMedia) taken(data bool) bool {
+	switch m.kind {
+	case "audio", "video":
+		return strings.HasPrefix(strings.TrimPrefix(m.proto, "UDP/TLS/"), "RTP/SAVP")
+	case "application":
+		return data && strings.HasPrefix(strings.TrimPrefix(m.proto, "UDP/"), "DTLS/SCTP")
+	}
+	return false
+}
+
+// reject leaves nothing of a medium but its place.
+func (m *medium) reject() {
+	m.rejected = true
+	m.lines = append([]string{"inactive"}, midLines(m.mid)...)
+}
+
+func (s *Server) answerMedium(m *sdpMedia, out *medium) error {
 	if m.kind == "application" {
-		out.accepted = data && m.port != 0
-		out.lines = dataLines(m, out.accepted)
-		return out
+		return answerData(m, out)
 	}
+	for _, a := range m.attrs {
+		if rest, ok := strings.CutPrefix(a, "extmap:"); ok && !strings.Contains(rest, " ") {
+			return errOffer()
+		}
+	}
+	accepted := m.accepted(keptCodecs[m.kind])
 	out.codecs = m.codecs()
-	out.formats = nil
-	for _, c := range out.codecs {
-		out.formats = append(out.formats, strconv.Itoa(int(c.pt)))
-	}
 	out.ssrc = s.rand.Uint32()
-	out.accepted = m.port != 0 && len(out.codecs) > 0
-	switch {
-	case m.port == 0:
+	out.accepted = m.port != 0 && len(accepted) > 0
+	if m.port == 0 {
 		out.lines = append([]string{"inactive"}, midLines(out.mid)...)
-	case !out.accepted && len(m.formats) > 0:
-		// Kurento rejects the medium and keeps the first format, unexplained.
+		out.formats = formatsOf(accepted)
+		return nil
+	}
+	// Without a codec Kurento keeps the first format, unexplained.
+	if out.formats = formatsOf(accepted); len(accepted) == 0 {
 		out.formats = m.formats[:1]
-		fallthrough
-	default:
-		out.lines = answerLines(m, out)
+	}
+	out.lines = answerLines(m, out)
+	return nil
+}
+
+func formatsOf(accepted []acceptedFormat) []string {
+	var out []string
+	for _, f := range accepted {
+		out = append(out, f.format)
 	}
 	return out
 }
@@ -98,24 +155,36 @@ func midLines(mid string) []string {
 	return []string{"mid:" + mid}
 }
 
-func dataLines(m *sdpMedia, accepted bool) []string {
-	mid, _ := attr(m.attrs, "mid")
-	if !accepted {
-		return append([]string{"inactive"}, midLines(mid)...)
+// answerData answers an m-line for data channels. In the older syntax Kurento
+// fails at it.
+func answerData(m *sdpMedia, out *medium) error {
+	port, ok := attr(m.attrs, "sctp-port")
+	if !ok || m.formats[0] != "webrtc-datachannel" {
+		return errOffer()
 	}
-	port, _ := attr(m.attrs, "sctp-port")
-	if port == "" {
-		port = "5000"
+	out.formats = m.formats[:1]
+	out.accepted = m.port != 0
+	if !out.accepted {
+		out.lines = append([]string{"inactive"}, midLines(out.mid)...)
+		return nil
 	}
-	return append(midLines(mid), "sctp-port:"+port, "setup:active")
+	out.lines = append(midLines(out.mid), "sctp-port:"+port)
+	for _, a := range m.attrs {
+		if line, ok := out.answered(a); ok && a != "rtcp-mux" && !slices.Contains(out.lines, line) {
+			out.lines = append(out.lines, line)
+		}
+	}
+	return nil
 }
 
 // answerLines are the attributes of an answered medium in Kurento's order.
 func answerLines(m *sdpMedia, out *medium) []string {
-	var lines, feedback []string
+	var lines []string
 	for _, a := range m.attrs {
-		if strings.HasPrefix(a, "extmap:") && strings.HasSuffix(a, " "+absSendTime) {
-			lines = append(lines, a)
+		if rest, ok := strings.CutPrefix(a, "extmap:"); ok {
+			if words := strings.Split(rest, " "); len(words) > 1 && words[1] == absSendTime {
+				lines = append(lines, a)
+			}
 		}
 	}
 	lines = append(lines, mirrored(m.direction()))
@@ -123,43 +192,68 @@ func answerLines(m *sdpMedia, out *medium) []string {
 	lines = append(lines, "rtcp:9 IN IP4 0.0.0.0")
 	for _, format := range out.formats {
 		if text, ok := m.perFormat("rtpmap", format); ok && out.accepted {
-			lines = append(lines, "rtpmap:"+format+" "+text)
+			lines = append(lines, strings.TrimSuffix("rtpmap:"+format+" "+text, " "))
 		}
-		feedback = append(feedback, keptFeedback(m, format)...)
 	}
-	lines = append(lines, feedback...)
-	lines = append(lines, "setup:"+answerSetup(m))
+	lines = append(lines, keptFeedback(m, out.formats)...)
 	for _, a := range m.attrs {
-		if a == "rtcp-mux" || (out.accepted && formatOf(a, "fmtp:", out.formats)) {
-			lines = append(lines, a)
+		if line, ok := out.answered(a); ok && !slices.Contains(lines, line) {
+			lines = append(lines, line)
 		}
 	}
 	return lines
 }
 
-// formatOf tells whether an attribute of that name is about one of the formats.
-func formatOf(a, name string, formats []string) bool {
-	rest, ok := strings.CutPrefix(a, name)
-	format, _, _ := strings.Cut(rest, " ")
-	return ok && slices.Contains(formats, format)
-}
+// copiedAttributes are those that an answer repeats as they are.
+var copiedAttributes = []string{"framerate", "lang", "maxptime", "mid", "ptime", "quality"}
 
-// answerSetup is the DTLS role that an answer takes: active unless the offerer
-// insists on that itself.
-func answerSetup(m *sdpMedia) string {
-	if slices.Contains(m.attrs, "setup:active") {
-		return "passive"
+// answered is what an answer makes of an attribute of the offered medium; they
+// keep their order.
+func (m *medium) answered(a string) (string, bool) {
+	name, value, _ := strings.Cut(a, ":")
+	switch {
+	case name == "fmtp":
+		return a, formatOf(value, m.formats)
+	case name == "setup":
+		return "setup:" + answerSetup(value), true
+	case name == "direction":
+		if value == "active" {
+			return "direction:passive", true
+		}
+		return "direction:active", true
+	case a == "rtcp-mux", slices.Contains(copiedAttributes, name):
+		return a, true
 	}
-	return "active"
+	return "", false
 }
 
-// keptFeedbacks are the kinds of RTCP feedback that Kurento answers with.
-var keptFeedbacks = []string{"goog-remb", "ccm fir", "nack", "nack pli"}
+// formatOf tells whether an attribute's value is about one of the formats.
+func formatOf(value string, formats []string) bool {
+	format, _, _ := strings.Cut(value, " ")
+	return slices.Contains(formats, format)
+}
 
-func keptFeedback(m *sdpMedia, format string) []string {
+// answerSetup is the DTLS role that answers an offered one.
+func answerSetup(offered string) string {
+	switch offered {
+	case "active":
+		return "passive"
+	case "passive", "actpass":
+		return "active"
+	}
+	return "holdconn"
+}
+
+// keptFeedbacks are the kinds of RTCP feedback that Kurento answers with,
+// whatever their parameters.
+var keptFeedbacks = []string{"goog-remb", "ccm", "nack"}
+
+func keptFeedback(m *sdpMedia, formats []string) []string {
 	var out []string
 	for _, a := range m.attrs {
-		if fb, ok := strings.CutPrefix(a, "rtcp-fb:"+format+" "); ok && slices.Contains(keptFeedbacks, fb) {
+		value, ok := strings.CutPrefix(a, "rtcp-fb:")
+		words := strings.Fields(value)
+		if ok && len(words) > 1 && slices.Contains(formats, words[0]) && slices.Contains(keptFeedbacks, words[1]) {
 			out = append(out, a)
 		}
 	}
@@ -186,9 +280,10 @@ func (s *Server) newOffer(audio, video, data bool, direction string) *descriptio
 		})
 	}
 	if video {
+		first := offeredFirst(audio)
 		d.media = append(d.media, &medium{
-			kind: "video", proto: "RTP/SAVPF", mid: "video0", formats: []string{"102", "103", "104", "105"},
-			ssrc: s.rand.Uint32(), lines: videoOfferLines(direction),
+			kind: "video", proto: "RTP/SAVPF", mid: "video0", formats: offeredFormats(first),
+			ssrc: s.rand.Uint32(), lines: videoOfferLines(first, direction),
 		})
 	}
 	if data {
@@ -204,11 +299,35 @@ func (s *Server) newOffer(audio, video, data bool, direction string) *descriptio
 	return d
 }
 
-func videoOfferLines(direction string) []string {
+// offeredFirst is the first payload type of the offered video codecs, which
+// follow those of the audio.
+func offeredFirst(audio bool) int {
+	if audio {
+		return 102
+	}
+	return 97
+}
+
+func offeredFormats(first int) []string {
+	var out []string
+	for i := range offeredVideo {
+		out = append(out, strconv.Itoa(first+i))
+	}
+	return out
+}
+
+func videoOfferLines(first int, direction string) []string {
 	lines := []string{"setup:actpass", "extmap:3 " + absSendTime}
-	var feedback []string
+	codecs, feedback := offeredLines(first)
+	lines = append(append(lines, codecs...), "rtcp:9 IN IP4 0.0.0.0", "rtcp-mux", direction, "mid:video0")
+	return append(lines, feedback...)
+}
+
+// offeredLines are the attributes of the offered video codecs, whose payload
+// types begin at first, and those of their feedback.
+func offeredLines(first int) (lines, feedback []string) {
 	for i, c := range offeredVideo {
-		pt := strconv.Itoa(102 + i)
+		pt := strconv.Itoa(first + i)
 		lines = append(lines, "rtpmap:"+pt+" "+c.rtpmap)
 		if c.fmtp != "" {
 			lines = append(lines, "fmtp:"+pt+" "+c.fmtp)
@@ -217,8 +336,7 @@ func videoOfferLines(direction string) []string {
 			feedback = append(feedback, "rtcp-fb:"+pt+" "+fb)
 		}
 	}
-	lines = append(lines, "rtcp:9 IN IP4 0.0.0.0", "rtcp-mux", direction, "mid:video0")
-	return append(lines, feedback...)
+	return lines, feedback
 }
 
 // text writes a description. With candidates it is the form that
@@ -259,13 +377,14 @@ func (m *medium) write(b *strings.Builder, id transportID, candidates []localCan
 	if candidates != nil {
 		fmt.Fprintf(b, "c=IN IP4 %s\r\n", address)
 	}
+	m.writeBandwidth(b)
 	for _, line := range m.lines {
 		if candidates != nil && strings.HasPrefix(line, "rtcp:") {
 			line = fmt.Sprintf("rtcp:%d IN IP4 %s", port, address)
 		}
 		b.WriteString("a=" + line + "\r\n")
 	}
-	if m.kind == "application" && !m.accepted {
+	if m.rejected {
 		return
 	}
 	if m.kind != "application" {
@@ -274,6 +393,13 @@ func (m *medium) write(b *strings.Builder, id transportID, candidates []localCan
 	fmt.Fprintf(b, "a=ice-ufrag:%s\r\na=ice-pwd:%s\r\na=fingerprint:sha-256 %s\r\n", id.ufrag, id.pwd, id.fingerprint)
 	for _, c := range candidates {
 		b.WriteString("a=" + c.text + "\r\n")
+	}
+}
+
+// writeBandwidth limits what the peer may send.
+func (m *medium) writeBandwidth(b *strings.Builder) {
+	if m.bandwidth > 0 {
+		fmt.Fprintf(b, "b=AS:%d\r\n", m.bandwidth)
 	}
 }
 

@@ -1,6 +1,7 @@
 package kmsmock
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -33,6 +34,7 @@ type incomingType struct {
 
 // An inStream is one SSRC of the peer, with the counters of RFC 3550.
 type inStream struct {
+	id            string // of its statistics
 	ssrc          uint32
 	kind          mediaKind
 	clock         uint32
@@ -68,11 +70,7 @@ func (t *mediaTransport) setup(chosen *description) {
 
 // readRTP decrypts a packet and sends it through the graph of elements.
 func (t *mediaTransport) readRTP(b []byte, now time.Time) {
-	in := t.srtpIn.Load()
-	if in == nil {
-		return
-	}
-	plain, err := in.DecryptRTP(t.plain[:0], b, &t.header)
+	plain, err := t.bareRTP(b)
 	if err != nil {
 		return
 	}
@@ -108,6 +106,32 @@ func (t *mediaTransport) readRTP(b []byte, now time.Time) {
 	if t.keyWanted.Load() {
 		t.askKeyFrame(now)
 	}
+}
+
+var errNoKeys = errors.New("no keys for SRTP yet")
+
+// bareRTP takes SRTP off a packet, if there is any, and reads the header.
+func (t *mediaTransport) bareRTP(b []byte) ([]byte, error) {
+	in := t.srtpIn.Load()
+	switch {
+	case in != nil:
+		return in.DecryptRTP(t.plain[:0], b, &t.header)
+	case !t.clear.Load():
+		return nil, errNoKeys
+	}
+	_, err := t.header.Unmarshal(b)
+	return b, err
+}
+
+func (t *mediaTransport) bareRTCP(b []byte) ([]byte, error) {
+	in := t.srtpIn.Load()
+	switch {
+	case in != nil:
+		return in.DecryptRTCP(t.plain[:0], b, nil)
+	case !t.clear.Load():
+		return nil, errNoKeys
+	}
+	return b, nil
 }
 
 // rtpPayload is what lies between header and padding, nil if they overlap.
@@ -193,11 +217,7 @@ func (st *inStream) reception(now time.Time) rtcp.ReceptionReport {
 
 // readRTCP decrypts the peer's reports and requests.
 func (t *mediaTransport) readRTCP(b []byte, now time.Time) {
-	in := t.srtpIn.Load()
-	if in == nil {
-		return
-	}
-	plain, err := in.DecryptRTCP(t.plain[:0], b, nil)
+	plain, err := t.bareRTCP(b)
 	if err != nil {
 		return
 	}

@@ -10,6 +10,8 @@ const (
 	newRef          = "newref:"
 	// cacheTime is how long a response answers every request of its id again.
 	cacheTime = 20 * time.Second
+	// usualFrame is more than most responses need, in bytes.
+	usualFrame = 256
 )
 
 // A reply is what becomes of one frame from a client.
@@ -47,7 +49,7 @@ func (s *Server) serve(c *conn, frame []byte) reply {
 	}
 	s.bind(c, responseSession(resp, c.session))
 	if resp != nil {
-		rep.frame = appendJSON(nil, resp)
+		rep.frame = appendJSON(make([]byte, 0, usualFrame), resp)
 	}
 	return rep
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
-	"github.com/pion/srtp/v3"
 )
 
 const rtpHeaderSize = 12
@@ -19,7 +18,7 @@ const rtpHeaderSize = 12
 type sender struct {
 	sendMu    sync.Mutex
 	out       [2]outStream
-	srtpOut   *srtp.Context // nil until DTLS is done
+	srtpOut   protection // nil until DTLS is done
 	write     func([]byte) error
 	outHeader rtp.Header
 	outPlain  [maxDatagram]byte
@@ -37,6 +36,7 @@ type sender struct {
 // An outStream is what is sent to the peer in one medium: one SSRC, whatever
 // the sources are.
 type outStream struct {
+	id      string // of its statistics
 	active  bool
 	ssrc    uint32
 	codecs  []*codec
@@ -76,8 +76,14 @@ func (t *mediaTransport) prepare(k mediaKind, m *medium) {
 	}
 }
 
+// A protection makes SRTP and SRTCP of what goes out.
+type protection interface {
+	EncryptRTP(dst, plain []byte, header *rtp.Header) ([]byte, error)
+	EncryptRTCP(dst, plain []byte, header *rtcp.Header) ([]byte, error)
+}
+
 // open lets media go out.
-func (t *mediaTransport) open(ctx *srtp.Context) {
+func (t *mediaTransport) open(ctx protection) {
 	t.sendMu.Lock()
 	defer t.sendMu.Unlock()
 	t.srtpOut = ctx

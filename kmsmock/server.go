@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/transport/v5"
@@ -54,6 +55,14 @@ type Config struct {
 	Control bool
 	// KeepLeft lets a test that uses Start leave objects behind.
 	KeepLeft bool
+	// FileRoot is the folder that stands for the root of the file system in
+	// the URIs of recorders and players: file:///recordings/x.webm is
+	// recordings/x.webm below it. Empty means the machine's own root.
+	FileRoot string
+	// ResumablePlayer lets players go on after pause and setPosition. The
+	// recorded server, on GStreamer 1.22, reports "Internal data stream error."
+	// then and plays nothing more until stop.
+	ResumablePlayer bool
 	// Faults are the server's misbehaviour from the start; SetFaults changes it.
 	Faults Faults
 }
@@ -106,6 +115,8 @@ type Server struct {
 	crashed        bool
 
 	warmEndpoint, warmSDP bool
+
+	recordingFault atomic.Pointer[recordingFault]
 
 	certificates map[string]*tls.Certificate // by key type
 }

@@ -77,6 +77,7 @@ type mediaTransport struct {
 	lastHeard atomic.Int64 // last RTP or RTCP of the peer, ns since 1970
 
 	srtpIn atomic.Pointer[srtp.Context]
+	clear  atomic.Bool // RTP comes as it is
 	dtlsIn *packetio.Buffer
 	receiver
 	sender
@@ -316,14 +317,21 @@ func (t *mediaTransport) shake(conn *ice.Conn, client bool) {
 		return
 	}
 	t.established()
-	t.watchClose(dconn)
+	t.watchClose(dconn, client)
 }
 
 // watchClose reads the DTLS connection until the peer or stop ends it.
-func (t *mediaTransport) watchClose(dconn *dtls.Conn) {
+func (t *mediaTransport) watchClose(dconn *dtls.Conn, client bool) {
+	s := t.ep.obj.srv
+	s.mu.Lock()
+	channels := t.ep.channels
+	s.mu.Unlock()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+		if channels != nil && channels.transport == t {
+			channels.run(dconn, client)
+		}
 		buf := make([]byte, maxDatagram)
 		for {
 			if _, err := dconn.Read(buf); err != nil {
@@ -422,7 +430,7 @@ func (t *mediaTransport) established() {
 	t.dtls(partEnc, "CONNECTED")
 	t.startReports()
 	for i := range t.ep.in {
-		t.ep.in[i].since = time.Now()
+		t.ep.in[i].since = time.Now().Add(time.Duration(i) * flowSpacing)
 	}
 	recheckPulls(t.ep.obj.pipeline().elements())
 	t.ep.obj.pipeline().wakeHubs()

@@ -50,6 +50,19 @@ func TestServiceKurentoClient(t *testing.T) {
 		f.proves(200, 100)
 		f.finish()
 	})
+	t.Run("one to one, recorded", func(t *testing.T) {
+		folder := t.TempDir()
+		clients, stop := startRecording(t, url, folder, "one2one", "-mask")
+		t.Run("played", func(t *testing.T) { // until the client has ended
+			f := startFlow(t, dir, clients, "one2one")
+			f.join("ann", "ben")
+			f.join("ben", "ann")
+			f.proves(200, 100)
+			f.finish()
+		})
+		stop()
+		conforms(t, filepath.Join(folder, "one2one.jsonl"))
+	})
 	t.Run("one to many", func(t *testing.T) {
 		f := startFlow(t, dir, url, "one2many")
 		f.join("ann", "")

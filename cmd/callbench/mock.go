@@ -12,23 +12,30 @@ import (
 )
 
 type mockCmd struct {
-	Listen         string        `default:"127.0.0.1:8888" help:"Address for clients; 127.0.0.1:0 is a free port."`
-	Control        bool          `help:"Let clients of other machines use the control endpoint."`
-	Interfaces     []string      `placeholder:"NAME,…" help:"Network interfaces for media; all but the loopback one if not given."`
-	Seed           uint64        `help:"Decides ids and all chance."`
-	Timing         string        `enum:"recorded,fast" default:"recorded" help:"Delays of answers and events: recorded from Kurento, or fast (none)."`
-	NoNagle        bool          `help:"Do not hold the second of two small frames back for 40 ms."`
-	Shuffle        bool          `help:"Let events overtake each other and the answer to their cause."`
-	Warm           bool          `help:"Spare the first endpoint and negotiation their delay."`
-	NoCrash        bool          `help:"Answer where Kurento crashes."`
-	GcPeriod       time.Duration `default:"240s" help:"Period of the garbage collection of sessions."`
-	NoRequestCache bool          `help:"Switch the response cache of 20 s off."`
-	ThreadLimit    int           `help:"Refuse to create with error 40009 once that many objects exist; 0: no limit."`
-	Verbose        bool          `short:"v" help:"Log requests, events and faults on standard error."`
+	Listen          string        `default:"127.0.0.1:8888" help:"Address for clients; 127.0.0.1:0 is a free port."`
+	Control         bool          `help:"Let clients of other machines use the control endpoint."`
+	Interfaces      []string      `placeholder:"NAME,…" help:"Network interfaces for media; all but the loopback one if not given."`
+	Seed            uint64        `help:"Decides ids and all chance."`
+	Timing          string        `enum:"recorded,fast" default:"recorded" help:"Delays of answers and events: recorded from Kurento, or fast (none)."`
+	NoNagle         bool          `help:"Do not hold the second of two small frames back for 40 ms."`
+	Shuffle         bool          `help:"Let events overtake each other and the answer to their cause."`
+	Warm            bool          `help:"Spare the first endpoint and negotiation their delay."`
+	NoCrash         bool          `help:"Answer where Kurento crashes."`
+	ResumablePlayer bool          `help:"Let players go on after pause and setPosition, where the recorded Kurento reports errors."`
+	FileRoot        string        `type:"path" placeholder:"DIR" help:"Folder that stands for the root of the file system in the URIs of recorders and players."`
+	GcPeriod        time.Duration `default:"240s" help:"Period of the garbage collection of sessions."`
+	NoRequestCache  bool          `help:"Switch the response cache of 20 s off."`
+	ThreadLimit     int           `help:"Refuse to create with error 40009 once that many objects exist; 0: no limit."`
+	Verbose         bool          `short:"v" help:"Log requests, events and faults on standard error."`
+
+	recordFlags
 }
 
 // Run implements `callbench mock`.
 func (c *mockCmd) Run(ctx context.Context, out *console) (err error) {
+	if c.Record != "" {
+		return c.record(ctx, out)
+	}
 	s, err := kmsmock.New(c.config(out))
 	if err != nil {
 		return err
@@ -53,6 +60,7 @@ func (c *mockCmd) Run(ctx context.Context, out *console) (err error) {
 
 func (c *mockCmd) config(out *console) kmsmock.Config {
 	cfg := kmsmock.Config{Interfaces: c.Interfaces, Seed: c.Seed, NoNagle: c.NoNagle, Shuffle: c.Shuffle, Warm: c.Warm, NoCrash: c.NoCrash,
+		ResumablePlayer: c.ResumablePlayer, FileRoot: c.FileRoot,
 		CollectorPeriod: c.GcPeriod, DisableRequestCache: c.NoRequestCache, Control: c.Control, Faults: kmsmock.Faults{ThreadLimit: c.ThreadLimit}}
 	if c.Timing == "fast" {
 		cfg.Timing = kmsmock.Fast

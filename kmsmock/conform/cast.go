@@ -20,6 +20,9 @@ func (p *player) cast() {
 		if l.Note == "peer gathering complete" {
 			gathered[l.Peer] = true
 		}
+		if l.Note == noPeer {
+			p.absent[l.Peer] = true
+		}
 		if l.Note == "recorder drops KMS candidate" {
 			p.withheld = append(p.withheld, kindOf(l.CandidateText()))
 		}
@@ -41,6 +44,9 @@ func (p *player) withPeer(msg map[string]any) bool {
 		}
 		name := p.names[p.begun]
 		p.begun++
+		if p.absent[name] {
+			return false
+		}
 		edited, err := p.begin(name, endpoint, offer)
 		if err != nil {
 			p.differs("peer %s: %v", name, err)

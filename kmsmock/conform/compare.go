@@ -179,7 +179,7 @@ var masks = []struct {
 	{regexp.MustCompile(`candidate:(remote[0-9]+ \d \S+) \d+ `), "candidate:$1 R "},
 	{regexp.MustCompile(`a=sctp-port:\d+`), "a=sctp-port:S"},
 	{regexp.MustCompile(`(m=(?:audio|video|application)) \d{3,} `), "$1 P "},
-	{regexp.MustCompile(`(c=IN IP[46]|a=rtcp:\d+ IN IP[46]) (?:127|10)\.\S+`), "$1 A"},
+	{regexp.MustCompile(`(c=IN IP[46]|a=rtcp:\d+ IN IP[46]) [1-9a-f]\S+`), "$1 A"},
 	{regexp.MustCompile(`a=rtcp:\d+ IN IP4 A`), "a=rtcp:P IN IP4 A"},
 	{regexp.MustCompile(`dtlssrtp(enc|dec)\d+`), "dtlssrtp$1"},
 	{regexp.MustCompile(`(kms[a-z]+?|nicesrc|dtlsdec|pipeline|sctp[a-z]+)\d+`), "$1"},

@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -78,6 +79,9 @@ func (p *player) connect(l *transcript.Line) {
 	}
 	d := websocket.Dialer{NetDialContext: p.target.Dial}
 	ws, resp, err := d.DialContext(p.ctx, where, nil)
+	if errors.Is(err, websocket.ErrBadHandshake) && resp.StatusCode == l.HTTPStatus {
+		return
+	}
 	if err != nil {
 		p.differs("dial %s: %v", where, err)
 		return
@@ -132,11 +136,15 @@ func (c *conn) write(binary bool, text string) {
 }
 
 // ping sends a ping of the websocket protocol, which must come back as it is.
-func (c *conn) ping(p *player) {
+func (p *player) ping(l *transcript.Line) {
+	c := p.anyConn()
+	if l.Conn != "" {
+		c = p.conn(l)
+	}
 	if c.ws == nil {
 		return
 	}
-	const data = "hello"
+	data := cmp.Or(l.Payload, "hello")
 	_ = c.ws.WriteControl(websocket.PingMessage, []byte(data), time.Now().Add(time.Second))
 	select {
 	case got := <-c.pongs:
@@ -184,7 +192,15 @@ func (c *conn) answered(id any) asked {
 
 // plain is a request without upgrade.
 func (p *player) plain(l *transcript.Line) {
-	where := strings.Replace(p.target.URL, "ws", "http", 1)
+	where := p.target.URL
+	if l.URL != "" {
+		var err error
+		if where, err = p.where(l.URL); err != nil {
+			p.differs("the recorded URL: %v", err)
+			return
+		}
+	}
+	where = strings.Replace(where, "ws", "http", 1)
 	method := l.Note[strings.LastIndexByte(l.Note, ' ')+1:]
 	req, err := http.NewRequestWithContext(p.ctx, method, where, nil)
 	if err != nil {

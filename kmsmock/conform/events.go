@@ -174,7 +174,7 @@ func (p *player) compareEvents() {
 	var pairs []pair
 	for _, w := range p.expected {
 		w = p.own(w)
-		if p.foreign(w) || p.isByChance(w.object, w.data) {
+		if p.foreign(w) {
 			continue
 		}
 		k := w.key()

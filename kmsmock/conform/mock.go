@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 
 	"github.com/pion/logging"
@@ -47,6 +48,14 @@ func (m *mock) open() (Target, error) {
 	m.config = kmsmock.Config{Seed: 1, CollectorPeriod: m.needs.CollectorPeriod, DisableRequestCache: m.needs.NoRequestCache, Warm: m.needs.Warm}
 	if m.needs.NoResources {
 		m.config.Faults.ThreadLimit = -1
+	}
+	root, err := os.MkdirTemp("", "callbench-conform-")
+	if err != nil {
+		return Target{}, fmt.Errorf("make a folder for recordings: %w", err)
+	}
+	m.config.FileRoot = root
+	if err := writeClips(root, m.needs.Clips); err != nil {
+		return Target{}, err
 	}
 	target := Target{URL: "ws://mock/kurento", Stop: m.stop, Start: m.start}
 	if m.needs.Sockets {
@@ -110,7 +119,7 @@ func (m *mock) stop() error {
 }
 
 func (m *mock) close() error {
-	err := m.stop()
+	err := errors.Join(m.stop(), os.RemoveAll(m.config.FileRoot))
 	if m.router != nil {
 		err = errors.Join(err, m.router.Stop())
 	}

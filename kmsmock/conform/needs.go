@@ -39,6 +39,8 @@ type Needs struct {
 	Sockets bool
 	// Warm says that the server had made endpoints before.
 	Warm bool
+	// Clips are the files that players found, with their lengths.
+	Clips map[string]time.Duration
 	// LoadFigures says that answers hold figures of the machine's load where
 	// another run has others.
 	LoadFigures bool
@@ -53,7 +55,7 @@ type stunServer struct{ host, port string }
 
 // NeedsOf reads them off a recording's name and notes.
 func NeedsOf(name string, lines []transcript.Line) Needs {
-	n := Needs{Users: map[string]string{}, RelayAddress: "127.0.0.1", Warm: isWarm(lines)}
+	n := Needs{Users: map[string]string{}, RelayAddress: "127.0.0.1", Warm: isWarm(lines), Clips: clipsOf(lines)}
 	n.NoRequestCache = strings.Contains(name, "disableRequestCache")
 	silent := false
 	for i := range lines {

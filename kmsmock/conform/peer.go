@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,8 +44,7 @@ type peer struct {
 	net     *switchNet
 	first   chan struct{} // closed once it has a candidate, or will have none
 	tracks  map[string]*webrtc.TrackLocalStaticSample
-	stop    chan struct{} // ends playing; nil while silent
-	play_   sync.WaitGroup
+	stops   map[string]func() // end what it sends, by medium
 	wg      sync.WaitGroup
 
 	wantKey  atomic.Bool
@@ -63,7 +63,7 @@ type peer struct {
 
 // newPeer makes a peer like the one that made the recorded offer.
 func (p *player) newPeer(name, offer string) (*peer, error) {
-	x := &peer{name: name, browser: p.isBrowser(name), first: make(chan struct{}), more: make(chan struct{}), tracks: map[string]*webrtc.TrackLocalStaticSample{},
+	x := &peer{name: name, browser: p.isBrowser(name), first: make(chan struct{}), more: make(chan struct{}), tracks: map[string]*webrtc.TrackLocalStaticSample{}, stops: map[string]func(){},
 		opened: make(chan struct{}), messages: make(chan string, 64), channels: make(chan string, 64)}
 	reached := p.howReached(name)
 	x.tcp = reached.tcp
@@ -344,42 +344,52 @@ func (x *peer) isGiven(label string) error {
 	}
 }
 
-// play sends the clips in a loop.
-func (x *peer) play() {
-	if x.stop != nil {
-		return
-	}
-	x.stop = make(chan struct{})
-	if track := x.tracks["audio"]; track != nil && strings.EqualFold(track.Codec().MimeType, webrtc.MimeTypeOpus) {
+// play sends the clips in a loop: those of the given media, or all.
+func (x *peer) play(media ...string) {
+	if track := x.silent("audio", webrtc.MimeTypeOpus, media); track != nil {
 		units := audioUnits()
-		x.play_.Go(func() { x.every(20*time.Millisecond, track, x.stop, func(n int) []byte { return units[n%len(units)] }) })
+		x.every(20*time.Millisecond, track, func(n int) []byte { return units[n%len(units)] })
 	}
-	if track := x.tracks["video"]; track != nil && strings.EqualFold(track.Codec().MimeType, webrtc.MimeTypeVP8) {
+	if track := x.silent("video", webrtc.MimeTypeVP8, media); track != nil {
 		units := videoUnits()
 		at := 0
-		x.play_.Go(func() {
-			x.every(time.Second/30, track, x.stop, func(int) []byte {
-				if x.wantKey.Swap(false) {
-					at = 0 // the clip begins with a key frame
-				}
-				at++
-				return units[(at-1)%len(units)]
-			})
+		x.every(time.Second/30, track, func(int) []byte {
+			if x.wantKey.Swap(false) {
+				at = 0 // the clip begins with a key frame
+			}
+			at++
+			return units[(at-1)%len(units)]
 		})
 	}
 }
 
-func (x *peer) every(period time.Duration, track *webrtc.TrackLocalStaticSample, stop chan struct{}, unit func(int) []byte) {
-	ticker := time.NewTicker(period)
-	defer ticker.Stop()
-	for n := 0; ; n++ {
-		select {
-		case <-stop:
-			return
-		case <-ticker.C:
-			_ = track.WriteSample(media.Sample{Data: unit(n), Duration: period})
-		}
+// silent is the track of a medium if it is one of those wanted, is not being
+// played, and there is a clip for its codec.
+func (x *peer) silent(medium, codec string, wanted []string) *webrtc.TrackLocalStaticSample {
+	track := x.tracks[medium]
+	if track == nil || x.stops[medium] != nil || !strings.EqualFold(track.Codec().MimeType, codec) || len(wanted) > 0 && !slices.Contains(wanted, medium) {
+		return nil
 	}
+	return track
+}
+
+// every sends a unit of a track each period, until pause.
+func (x *peer) every(period time.Duration, track *webrtc.TrackLocalStaticSample, unit func(int) []byte) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	x.stops[track.Kind().String()] = func() { close(stop); <-stopped }
+	go func() {
+		defer close(stopped)
+		ticker := time.NewTicker(period)
+		defer ticker.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			case <-ticker.C:
+				_ = track.WriteSample(media.Sample{Data: unit(n), Duration: period})
+			}
+		}
+	}()
 }
 
 // audioUnits are the packets of the audio clip.
@@ -416,11 +426,13 @@ var videoUnits = sync.OnceValue(func() [][]byte {
 	}
 })
 
-func (x *peer) pause() {
-	if x.stop != nil {
-		close(x.stop)
-		x.play_.Wait()
-		x.stop = nil
+// pause ends what play began: of the given media, or all.
+func (x *peer) pause(media ...string) {
+	for _, medium := range []string{"audio", "video"} {
+		if stop := x.stops[medium]; stop != nil && (len(media) == 0 || slices.Contains(media, medium)) {
+			stop()
+			delete(x.stops, medium)
+		}
 	}
 }
 

@@ -10,10 +10,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // The directions of a line, from the client's side.
@@ -22,6 +24,10 @@ const (
 	Recv = "recv"
 	Note = "note"
 )
+
+// PeersUnseen is the note of a recording that was made between client and server,
+// so that it says nothing of peers.
+const PeersUnseen = "recorded between client and server, who do not see peers"
 
 // A Line is one line of a transcript. A frame is in Msg if it is plain JSON,
 // else in Raw as it was, or in RawQuoted as a Go string literal.
@@ -44,6 +50,12 @@ type Line struct {
 	Status     int    `json:"status,omitempty"`      // of a request without upgrade
 	CloseCode  int    `json:"close_code,omitempty"`
 	CloseText  string `json:"close_text,omitempty"`
+	Payload    string `json:"payload,omitempty"` // of a ping or pong
+
+	// Of the answer to a request, with or without upgrade.
+	Header                http.Header `json:"http_header,omitempty"`
+	RequestedSubprotocols []string    `json:"req_subprotocols,omitempty"`
+	Subprotocol           string      `json:"subprotocol,omitempty"`
 
 	Peer  string `json:"peer,omitempty"` // that a note is about
 	Label string `json:"label,omitempty"`
@@ -178,7 +190,7 @@ func (w *Writer) Write(l Line, at time.Time) error {
 func (l *Line) SetFrame(frame []byte) {
 	text := string(frame)
 	switch {
-	case json.Valid(frame) && isObject(frame):
+	case utf8.Valid(frame) && isCompact(frame):
 		l.Msg = json.RawMessage(text)
 	case strconv.CanBackquote(strings.ReplaceAll(text, "`", "")):
 		l.Raw = &text
@@ -188,7 +200,9 @@ func (l *Line) SetFrame(frame []byte) {
 	}
 }
 
-// isObject tells whether a JSON text is an object on one line.
-func isObject(frame []byte) bool {
-	return len(frame) > 0 && frame[0] == '{' && !bytes.ContainsAny(frame, "\n\r")
+// isCompact tells whether a frame is a JSON object without spaces between its
+// tokens, so that a line can hold it as it is.
+func isCompact(frame []byte) bool {
+	var compact bytes.Buffer
+	return len(frame) > 0 && frame[0] == '{' && json.Compact(&compact, frame) == nil && compact.Len() == len(frame)
 }
