@@ -97,7 +97,7 @@ func (p *playerEndpoint) now() time.Duration {
 	if p.playback == nil || p.playback.clip == nil {
 		return p.position
 	}
-	return min(p.playback.from+time.Since(p.playback.began), p.clip.Length)
+	return min(p.playback.from+max(time.Since(p.playback.began), 0), p.clip.Length)
 }
 
 func (p *playerEndpoint) pause() {
