@@ -117,6 +117,9 @@ func (p *player) cast() {
 			continue
 		}
 		for n, c := range p.calls(i, msg) {
+			if strings.Contains(c.candidateText(), signature) {
+				p.signed[c.endpoint] = true
+			}
 			sdp, answers := c.description()
 			if sdp == "" || len(names) == 0 {
 				continue
@@ -228,7 +231,7 @@ func (p *player) withPeer(line int, msg map[string]any) (edited bool) {
 // may come before the peer's offer.
 func (p *player) candidate(line int, c call) bool {
 	candidate, ok := c.args["candidate"].(map[string]any)
-	if !ok || !p.replaceable(candidate) {
+	if !ok || !p.replaceable(c) {
 		return false
 	}
 	if p.byObject[c.endpoint] == nil {
@@ -240,11 +243,23 @@ func (p *player) candidate(line int, c call) bool {
 	return true
 }
 
+// signature is what a peer that signs its candidates puts into them.
+const signature = " ufrag "
+
+// candidateText is the candidate that a call carries, "" if it carries none.
+func (c call) candidateText() string {
+	candidate, _ := c.args["candidate"].(map[string]any)
+	text, _ := candidate["candidate"].(string)
+	return text
+}
+
 // replaceable tells whether a recorded candidate is one of a peer's own: the end
-// of candidates is not, and names and what goes nowhere are sent as they were.
-func (p *player) replaceable(c map[string]any) bool {
-	text, _ := c["candidate"].(string)
-	return strings.HasPrefix(text, "candidate:") && !strings.Contains(text, ".local ") && !strings.Contains(text, " 9 typ host")
+// of candidates is not, and names and what goes nowhere are sent as they were,
+// as is what a peer that signs its candidates has not signed.
+func (p *player) replaceable(c call) bool {
+	text := c.candidateText()
+	return strings.HasPrefix(text, "candidate:") && !strings.Contains(text, ".local ") && !strings.Contains(text, " 9 typ host") &&
+		(strings.Contains(text, signature) || !p.signed[c.endpoint])
 }
 
 // begin makes the peer of a part and has it describe itself, unless it has

@@ -81,7 +81,7 @@ func play(ctx context.Context, file string, lines []transcript.Line, target Targ
 		ctx: ctx, file: file, lines: lines, target: target, start: time.Now(), inbox: make(chan arrival, inboxSize),
 		conns: map[string]*conn{}, ids: map[string]string{},
 		peers: map[string]*peer{}, byObject: map[string]*peer{}, released: map[string]int64{},
-		offers: map[string]string{},
+		offers: map[string]string{}, signed: map[string]bool{},
 	}
 	p.cast()
 	for i := range lines {
@@ -131,6 +131,7 @@ type player struct {
 	all      []*peer
 	parts    []*part           // of the recorded peers, in the order of their descriptions
 	offers   map[string]string // of the server, by recorded endpoint
+	signed   map[string]bool   // recorded endpoints whose peers sign their candidates
 	stopping bool              // the server ends before the next connection does
 	closing  int               // code for the next connection to close with
 	withheld []string          // kinds of candidates that the recorded client kept from its peer

@@ -12,30 +12,43 @@ const flowLook = 2100 * time.Millisecond
 // certain tells that an event does not tell of a silence, which may be overlooked.
 func (e event) certain() bool { return !strings.HasPrefix(e.typ, "MediaFlow") }
 
-// brief finds the events of silences that a run may overlook: a NOT_FLOWING
-// that is followed within a period by FLOWING, or by the end of the object; and
-// that FLOWING. It returns their indexes.
+// stateSpread is by how much the time differs from run to run after which
+// Kurento takes the media of a peer for gone.
+const stateSpread = 1500 * time.Millisecond
+
+// brief finds the events that another run may lack, by their indexes:
+//
+//   - of silences that may be overlooked: a NOT_FLOWING that is followed within
+//     a period by FLOWING or by the end of the object, and that FLOWING;
+//   - that media is gone, if that is noticed just before the end;
+//   - that a peer is known by its checks, if its candidate comes at once.
 func brief(events []event, end func(object string) time.Duration) map[int]bool {
 	out := map[int]bool{}
-	silent := map[string]int{} // by subject, the index of its NOT_FLOWING
+	before := map[string]int{} // by subject, the index of the event that may be lacking
 	for i, e := range events {
-		if !strings.HasPrefix(e.typ, "MediaFlow") {
-			continue
-		}
-		s := e.subject()
-		if e.data["state"] == "NOT_FLOWING" {
-			if _, twice := silent[s]; !twice { // another session may be told too
-				silent[s] = i
+		rest := end(e.object) - e.at
+		switch {
+		case e.typ == "MediaStateChanged":
+			out[i] = e.data["newState"] == "DISCONNECTED" && rest < stateSpread
+		case e.typ == "NewCandidatePairSelected":
+			s := e.object + e.typ
+			if last, ok := before[s]; ok && e.at-events[last].at < atOnce {
+				out[last] = true
 			}
-			if end(e.object)-e.at < flowLook {
-				out[i] = true
+			if before[s] = i; !strings.Contains(jsonText(e.data), " typ prflx") {
+				delete(before, s)
 			}
-			continue
-		}
-		since, ok := silent[s]
-		delete(silent, s)
-		if ok && e.at-events[since].at < flowLook {
-			out[since], out[i] = true, true
+		case !strings.HasPrefix(e.typ, "MediaFlow"):
+		case e.data["state"] == "NOT_FLOWING":
+			if _, twice := before[e.subject()]; !twice { // another session may be told too
+				before[e.subject()] = i
+			}
+			out[i] = rest < flowLook
+		default:
+			if since, ok := before[e.subject()]; ok && e.at-events[since].at < flowLook {
+				out[since], out[i] = true, true
+			}
+			delete(before, e.subject())
 		}
 	}
 	return out
