@@ -35,6 +35,7 @@ type iceState struct {
 	local      ice.Candidate // of that pair
 	remote     ice.Candidate
 	failure    *time.Timer
+	known      []ice.Candidate // the same
 	second     *time.Timer
 	retry      *time.Timer // of candidates that came late
 	ufrag, pwd string      // the peer's
@@ -239,6 +240,7 @@ func (t *mediaTransport) addRemote(c ice.Candidate) {
 		return
 	}
 	t.ice.remotes = append(t.ice.remotes, spelled)
+	t.ice.known = append(t.ice.known, c)
 	switch {
 	case c.NetworkType().IsTCP():
 	case t.agent == nil:
@@ -260,6 +262,7 @@ func (t *mediaTransport) connected(local, remote ice.Candidate) bool {
 	if st.failure != nil {
 		st.failure.Stop()
 	}
+	remote = t.told(remote)
 	st.local, st.remote = local, remote
 	t.reportPair(local, remote)
 	t.componentState(1, "CONNECTED", s.pace.event)

@@ -37,3 +37,14 @@ func (t *mediaTransport) readyAgain() {
 		t.componentState(1, "READY", s.pace.event)
 	}
 }
+
+// told is the candidate that the client has told for the address at which a
+// peer was found, or what was found.
+func (t *mediaTransport) told(found ice.Candidate) ice.Candidate {
+	for _, c := range t.ice.known {
+		if !c.NetworkType().IsTCP() && !found.NetworkType().IsTCP() && c.Address() == found.Address() && c.Port() == found.Port() {
+			return c
+		}
+	}
+	return found
+}

@@ -163,13 +163,14 @@ func (p *player) isLive(line, n int, id any, sdp string) bool {
 var states = []string{"peer ICE state", "peer connection state", "chromium"}
 
 func tellsState(l transcript.Line) bool {
-	return !strings.HasSuffix(l.Note, " closed") &&
-		slices.ContainsFunc(states, func(prefix string) bool { return strings.HasPrefix(l.Note, prefix) })
+	return slices.ContainsFunc(states, func(prefix string) bool { return strings.HasPrefix(l.Note, prefix) })
 }
 
 // heard tells whether the peer of that name took what the server described.
 func (p *player) heard(name string) bool {
-	return slices.ContainsFunc(p.lines, func(l transcript.Line) bool { return l.Peer == name && tellsState(l) })
+	return slices.ContainsFunc(p.lines, func(l transcript.Line) bool {
+		return l.Peer == name && tellsState(l) && !strings.HasSuffix(l.Note, " closed")
+	})
 }
 
 // names are those of the recorded peers in their order, a name as often as it
