@@ -19,6 +19,7 @@ type event struct {
 	data        map[string]any
 	line        int           // of the transcript, or where the player was
 	at          time.Duration // since the beginning
+	serial      int           // among those that came
 }
 
 func eventValue(msg map[string]any) map[string]any {
@@ -49,6 +50,9 @@ func (p *player) isEvent(a arrival) bool {
 	}
 	if !p.dyingHere(e) {
 		p.got = append(p.got, e)
+		if e.certain() {
+			p.certain++
+		}
 	}
 	if e.typ == "IceCandidateFound" {
 		p.pass(e)
@@ -146,18 +150,27 @@ func (p *player) own(e event) event {
 // compareEvents finds a partner for each event, and checks times and order.
 func (p *player) compareEvents() {
 	got := map[string][]event{}
-	for _, e := range p.got {
+	for i, e := range p.got {
+		e.serial = i
 		if !p.foreign(e) {
 			got[e.key()] = append(got[e.key()], e)
 		}
 	}
 	var pairs []pair
-	for _, w := range p.expected {
-		w = p.own(w)
+	chance := brief(p.expected, p.expectedEnd)
+	overlooked := brief(p.got, p.gotEnd)
+	for i, recorded := range p.expected {
+		w := p.own(recorded)
 		if p.foreign(w) {
 			continue
 		}
 		k := w.key()
+		for len(got[k]) > 0 && overlooked[got[k][0].serial] && w.at-got[k][0].at > eventSlack {
+			got[k] = got[k][1:]
+		}
+		if chance[i] && (len(got[k]) == 0 || got[k][0].at-w.at > eventSlack) {
+			continue
+		}
 		if len(got[k]) == 0 && p.onTheWay(w, func(x endOf) time.Duration { return x.was }) {
 			continue
 		}
@@ -171,7 +184,7 @@ func (p *player) compareEvents() {
 	}
 	for _, k := range slices.Sorted(keys(got)) {
 		for _, e := range got[k] {
-			if p.onTheWay(e, func(x endOf) time.Duration { return x.is }) {
+			if overlooked[e.serial] || p.onTheWay(e, func(x endOf) time.Duration { return x.is }) {
 				continue
 			}
 			p.at(e.line, "an event too many: %s", k)

@@ -38,6 +38,7 @@ type how struct{ relay, tcp bool }
 // A peer is a live Pion peer in the place of a recorded one.
 type peer struct {
 	name   string
+	deaf   bool // does not take the server's answer
 	pc     *webrtc.PeerConnection
 	net    *switchNet
 	first  chan struct{} // closed once it has a candidate, or will have none
@@ -260,9 +261,21 @@ func (x *peer) candidate() string {
 // candidateTime is how long a peer may take to find another candidate.
 const candidateTime = 100 * time.Millisecond
 
-// accept takes the server's answer.
-func (x *peer) accept(answer string) error {
-	if err := x.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
+// answer takes the server's offer and makes the peer's own answer.
+func (x *peer) answer(offer string) (string, error) {
+	if err := x.accept(webrtc.SDPTypeOffer, offer); err != nil {
+		return "", err
+	}
+	answer, err := x.pc.CreateAnswer(nil)
+	if err == nil {
+		err = x.pc.SetLocalDescription(answer)
+	}
+	return answer.SDP, err
+}
+
+// accept takes the server's description.
+func (x *peer) accept(kind webrtc.SDPType, sdp string) error {
+	if err := x.pc.SetRemoteDescription(webrtc.SessionDescription{Type: kind, SDP: sdp}); err != nil {
 		return err
 	}
 	x.mu.Lock()
@@ -469,100 +482,4 @@ func (c *switchConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 		return len(b), nil
 	}
 	return c.UDPConn.WriteTo(b, addr)
-}
-
-// cast notes the names of the recorded peers in the order of their offers, and
-// what the recorded client kept from them.
-func (p *player) cast() {
-	gathered := map[string]bool{}
-	for i := range p.lines {
-		l := &p.lines[i]
-		again := l.Note == "peer gathering complete" && gathered[l.Peer]
-		if l.Peer != "" && (again || !slices.Contains(p.names, l.Peer)) {
-			p.names = append(p.names, l.Peer)
-		}
-		if l.Note == "peer gathering complete" {
-			gathered[l.Peer] = true
-		}
-		if l.Note == noPeer {
-			p.absent[l.Peer] = true
-		}
-		if l.Note == "recorder drops KMS candidate" {
-			p.withheld = append(p.withheld, kindOf(l.CandidateText()))
-		}
-	}
-}
-
-// withPeer replaces the description or the candidate of a recorded peer in a
-// request by that of a live one. It tells whether it did.
-func (p *player) withPeer(msg map[string]any) bool {
-	params, _ := msg["params"].(map[string]any)
-	args, _ := params["operationParams"].(map[string]any)
-	endpoint, _ := params["object"].(string)
-	switch params["operation"] {
-	case "processOffer":
-		offer, _ := args["offer"].(string)
-		if p.begun == len(p.names) || offer == "" {
-			return false
-		}
-		name := p.names[p.begun]
-		p.begun++
-		if p.absent[name] {
-			return false
-		}
-		edited, err := p.begin(name, endpoint, offer)
-		if err != nil {
-			p.differs("peer %s: %v", name, err)
-			return false
-		}
-		args["offer"] = edited
-		return true
-	case "addIceCandidate":
-		x, candidate := p.byObject[endpoint], args["candidate"]
-		c, ok := candidate.(map[string]any)
-		if x == nil || !ok || !p.replaceable(c) {
-			return false
-		}
-		c["candidate"] = x.candidate()
-		return true
-	}
-	return false
-}
-
-// replaceable tells whether a recorded candidate is one of a peer's own: the end
-// of candidates is not, and names and what goes nowhere are sent as they were.
-func (p *player) replaceable(c map[string]any) bool {
-	text, _ := c["candidate"].(string)
-	return strings.HasPrefix(text, "candidate:") && !strings.Contains(text, ".local ") && !strings.Contains(text, " 9 typ host")
-}
-
-// begin makes the peer of a recorded offer and returns the offer to send.
-func (p *player) begin(name, endpoint, offer string) (string, error) {
-	x, err := p.newPeer(name, offer)
-	if err != nil {
-		return "", err
-	}
-	p.peers[name], p.byObject[endpoint] = x, x
-	p.all = append(p.all, x)
-	own, err := x.offer()
-	if err != nil {
-		return "", err
-	}
-	return impersonate(offer, own)
-}
-
-// hand gives a peer its answer.
-func (p *player) hand(q asked, got map[string]any) {
-	x := p.byObject[q.endpoint]
-	if q.operation != "processOffer" || x == nil {
-		return
-	}
-	result, _ := got["result"].(map[string]any)
-	answer, _ := result["value"].(string)
-	if answer == "" || x.pc.SignalingState() != webrtc.SignalingStateHaveLocalOffer {
-		return
-	}
-	if err := x.accept(answer); err != nil {
-		p.differs("peer %s does not take the answer: %v", x.name, err)
-	}
 }
