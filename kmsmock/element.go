@@ -53,12 +53,13 @@ type element struct {
 
 	// routes are the sinks of each medium as the media path reads them.
 	routes    [2]atomic.Pointer[[]*element]
-	pulled    [2]atomic.Bool   // whether the transcoding state is as reported
-	state     [2]string        // reported last
-	raw       [2]bool          // decodes a medium to work on it
-	blocked   [2]atomic.Uint32 // what a command does to the media
-	blockings [2]int           // counts such commands
-	port      mediaPort        // nil: pass media through
+	pulled    [2]atomic.Bool           // whether the transcoding state is as reported
+	given     [2]atomic.Pointer[codec] // of the last packet that came out
+	state     [2]string                // reported last
+	raw       [2]bool                  // decodes a medium to work on it
+	blocked   [2]atomic.Uint32         // what a command does to the media
+	blockings [2]int                   // counts such commands
+	port      mediaPort                // nil: pass media through
 }
 
 // A mediaPort is where media leaves the graph of elements.
@@ -329,8 +330,19 @@ func recheckPulls(elements []*element) {
 	for _, e := range elements {
 		for _, k := range allKinds[:2] {
 			e.pulled[k].Store(false)
+			c, sinks := e.given[k].Load(), e.routes[k].Load()
+			if c != nil && sinks != nil && slices.ContainsFunc(*sinks, func(sink *element) bool { return sink.linksAtOnce(k) }) {
+				e.pull(k, c, *sinks)
+			}
 		}
 	}
+}
+
+// linksAtOnce tells whether a source that has given media before is linked to the
+// element as soon as they are connected, without waiting for more of it.
+func (e *element) linksAtOnce(k mediaKind) bool {
+	port, ok := e.port.(waitingPort)
+	return ok && port.takes(k)
 }
 
 func (s *Server) elements() []*element { return elementsAmong(s.sortedObjects()) }

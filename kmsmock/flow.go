@@ -16,8 +16,8 @@ type flow struct {
 	timer *time.Timer
 }
 
-// flowSpacing is between the periods of an endpoint's incoming media. Those of a
-// real server begin within 25 ms of each other.
+// flowSpacing is between the periods of an element's media. Those of a real server
+// begin within 25 ms of each other.
 const flowSpacing = 5 * time.Millisecond
 
 // rest is what is left of the present period.
@@ -56,7 +56,7 @@ func (e *element) flowing(f *flow, eventType string, k mediaKind, now time.Time)
 	f.on.Store(true)
 	e.reportFlow(eventType, k, "FLOWING")
 	if f.since.IsZero() {
-		f.since = time.Now()
+		f.since = time.Now().Add(time.Duration(k) * flowSpacing)
 	}
 	rest := f.rest(time.Now(), e.obj.srv.pace.flowPeriod)
 	f.timer = time.AfterFunc(rest, func() { e.checkFlow(f, eventType, k) })

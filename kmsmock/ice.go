@@ -29,16 +29,20 @@ type iceState struct {
 	hosted     bool // host candidates have been reported
 	done       bool
 	found      []localCandidate
-	servers    int      // TURN servers so far
-	remotes    []string // candidates in Kurento's spelling
-	pair       object   // the selected pair, nil without one
+	servers    int           // TURN servers so far
+	remotes    []string      // candidates in Kurento's spelling
+	pair       object        // the selected pair, nil without one
+	local      ice.Candidate // of that pair
+	remote     ice.Candidate
 	failure    *time.Timer
+	known      []ice.Candidate // the same
 	second     *time.Timer
-	ufrag, pwd string // the peer's
+	retry      *time.Timer // of candidates that came late
+	ufrag, pwd string      // the peer's
 }
 
 func (st *iceState) stop() {
-	for _, timer := range []*time.Timer{st.failure, st.second} {
+	for _, timer := range []*time.Timer{st.failure, st.second, st.retry} {
 		if timer != nil {
 			timer.Stop()
 		}
@@ -236,6 +240,7 @@ func (t *mediaTransport) addRemote(c ice.Candidate) {
 		return
 	}
 	t.ice.remotes = append(t.ice.remotes, spelled)
+	t.ice.known = append(t.ice.known, c)
 	switch {
 	case c.NetworkType().IsTCP():
 	case t.agent == nil:
@@ -244,6 +249,7 @@ func (t *mediaTransport) addRemote(c ice.Candidate) {
 		_ = t.agent.AddRemoteCandidate(c)
 	}
 	t.connecting()
+	t.late(c)
 }
 
 // connected reports the pair that ICE has chosen and begins DTLS, in the order
@@ -256,6 +262,8 @@ func (t *mediaTransport) connected(local, remote ice.Candidate) bool {
 	if st.failure != nil {
 		st.failure.Stop()
 	}
+	remote = t.told(remote)
+	st.local, st.remote = local, remote
 	t.reportPair(local, remote)
 	t.componentState(1, "CONNECTED", s.pace.event)
 	if t.dtlsState[partEnc] == "" {

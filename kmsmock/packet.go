@@ -58,6 +58,9 @@ func (e *element) send(p *packet) (taken bool) {
 		return false
 	}
 	e.notice(&e.out[p.kind], "MediaFlowOutStateChanged", p.kind, p.at)
+	if e.given[p.kind].Load() != p.codec && !p.raw {
+		e.given[p.kind].Store(p.codec)
+	}
 	routes := e.routes[p.kind].Load()
 	if routes == nil || len(*routes) == 0 || p.hops >= maxHops {
 		return false

@@ -14,6 +14,9 @@ import (
 // of endpoints less its headers.
 const payloadSize = 1150
 
+// preroll is the time from START to the first frame: 6 to 20 ms were recorded.
+const preroll = 10 * time.Millisecond
+
 // A playback sends the frames of a clip when they are due. It has a goroutine
 // of its own, which ends at the clip's end or when stop is closed.
 type playback struct {
@@ -54,11 +57,11 @@ var payloaders = map[string]func() rtp.Payloader{
 
 // newPlayback plays on from the player's position. The server's lock is held.
 func newPlayback(p *playerEndpoint) *playback {
-	now := time.Now()
+	began := time.Now().Add(preroll)
 	if p.clock.zero.IsZero() {
-		p.clock.zero = now
+		p.clock.zero = began
 	}
-	b := &playback{player: p, clip: p.clip, from: p.position, began: now, stop: make(chan struct{}), done: make(chan struct{}), before: p.last}
+	b := &playback{player: p, clip: p.clip, from: p.position, began: began, stop: make(chan struct{}), done: make(chan struct{}), before: p.last}
 	p.last = b
 	for _, t := range p.clip.Tracks {
 		played := playedTrack{kind: kindVideo, codec: &codec{name: t.Codec, clock: 90000}, payloader: payloaders[t.Codec]()}

@@ -14,6 +14,7 @@ type playerEndpoint struct {
 	encoded bool // useEncodedMedia: frames go out as they are in the file
 	opened  bool // play was called; before it Kurento does not know the URI
 	torn    bool // went wrong after pause or setPosition, until stop
+	sought  bool // setPosition was called after that, in PAUSE
 
 	clip     *clip.Clip // nil until it is loaded, and after stop
 	playback *playback  // nil unless frames go out
@@ -38,8 +39,10 @@ func playMedia(c *call) (value, error) {
 	p.opened = true
 	p.change("START")
 	switch {
-	case p.torn:
+	case p.torn && p.sought:
+		p.sought = false
 		p.reportTorn(true)
+	case p.torn:
 	case p.clip != nil:
 		p.start()
 	default:
@@ -94,7 +97,7 @@ func (p *playerEndpoint) now() time.Duration {
 	if p.playback == nil || p.playback.clip == nil {
 		return p.position
 	}
-	return min(p.playback.from+time.Since(p.playback.began), p.clip.Length)
+	return min(p.playback.from+max(time.Since(p.playback.began), 0), p.clip.Length)
 }
 
 func (p *playerEndpoint) pause() {
@@ -120,7 +123,7 @@ func (p *playerEndpoint) pause() {
 
 func (p *playerEndpoint) stop() {
 	p.halt()
-	p.clip, p.position, p.torn = nil, 0, false
+	p.clip, p.position, p.torn, p.sought = nil, 0, false, false
 	p.change("STOP")
 }
 
@@ -146,7 +149,9 @@ func setPosition(o *mediaObject, v value) error {
 	p.halt()
 	p.position = min(max(time.Duration(v.(int64))*time.Millisecond, 0), p.clip.Length)
 	switch {
-	case !running || p.torn:
+	case p.torn:
+		p.sought = p.state == "PAUSE"
+	case !running:
 	case p.obj.srv.cfg.ResumablePlayer:
 		p.start()
 	default:
@@ -179,13 +184,18 @@ func (p *playerEndpoint) place() string {
 }
 
 // reportTorn sends the Errors that Kurento 7.3.0 on GStreamer 1.22 was recorded
-// to send once playing has been interrupted. whole is that of pause and play.
-func (p *playerEndpoint) reportTorn(whole bool) {
+// to send once playing has been interrupted, by a change of state or by
+// setPosition alone. A decoder adds its own.
+func (p *playerEndpoint) reportTorn(stateChanged bool) {
+	const queue = "../plugins/elements/gstmultiqueue.c"
 	places := []string{"../gst/matroska/matroska-demux.c(6117): gst_matroska_demux_loop ()"}
-	if whole {
-		places = append(places, "../plugins/elements/gstmultiqueue.c(2782): gst_multi_queue_sink_event ()")
+	if stateChanged && !p.encoded {
+		places = append(places, queue+"(2782): gst_multi_queue_sink_event ()")
 	}
-	for _, place := range append(places, "../plugins/elements/gstmultiqueue.c(2468): gst_multi_queue_loop ()") {
+	if !p.encoded || !stateChanged {
+		places = append(places, queue+"(2468): gst_multi_queue_loop ()")
+	}
+	for _, place := range places {
 		p.reportStream(place+": "+p.place(), "error (-5)")
 	}
 }

@@ -99,7 +99,10 @@ func recordMedia(c *call) (value, error) {
 func (r *recorderEndpoint) open() *recording {
 	s := r.obj.srv
 	rec := newRecording(r)
-	if r.scheme() == "file" {
+	switch r.scheme() {
+	case "rtsp": // GStreamer's sink for it never gets ready
+		r.failed = true
+	case "file":
 		told, real := r.file()
 		file, err := s.openRecording(r.obj, real)
 		if err != nil {
@@ -260,23 +263,31 @@ func (r *recorderEndpoint) reportOpen(path string, err error) {
 		"error message with the reason for the failure.", r.sinkDebug("gstbasesink.c(5878): gst_base_sink_change_state ()", "")+":\nFailed to start")
 }
 
+// rewrites is how often Kurento goes back to the head of a file at its end; on
+// a full disk each of them fails.
+const rewrites = 4
+
 // reportWrite tells that writing failed: of media, or of the head at the end.
 func (r *recorderEndpoint) reportWrite(err error, atEnd bool) {
 	const place = "gstelements_private.c(338): gst_writev_iovecs ()"
 	path, _ := r.file()
-	full := isFull(err)
 	switch {
 	case errors.Is(err, errCommanded):
-		return
-	case full:
-		r.reportGst(14, "RESOURCE_ERROR_NO_SPACE_LEFT", "No space left on the resource.", r.sinkDebug(place, ""))
-	default:
+	case !isFull(err):
 		r.reportGst(10, "RESOURCE_ERROR_WRITE", fmt.Sprintf("Error while writing to file %q.", path), r.sinkDebug(place, systemError(err)))
+	case !atEnd:
+		r.reportFull(place)
+	default:
+		for range rewrites {
+			r.reportFull(place)
+			r.reportGst(11, "UNEXPECTED_ELEMENT_ERROR", fmt.Sprintf("Error while seeking in file %q.", path),
+				r.sinkDebug("gstfilesink.c(659): gst_file_sink_event ()", systemError(err)))
+		}
 	}
-	if full && atEnd {
-		r.reportGst(11, "UNEXPECTED_ELEMENT_ERROR", fmt.Sprintf("Error while seeking in file %q.", path),
-			r.sinkDebug("gstfilesink.c(659): gst_file_sink_event ()", systemError(err)))
-	}
+}
+
+func (r *recorderEndpoint) reportFull(place string) {
+	r.reportGst(14, "RESOURCE_ERROR_NO_SPACE_LEFT", "No space left on the resource.", r.sinkDebug(place, ""))
 }
 
 // reportUpload is what Kurento says of an HTTP server that is not there; none

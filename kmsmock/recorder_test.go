@@ -272,9 +272,10 @@ func TestRecorderReportsFailures(t *testing.T) {
 		{"no name", "file://", "STOP", nil, []string{"UNEXPECTED_ELEMENT_ERROR 3", "UNEXPECTED_ELEMENT_ERROR 4"}},
 		{"open fails", "file://" + dir + "/x.webm", "STOP", failing(stepOpen, syscall.EACCES), open},
 		{"disk full", "file://" + dir + "/y.webm", "START", failing(stepWrite, syscall.ENOSPC),
-			[]string{"RESOURCE_ERROR_NO_SPACE_LEFT 14", "UNEXPECTED_ELEMENT_ERROR 11"}},
+			slices.Repeat([]string{"RESOURCE_ERROR_NO_SPACE_LEFT 14", "UNEXPECTED_ELEMENT_ERROR 11"}, 4)},
 		{"write fails", "file://" + dir + "/z.webm", "START", failing(stepWrite, syscall.EIO), []string{"RESOURCE_ERROR_WRITE 10"}},
 		{"upload", "http://127.0.0.1:1/x.webm", "START", nil, []string{"RESOURCE_ERROR_WRITE 10", "STREAM_ERROR_FAILED 1", "STREAM_ERROR_FAILED 1"}},
+		{"camera", "rtsp://127.0.0.1:1/x", "STOP", nil, nil},
 		{"no such scheme", "foo://x", "START", nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

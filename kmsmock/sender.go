@@ -132,8 +132,11 @@ func (t *mediaTransport) deliver(p *packet) bool {
 	o := &t.out[p.kind]
 	t.sendMu.Lock()
 	defer t.sendMu.Unlock()
-	if t.srtpOut == nil || !o.active || t.muted.Load() {
+	if t.srtpOut == nil || t.muted.Load() {
 		return false
+	}
+	if !o.active { // taken all the same if the medium is negotiated
+		return len(o.codecs) > 0
 	}
 	if o.from != p.codec {
 		o.from, o.to = p.codec, o.match(p.codec)

@@ -32,6 +32,7 @@ type pace struct {
 	relayStep       time.Duration // from one relay candidate to what comes next
 	relayStepTCP    time.Duration // the same when the TURN server is reached over TCP
 	iceFailure      time.Duration // from CONNECTING to FAILED
+	iceRetry        time.Duration // how long late candidates are tried
 	flowPeriod      time.Duration // between looks at whether media flows
 	mediaTimeout    time.Duration // from the last packet to MediaState DISCONNECTED
 	firstReport     time.Duration // until the first RTCP report about audio
@@ -58,6 +59,7 @@ func recordedPace() pace {
 		relayStep:       20 * time.Millisecond,
 		relayStepTCP:    64 * time.Millisecond,
 		iceFailure:      7360 * time.Millisecond,
+		iceRetry:        2030 * time.Millisecond,
 		flowPeriod:      1_999_417 * time.Microsecond, // crooked, see transport.go
 		mediaTimeout:    8300 * time.Millisecond,
 		firstReport:     431_119 * time.Microsecond,

@@ -48,10 +48,11 @@ func cutOgg(b []byte) (page oggPage, rest []byte, ok bool) {
 // readOgg reads the first Opus stream of a file (RFC 7845).
 func readOgg(b []byte) (*Clip, error) {
 	page, rest, ok := cutOgg(b)
-	if !ok || len(page.packets) == 0 || !bytes.HasPrefix(page.packets[0], []byte("OpusHead")) || len(page.packets[0]) < 10 {
+	if !ok || len(page.packets) == 0 || !bytes.HasPrefix(page.packets[0], []byte("OpusHead")) || len(page.packets[0]) < 12 {
 		return nil, broken("Ogg", "does not begin with Opus")
 	}
 	c := &Clip{Tracks: []Track{{Codec: Opus, Channels: int(page.packets[0][9])}}}
+	skip := time.Duration(binary.LittleEndian.Uint16(page.packets[0][10:])) * time.Second / 48000
 	serial, at := page.serial, time.Duration(0)
 	var part []byte
 	for {
@@ -76,7 +77,7 @@ func readOgg(b []byte) (*Clip, error) {
 			part = nil
 		}
 	}
-	c.Length = at
+	c.Length = at - skip
 	return c, nil
 }
 

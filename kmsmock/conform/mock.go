@@ -79,6 +79,7 @@ func (m *mock) network(target *Target) error {
 		return err
 	}
 	m.router = router
+	m.config.Interfaces = []string{"eth0"} // of a virtual host
 	host := func() transport.Net {
 		m.hosts++
 		n, err := vnet.NewNet(&vnet.NetConfig{StaticIPs: []string{fmt.Sprintf("10.0.0.%d", m.hosts)}})

@@ -40,6 +40,8 @@ type peer struct {
 	name    string
 	browser bool // of the recording
 	tcp     bool // reached over TCP only
+	relay   bool // reached through a TURN server only
+	deaf    bool // does not take the server's answer
 	pc      *webrtc.PeerConnection
 	net     *switchNet
 	first   chan struct{} // closed once it has a candidate, or will have none
@@ -66,7 +68,7 @@ func (p *player) newPeer(name, offer string) (*peer, error) {
 	x := &peer{name: name, browser: p.isBrowser(name), first: make(chan struct{}), more: make(chan struct{}), tracks: map[string]*webrtc.TrackLocalStaticSample{}, stops: map[string]func(){},
 		opened: make(chan struct{}), messages: make(chan string, 64), channels: make(chan string, 64)}
 	reached := p.howReached(name)
-	x.tcp = reached.tcp
+	x.tcp, x.relay = reached.tcp, reached.relay
 	se, err := p.settings(x, reached)
 	if err != nil {
 		return nil, err
@@ -278,9 +280,21 @@ func (x *peer) candidate() string {
 // candidateTime is how long a peer may take to find another candidate.
 const candidateTime = 100 * time.Millisecond
 
-// accept takes the server's answer.
-func (x *peer) accept(answer string) error {
-	if err := x.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
+// answer takes the server's offer and makes the peer's own answer.
+func (x *peer) answer(offer string) (string, error) {
+	if err := x.accept(webrtc.SDPTypeOffer, offer); err != nil {
+		return "", err
+	}
+	answer, err := x.pc.CreateAnswer(nil)
+	if err == nil {
+		err = x.pc.SetLocalDescription(answer)
+	}
+	return answer.SDP, err
+}
+
+// accept takes the server's description.
+func (x *peer) accept(kind webrtc.SDPType, sdp string) error {
+	if err := x.pc.SetRemoteDescription(webrtc.SessionDescription{Type: kind, SDP: sdp}); err != nil {
 		return err
 	}
 	x.mu.Lock()

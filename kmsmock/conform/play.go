@@ -82,17 +82,18 @@ func play(ctx context.Context, file string, lines []transcript.Line, target Targ
 		ctx: ctx, file: file, lines: lines, target: target, start: time.Now(), inbox: make(chan arrival, inboxSize),
 		conns: map[string]*conn{}, ids: map[string]string{},
 		peers: map[string]*peer{}, byObject: map[string]*peer{}, released: map[string]int64{},
-		absent: map[string]bool{},
+		offers: map[string]string{}, signed: map[string]bool{},
 	}
 	p.cast()
 	for i := range lines {
-		p.current = &lines[i]
+		p.current, p.position = &lines[i], i
 		if ctx.Err() != nil {
 			p.differs("stopped: %v", context.Cause(ctx))
 			break
 		}
 		p.step(p.current)
 	}
+	p.finished = time.Since(p.start)
 	p.finish()
 	p.compareEvents()
 	return p.differences
@@ -119,6 +120,7 @@ type player struct {
 	start       time.Time
 	inbox       chan arrival
 	current     *transcript.Line
+	position    int // of it in lines
 	differences []Difference
 	conns       map[string]*conn
 	ids         map[string]string // recorded UUID -> ours
@@ -128,17 +130,19 @@ type player struct {
 	peers    map[string]*peer // by name
 	byObject map[string]*peer // by recorded endpoint
 	all      []*peer
-	names    []string        // of the recorded peers, in the order of their offers; a name may come again
-	begun    int             // of them
-	absent   map[string]bool // names of offers that no live peer made
-	endpoint string          // that the response at hand is from, in this run
-	stopping bool            // the server ends before the next connection does
-	closing  int             // code for the next connection to close with
-	withheld []string        // kinds of candidates that the recorded client kept from its peer
+	parts    []*part           // of the recorded peers, in the order of their descriptions
+	offers   map[string]string // of the server, by recorded endpoint
+	signed   map[string]bool   // recorded endpoints whose peers sign their candidates
+	endpoint string            // that the response at hand is from, in this run
+	stopping bool              // the server ends before the next connection does
+	closing  int               // code for the next connection to close with
+	withheld []string          // kinds of candidates that the recorded client kept from its peer
 
 	expected []event // of the recording
 	missed   int     // of them, waited for in vain
 	got      []event
+	certain  int           // of them, those that must come
+	finished time.Duration // when the last line was done
 }
 
 func (p *player) differs(format string, args ...any) {
@@ -163,17 +167,17 @@ const (
 func (p *player) keepStep(l *transcript.Line) {
 	due := 0
 	for _, e := range p.expected {
-		if e.at < l.Duration()-lagAllowed {
+		if e.at < l.Duration()-lagAllowed && e.certain() {
 			due++
 		}
 	}
-	came := func() bool { return len(p.got)+p.missed >= due }
+	came := func() bool { return p.certain+p.missed >= due }
 	if came() {
 		return
 	}
 	began := time.Now()
 	if !p.takeUntil(time.After(lagPatience), came) {
-		p.missed = due - len(p.got)
+		p.missed = due - p.certain
 	}
 	p.start = p.start.Add(time.Since(began))
 }
@@ -372,10 +376,17 @@ type endOf struct {
 
 // asked is a request on its way.
 type asked struct {
-	id        any
-	operation string
-	endpoint  string // recorded id of the object
-	named     bool   // a name had to be resolved
+	id    any
+	line  int // index of the request in the recording
+	calls []call
+}
+
+// operation is what a request is about if it is about one thing.
+func (q asked) operation() string {
+	if len(q.calls) != 1 {
+		return ""
+	}
+	return q.calls[0].operation
 }
 
 // send sends a recorded frame with the ids, descriptions and addresses of this run.
@@ -387,7 +398,7 @@ func (p *player) send(l *transcript.Line) {
 	text := l.Frame()
 	var msg map[string]any
 	if json.Unmarshal([]byte(text), &msg) == nil {
-		if edited := p.withPeer(msg); edited {
+		if edited := p.withPeer(p.position, msg); edited {
 			b, err := json.Marshal(msg)
 			if err != nil {
 				p.differs("edit the request: %v", err)
@@ -402,25 +413,19 @@ func (p *player) send(l *transcript.Line) {
 
 // request notes what a request is about.
 func (p *player) request(msg map[string]any) asked {
-	params, _ := msg["params"].(map[string]any)
-	name, _ := msg["method"].(string)
-	object, _ := params["object"].(string)
-	if op, ok := params["operation"].(string); ok {
-		name = op
+	q := asked{id: msg["id"], line: p.position, calls: p.calls(p.position, msg)}
+	for _, c := range q.calls {
+		if c.operation == "release" && c.endpoint != "" {
+			p.released[c.endpoint] = time.Now().UnixMilli()
+			p.ends = append(p.ends, endOf{c.endpoint, p.current.Duration(), time.Since(p.start)})
+		}
 	}
-	if name == "release" && object != "" {
-		p.released[object] = time.Now().UnixMilli()
-		p.ends = append(p.ends, endOf{object, p.current.Duration(), time.Since(p.start)})
-	}
-	return asked{id: msg["id"], operation: name, endpoint: object, named: namesHost(params)}
+	return q
 }
 
-// namesHost tells whether a request gives the server a name to resolve.
-func namesHost(params map[string]any) bool {
-	args, _ := params["operationParams"].(map[string]any)
-	candidate, _ := args["candidate"].(map[string]any)
-	text, _ := candidate["candidate"].(string)
-	return strings.Contains(text, ".local ")
+// named tells whether a request gives the server a name to resolve.
+func (q asked) named() bool {
+	return slices.ContainsFunc(q.calls, func(c call) bool { return strings.Contains(c.candidateText(), ".local ") })
 }
 
 // slowness is how late a response may be because the server or the machine is
@@ -432,7 +437,7 @@ const slowness = time.Second
 // server has answered, or refused, sooner than the recorded one.
 func (p *player) adjust(l *transcript.Line, q asked) {
 	late := time.Since(p.start) - l.Duration()
-	resolved := q.named && !slices.ContainsFunc(p.conn(l).asked, func(other asked) bool { return other.named })
+	resolved := q.named() && !slices.ContainsFunc(p.conn(l).asked, func(other asked) bool { return other.named() })
 	if late > 0 && late < slowness || late < 0 && resolved {
 		p.start = p.start.Add(late)
 	}
@@ -472,11 +477,14 @@ func (p *player) receive(l *transcript.Line) {
 		p.differs("response %.300q: %v", frame, err)
 		return
 	}
+	p.form(frame)
 	q := c.answered(want["id"])
 	p.adjust(l, q)
-	p.form(frame)
-	p.endpoint = p.ours(q.endpoint)
-	p.unify(q.operation, "", want, got)
+	p.endpoint = ""
+	if len(q.calls) == 1 {
+		p.endpoint = p.ours(q.calls[0].endpoint)
+	}
+	p.unify(q.operation(), "", want, got)
 	p.hand(q, got)
 }
 
