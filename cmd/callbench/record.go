@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 // the mock's place.
 type recordFlags struct {
 	Record string `placeholder:"ws://HOST:PORT/kurento" help:"Be no mock: pass everything on to that server, and record it for callbench conform."`
-	Out    string `name:"out" short:"o" type:"path" placeholder:"DIR" default:"." help:"Folder of the recording."`
+	Out    string `name:"out" short:"o" type:"path" placeholder:"DIR" help:"Folder of the recording; the present one if not given."`
 	Name   string `help:"Name of the recording, NAME.jsonl; the time if not given."`
 	Mask   bool   `help:"Mask ICE passwords, fingerprints, credentials of TURN, public addresses and mDNS names in the recording."`
 }
@@ -31,15 +32,16 @@ func (c *mockCmd) record(ctx context.Context, out *console) (err error) {
 	if name != filepath.Base(name) {
 		return fmt.Errorf("-name is %q, want a name without folders", name)
 	}
+	folder := cmp.Or(c.Out, ".")
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for clients: %w (-listen takes another address)", err)
 	}
 	defer ln.Close()
-	if err := os.MkdirAll(c.Out, 0o777); err != nil {
+	if err := os.MkdirAll(folder, 0o777); err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
-	file := filepath.Join(c.Out, name+".jsonl")
+	file := filepath.Join(folder, name+".jsonl")
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // without -mask it holds secrets
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
@@ -55,7 +57,7 @@ func (c *mockCmd) record(ctx context.Context, out *console) (err error) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- proxy.Serve(ln) }()
-	fmt.Fprintf(out, "kurento    ws://%s/kurento\nrecording  %s\n", ln.Addr(), file)
+	fmt.Fprintf(out, "kurento    ws://%s/kurento\nrecording  %s\n", reached(ln), file)
 	select {
 	case <-ctx.Done():
 		err = errors.Join(proxy.Close(), <-served)
