@@ -75,8 +75,8 @@ func (c *doctorCmd) examine(ctx context.Context, m machine) examination {
 	return e
 }
 
-// real tells whether the Kurento that was asked for is usable and no mock.
-func real(checks []finding) bool {
+// realKurento tells whether the Kurento that was asked for is usable and no mock.
+func realKurento(checks []finding) bool {
 	for _, f := range checks {
 		if f.Name == "kurento" {
 			return f.State != stateMissing && !f.mock
@@ -96,7 +96,7 @@ func (c *doctorCmd) proven(checks []finding) []string {
 		return false
 	}
 	p := []string{"Signaling, ICE, DTLS, SRTP and media between clients and server: yes, in memory and on loopback sockets, by markers in every frame and packet."}
-	if c.Kms != "" && real(checks) {
+	if c.Kms != "" && realKurento(checks) {
 		p = append(p, "A real media server: yes, with callbench run -world local -kms "+c.Kms+".")
 	} else {
 		p = append(p, "A real media server: no. The mock stands for it, which differs as told below; -kms names a real one.")
