@@ -171,8 +171,8 @@ func (c *conformCmd) playFile(ctx context.Context, file string) conformed {
 	switch {
 	case err != nil:
 		return conformed{err: err}
-	case len(lines) == 0:
-		return conformed{err: fmt.Errorf("%s: there is nothing in it", file)}
+	case !slices.ContainsFunc(lines, func(l transcript.Line) bool { return l.Conn != "" || l.Dir == transcript.Send }):
+		return conformed{err: fmt.Errorf("%s: no client was connected in it", file)}
 	case ctx.Err() != nil:
 		return conformed{}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -44,7 +45,7 @@ func (c *mockCmd) record(ctx context.Context, out *console) (err error) {
 	file := filepath.Join(folder, name+".jsonl")
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // without -mask it holds secrets
 	if err != nil {
-		return fmt.Errorf("record: %w", err)
+		return fmt.Errorf("record: %w (-name takes another name)", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	cfg := record.Config{Target: c.Record, Name: name, Mask: c.Mask, Out: f}
@@ -58,6 +59,9 @@ func (c *mockCmd) record(ctx context.Context, out *console) (err error) {
 	served := make(chan error, 1)
 	go func() { served <- proxy.Serve(ln) }()
 	fmt.Fprintf(out, "kurento    ws://%s/kurento\nrecording  %s\n", reached(ln), file)
+	if err := connects(ctx, c.Record); err != nil {
+		fmt.Fprintf(out.err, "callbench: %s does not answer now: %v; clients are cut until it does\n", c.Record, err)
+	}
 	select {
 	case <-ctx.Done():
 		err = errors.Join(proxy.Close(), <-served)
@@ -66,4 +70,18 @@ func (c *mockCmd) record(ctx context.Context, out *console) (err error) {
 	}
 	fmt.Fprintln(out, "stopped")
 	return err
+}
+
+// connects tells whether something listens where a server is to be.
+func connects(ctx context.Context, server string) error {
+	address, err := url.Parse(server)
+	if err != nil {
+		return err
+	}
+	port := cmp.Or(address.Port(), map[string]string{"ws": "80", "wss": "443"}[address.Scheme])
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(address.Hostname(), port))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
