@@ -53,7 +53,7 @@ var mockDiffers = []string{
 	"Composite mixes nothing: the port that spoke last is forwarded to all, its sound and its video, with a key frame at each switch. A real one scales every participant into a tile (800x600, as many columns as the root of their number) and codes the mix anew.",
 	"On a real Composite markers do not survive, because it transcodes: who is in the mix is proven by a barcode in each picture, read from the decoded key frames of the mix (VP8). Its sound is known to flow, and not whose it is. On the mock both live on.",
 	"Nothing is transcoded: a call whose parties have no codec in common has no media, where a real one would decode and code again, at the cost of its CPU.",
-	"Filters pass media through unchanged; AlphaBlending shows one port and is silent; Mixer carries nothing.",
+	"Filters pass media through unchanged; AlphaBlending shows one port and is silent.",
 	"Recordings hold frames as they came, without those that lost a packet; players play WebM, Matroska, IVF and Ogg, and no RTSP.",
 	"Its CPU, memory and times are its own: capacity and latency are facts of the real server only.",
 }
