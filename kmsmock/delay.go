@@ -85,7 +85,7 @@ func (d *Delay) UnmarshalJSON(b []byte) error {
 	}
 	var v delayJSON
 	if err := decodeStrict(b, &v); err != nil {
-		return fmt.Errorf("delay: %w", err)
+		return fmt.Errorf(`delay must be a duration such as "300ms", or have distribution, mean and spread: %w`, err)
 	}
 	*d = Delay{v.Distribution, time.Duration(v.Mean), time.Duration(v.Spread)}
 	return nil

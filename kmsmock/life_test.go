@@ -434,6 +434,57 @@ func TestControl(t *testing.T) {
 	kms.value("release", map[string]any{"object": pipe})
 }
 
+// TestRulesSayWhatTheyLack looks at the texts for mistakes that are easily made.
+func TestRulesSayWhatTheyLack(t *testing.T) {
+	s := Start(t)
+	for body, want := range map[string]string{
+		`{"do":"delay"}`:             "rule: do delay needs delay",
+		`{"name":"x","do":"error"}`:  `rule "x": do error needs error`,
+		`{"do":"drop","delay":"1s"}`: "delay belongs to do delay; this rule does drop",
+		`{"do":"delay","delay":300}`: `delay must be a duration such as "300ms"`,
+		`{"do":"slow"}`:              "must be one of delay, error, drop",
+	} {
+		if status, got := control(t, s, "POST", "/rules", body); status != 400 || !strings.Contains(got["message"].(string), want) {
+			t.Errorf("%s: %d %v, want %q", body, status, got, want)
+		}
+	}
+	if _, got := control(t, s, "GET", "", ""); got["objects"] == nil || got["sessions"] == nil {
+		t.Errorf("an idle server shows %v", got)
+	}
+}
+
+// deaf is a T that counts failures.
+type deaf struct {
+	failures int
+	cleanup  []func()
+}
+
+func (d *deaf) Helper()               {}
+func (d *deaf) Errorf(string, ...any) { d.failures++ }
+func (d *deaf) Fatalf(string, ...any) { d.failures++ }
+func (d *deaf) Cleanup(f func())      { d.cleanup = append(d.cleanup, f) }
+
+// TestLeftIsToldOnce holds the end of a test to not repeat what Empty said, and
+// to say it if Empty was not called.
+func TestLeftIsToldOnce(t *testing.T) {
+	for _, asks := range []bool{true, false} {
+		d := &deaf{}
+		s := Start(d)
+		kms := dialURL(t, s.URL(), nil)
+		kms.create("MediaPipeline", nil)
+		if asks {
+			s.Empty(d)
+		}
+		kms.close()
+		for _, f := range d.cleanup {
+			f()
+		}
+		if d.failures != 1 {
+			t.Errorf("%d failures if the test calls Empty: %v", d.failures, asks)
+		}
+	}
+}
+
 func TestControlRefuses(t *testing.T) {
 	s := Start(t)
 	for _, tc := range []struct {
@@ -446,6 +497,10 @@ func TestControlRefuses(t *testing.T) {
 		{"POST", "/rules", `{"do":"delay","delay":"soon"}`, 400, "malformed"},
 		{"POST", "/rules", `{"do":"burn"}`, 400, "refused"},
 		{"POST", "/commands", `{"do":"refuse"}`, 400, "refused"},
+		{"POST", "/commands", `{"do":"thread_limit","limit":-1}`, 400, "refused"},
+		{"POST", "/rules", "", 400, "malformed"},
+		{"POST", "/rule", `{"do":"drop"}`, 404, "not_found"},
+		{"GET", "/rules", "", 404, "not_found"},
 		{"POST", "/scripts", `{}`, 400, "refused"},
 		{"POST", "/rules", strings.Repeat(" ", maxControl+1), 413, "too_large"},
 		{"DELETE", "/rules/none", "", 404, "not_found"},

@@ -103,8 +103,9 @@ type Server struct {
 	recorderFaults map[string]string // failures by object id
 	dice           *rand.Rand        // for faults alone, so that ids do not depend on them
 	gates          []*gate
-	address        string // of the first listener
-	life           int    // counts the deaths of the process
+	address        string   // of the first listener
+	toldLeft       []string // ids of left objects that a test was told of
+	life           int      // counts the deaths of the process
 	refusing       bool
 	refusals       int
 	gstNames       map[string]int // elements made, by kind

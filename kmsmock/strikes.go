@@ -72,7 +72,7 @@ var serverCommands = map[string]func(*Server, Command) error{
 	"gc":            func(s *Server, _ Command) error { s.CollectGarbage(); return nil },
 	"refuse":        refuse,
 	"cut":           func(s *Server, c Command) error { return s.cutSession(c.Session) },
-	"thread_limit":  func(s *Server, c Command) error { return s.changeFaults(func(f *Faults) { f.ThreadLimit = c.Limit }) },
+	"thread_limit":  limitThreads,
 	"keep_released": func(s *Server, c Command) error { return s.changeFaults(func(f *Faults) { f.KeepReleased = c.Keep }) },
 	"drop_candidates": func(s *Server, c Command) error {
 		return s.changeFaults(func(f *Faults) { f.DropCandidates = c.Candidates })
@@ -86,6 +86,13 @@ func refuse(s *Server, c Command) error {
 	}
 	s.Refuse(time.Duration(c.For))
 	return nil
+}
+
+func limitThreads(s *Server, c Command) error {
+	if c.Limit < 0 {
+		return fmt.Errorf("limit is %d; it must be 0, for none, or more", c.Limit)
+	}
+	return s.changeFaults(func(f *Faults) { f.ThreadLimit = c.Limit })
 }
 
 func crossMedia(s *Server, c Command) error {
