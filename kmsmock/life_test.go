@@ -255,8 +255,10 @@ func TestRecorderFailures(t *testing.T) {
 
 func TestCommandsWithoutSenseAreRefused(t *testing.T) {
 	inRules(t, Config{}, func(t *testing.T, s *Server, l *memListener, kms *testClient, pipe, el string) {
+		rtp := kms.create("RtpEndpoint", map[string]any{"mediaPipeline": pipe})
 		for want, c := range map[string]Command{
-			"no command": {Do: "dance"}, "not found": {Do: "ice_failure"}, "no ICE": {Do: "ice_failure", Object: el},
+			"RtpEndpoint has no ICE": {Do: "dtls_failure", Object: rtp},
+			"no command":             {Do: "dance"}, "not found": {Do: "ice_failure"}, "no ICE": {Do: "ice_failure", Object: el},
 			"no media": {Do: "media_stall", Object: pipe}, "AUDIO or VIDEO": {Do: "media_stall", Object: el, Media: "SMELL"},
 			"for must": {Do: "refuse"}, "on and off": {Do: "media_flap", Object: el}, "about no object": {Do: "gc", Object: el},
 			"records nothing": {Do: "recorder_failure", Object: el}, "cross is": {Do: "cross_media", Cross: "over"},

@@ -149,7 +149,7 @@ func (s *Server) strikeObject(c Command) error {
 
 func rtcOf(o *mediaObject) (*rtcEndpoint, error) {
 	ep, ok := o.impl.(*rtcEndpoint)
-	if !ok {
+	if !ok || ep.rtp != nil {
 		return nil, fmt.Errorf("a %s has no ICE and DTLS", o.class.name)
 	}
 	return ep, nil
