@@ -191,9 +191,9 @@ func TestMediaFaults(t *testing.T) {
 		reported bool // NOT_FLOWING
 	}{
 		"stall":   {Command{Do: "media_stall", Media: "VIDEO"}, 5, 0, true},
-		"stalled": {Command{Do: "media_stall", Media: "VIDEO", For: For(4 * time.Second)}, 220, 60, true},
+		"stalled": {Command{Do: "media_stall", Media: "VIDEO", For: Span(4 * time.Second)}, 220, 60, true},
 		"silence": {Command{Do: "media_silence", Media: "VIDEO"}, 5, 0, false},
-		"flap":    {Command{Do: "media_flap", Media: "VIDEO", On: For(time.Second), Off: For(5 * time.Second)}, 160, 10, true},
+		"flap":    {Command{Do: "media_flap", Media: "VIDEO", On: Span(time.Second), Off: Span(5 * time.Second)}, 160, 10, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, 2, Config{Timing: Fast}, func(t *testing.T, s *Server, kms *testClient, peers []*testPeer) {

@@ -21,13 +21,13 @@ type Command struct {
 	// Media is AUDIO or VIDEO; empty means both.
 	Media string `json:"media,omitempty"`
 	// After is when restart listens again; 0 means RestartTime.
-	After span `json:"after,omitzero"`
+	After Span `json:"after,omitzero"`
 	// For is how long refuse, media_stall and media_silence last; media
 	// without it stays so until media_restore.
-	For span `json:"for,omitzero"`
+	For Span `json:"for,omitzero"`
 	// On and Off are the times of media_flap, which begins with Off.
-	On  span `json:"on,omitzero"`
-	Off span `json:"off,omitzero"`
+	On  Span `json:"on,omitzero"`
+	Off Span `json:"off,omitzero"`
 	// Session is whose connection is cut; empty means all.
 	Session string `json:"session,omitempty"`
 	// Limit of thread_limit; 0 is none.
@@ -41,9 +41,6 @@ type Command struct {
 	// Failure of a recorder: no_space, open, write, or none.
 	Failure string `json:"failure,omitempty"`
 }
-
-// For makes a duration for a Command.
-func For(d time.Duration) span { return span(d) }
 
 var crossings = []string{CrossNone: "none", CrossOwn: "own", CrossCalls: "calls"}
 
@@ -66,7 +63,7 @@ func (s *Server) Do(c Command) error {
 var serverCommands = map[string]func(*Server, Command) error{
 	"kill": func(s *Server, _ Command) error { s.Kill(); return nil },
 	"restart": func(s *Server, c Command) error {
-		s.Restart(time.Duration(cmp.Or(c.After, span(RestartTime))))
+		s.Restart(time.Duration(cmp.Or(c.After, Span(RestartTime))))
 		return nil
 	},
 	"gc":            func(s *Server, _ Command) error { s.CollectGarbage(); return nil },
