@@ -235,14 +235,17 @@ func TestTranscodingReported(t *testing.T) {
 }
 
 func TestRecorderFailures(t *testing.T) {
-	for failure, want := range map[string]string{"no_space": "RESOURCE_ERROR_NO_SPACE_LEFT", "open": "RESOURCE_ERROR_OPEN", "write": "RESOURCE_ERROR_WRITE"} {
+	for failure, want := range map[string][]string{
+		"no_space": {"RESOURCE_ERROR_NO_SPACE_LEFT 14"}, "open": {"RESOURCE_ERROR_OPEN 6", "UNEXPECTED_ELEMENT_ERROR 4"},
+		"write": {"RESOURCE_ERROR_WRITE 10"},
+	} {
 		inRules(t, Config{}, func(t *testing.T, s *Server, l *memListener, kms *testClient, pipe, el string) {
 			rec := kms.create("RecorderEndpoint", map[string]any{"mediaPipeline": pipe, "uri": "file:///nowhere.webm"})
 			kms.subscribe(rec, "Error")
 			do(t, s, Command{Do: "recorder_failure", Object: rec, Failure: failure})
 			time.Sleep(time.Second)
-			if seen := kms.seen(); len(seen) != 2 || seen[0].data["type"] != want {
-				t.Errorf("%s: seen %v", failure, seen)
+			if got := errorsOf(kms, rec); !slices.Equal(got, want) {
+				t.Errorf("%s: errors %q, want %q", failure, got, want)
 			}
 			s.mu.Lock()
 			defer s.mu.Unlock()
