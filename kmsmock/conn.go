@@ -1,8 +1,10 @@
 package kmsmock
 
 import (
+	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -97,6 +99,9 @@ func (c *conn) run() {
 	defer c.end()
 	var writer sync.WaitGroup
 	writer.Go(c.outbox.run)
+	defer writer.Wait()
+	defer c.outbox.close()
+	defer c.confess()
 	c.ws.SetReadLimit(maxMessage)
 	c.ws.SetCloseHandler(func(code int, text string) error {
 		if code == websocket.CloseNoStatusReceived {
@@ -107,8 +112,14 @@ func (c *conn) run() {
 	})
 	for c.next() {
 	}
-	c.outbox.close()
-	writer.Wait()
+}
+
+// confess logs a panic and ends the connection with it, which net/http would
+// do without a word: a mistake of the mock shall not look like a client's.
+func (c *conn) confess() {
+	if p := recover(); p != nil {
+		c.srv.log.Error("kms.panicked", "conn", c.serial, "error", fmt.Sprint(p), "stack", string(debug.Stack()))
+	}
 }
 
 func (c *conn) end() {

@@ -72,7 +72,7 @@ func (s *Server) SetModes(m Modes) {
 
 // State returns what the server holds.
 func (s *Server) State() State {
-	st := State{Objects: s.Objects(), Sessions: s.Sessions(), Rules: s.Rules(), Scripts: []string{}, Connections: []Connection{}}
+	st := State{Objects: append([]Object{}, s.Objects()...), Sessions: append([]string{}, s.Sessions()...), Rules: s.Rules(), Scripts: []string{}, Connections: []Connection{}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.ServerID, st.Crashed, st.Modes = s.serverID, s.crashed, s.modes()
@@ -95,9 +95,10 @@ func isControl(r *http.Request) bool {
 
 // control serves the control endpoint.
 func (s *Server) control(w http.ResponseWriter, r *http.Request) {
+	const requests = "GET /_control; POST or DELETE /_control/rules and /_control/scripts; DELETE /_control/rules/NAME; POST /_control/commands; PUT /_control/modes"
 	w.Header().Set("Connection", "close")
 	if !s.mayControl(r) {
-		refuseControl(w, http.StatusForbidden, "forbidden", errors.New("only programs on this machine may control the server; Config.Control allows others"))
+		refuseControl(w, http.StatusForbidden, "forbidden", errors.New("only programs on this machine, and no web pages, may control the server; callbench mock -control, Config.Control in Go, allows others"))
 		return
 	}
 	mux := http.NewServeMux()
@@ -118,6 +119,10 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 	})
 	mux.HandleFunc("POST "+controlPath+"/commands", takes(func(c Command) (any, error) { return struct{}{}, s.Do(c) }))
 	mux.HandleFunc("PUT "+controlPath+"/modes", takes(func(m Modes) (any, error) { s.SetModes(m); return m, nil }))
+	if _, pattern := mux.Handler(r); pattern == "" {
+		refuseControl(w, http.StatusNotFound, "not_found", fmt.Errorf("there is no %s %s; there are %s", r.Method, r.URL.Path, requests))
+		return
+	}
 	mux.ServeHTTP(w, r)
 }
 
@@ -164,6 +169,9 @@ func takes[V any](run func(V) (any, error)) http.HandlerFunc {
 
 // decodeStrict reads one JSON value that has no members but those of v.
 func decodeStrict(b []byte, v any) error {
+	if len(bytes.TrimSpace(b)) == 0 {
+		return errors.New("there is no JSON in the request's body")
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {

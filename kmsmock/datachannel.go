@@ -124,13 +124,21 @@ func (d *dataSession) begin(assoc *sctp.Association, client bool, readers *sync.
 	}
 }
 
-// pick is the next free number of this side. The lock is held.
+// lastNumbers are the highest of both sides; 65535 is none (RFC 8832, 6).
+const lastNumbers = math.MaxUint16 - 2
+
+// pick is the next free number of this side, the last one if none is free,
+// which cannot be opened again. The lock is held.
 func (d *dataSession) pick() uint16 {
+	taken := map[uint16]bool{}
+	for _, ch := range d.channels {
+		taken[ch.number] = true
+	}
 	n := uint16(1)
 	if d.even {
 		n = 0
 	}
-	for slices.ContainsFunc(d.channels, func(ch *dataChannel) bool { return ch.number == n }) {
+	for n < lastNumbers && taken[n] {
 		n += 2
 	}
 	return n

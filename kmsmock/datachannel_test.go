@@ -231,3 +231,19 @@ func TestDataChannelsOfTheOfferer(t *testing.T) {
 		}
 	})
 }
+
+func TestNumbersOfDataChannelsEnd(t *testing.T) {
+	for even, last := range map[bool]uint16{true: 65534, false: 65533} {
+		d := &dataSession{even: even}
+		for n := last % 2; n < last; n += 2 {
+			d.channels = append(d.channels, &dataChannel{number: n})
+		}
+		if got := d.pick(); got != last {
+			t.Errorf("picked %d before the last, want %d", got, last)
+		}
+		d.channels = append(d.channels, &dataChannel{number: last})
+		if got := d.pick(); got != last {
+			t.Errorf("picked %d when all are taken, want the last, %d", got, last)
+		}
+	}
+}

@@ -53,39 +53,41 @@ func (d Delay) draw(r *rand.Rand) time.Duration {
 	return time.Duration(max(x, 0))
 }
 
-// A span is a duration as JSON has it, for example "120ms".
-type span time.Duration
+// A Span is a duration as JSON has it, for example "120ms".
+type Span time.Duration
 
-func (d span) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+// MarshalText writes the duration as Go does.
+func (d Span) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
-func (d *span) UnmarshalText(b []byte) error {
+// UnmarshalText reads what time.ParseDuration reads.
+func (d *Span) UnmarshalText(b []byte) error {
 	v, err := time.ParseDuration(string(b))
-	*d = span(v)
+	*d = Span(v)
 	return err
 }
 
 type delayJSON struct {
 	Distribution string `json:"distribution,omitempty"`
-	Mean         span   `json:"mean"`
-	Spread       span   `json:"spread,omitzero"`
+	Mean         Span   `json:"mean"`
+	Spread       Span   `json:"spread,omitzero"`
 }
 
 // MarshalJSON writes durations as Go does, for example "120ms".
 func (d Delay) MarshalJSON() ([]byte, error) {
-	return json.Marshal(delayJSON{d.Distribution, span(d.Mean), span(d.Spread)})
+	return json.Marshal(delayJSON{d.Distribution, Span(d.Mean), Span(d.Spread)})
 }
 
 // UnmarshalJSON reads a duration for a fixed delay, or an object with
 // distribution, mean and spread.
 func (d *Delay) UnmarshalJSON(b []byte) error {
-	var fixed span
+	var fixed Span
 	if json.Unmarshal(b, &fixed) == nil {
 		*d = Delay{Mean: time.Duration(fixed)}
 		return nil
 	}
 	var v delayJSON
 	if err := decodeStrict(b, &v); err != nil {
-		return fmt.Errorf("delay: %w", err)
+		return fmt.Errorf(`delay must be a duration such as "300ms", or have distribution, mean and spread: %w`, err)
 	}
 	*d = Delay{v.Distribution, time.Duration(v.Mean), time.Duration(v.Spread)}
 	return nil

@@ -27,6 +27,7 @@
 // {conn}, kms.session.bound {session, conn}, kms.session.collected {session},
 // kms.faults {cross, …}, kms.rule.added and kms.rule.removed {rule}, kms.modes,
 // kms.fault {object, type, number, rule, of} for each fault that struck, kms.media.failed {object, step, error}, kms.crashed {error},
+// kms.panicked {conn, error, stack} for a mistake of the mock's own,
 // kms.started {server} when a dead server lives again.
 // Neither descriptions nor TURN URLs nor candidates are logged.
 package kmsmock

@@ -139,6 +139,9 @@ func (t *mediaTransport) attach(agent *ice.Agent, h *hostSocket, udp net.PacketC
 	}
 	if err != nil {
 		_ = udp.Close()
+		if passive != nil {
+			passive.close()
+		}
 		return fmt.Errorf("add a host candidate: %w", err)
 	}
 	if passive == nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 
 	"github.com/pion/ice/v4"
 )
@@ -16,8 +17,14 @@ type passiveListener struct {
 	port int
 }
 
-// maxFirstPacket bounds the datagrams that wait for the agent.
-const maxFirstPacket = 64
+const (
+	// maxFirstPacket bounds the datagrams that wait for the agent.
+	maxFirstPacket = 64
+	// tcpBacklog is how much waits for a peer that reads slowly, in bytes; more
+	// is lost. Without it a peer that does not read would hold up whoever sends,
+	// and with him the server's lock.
+	tcpBacklog = 4 << 20
+)
 
 // listenPassive opens a TCP port for checks that carry the fragment of the
 // stream. It fails where the network has no TCP.
@@ -26,7 +33,8 @@ func (t *mediaTransport) listenPassive(ip netip.Addr, component int) (*passiveLi
 	if err != nil {
 		return nil, fmt.Errorf("listen for TCP candidates: %w", err)
 	}
-	mux := ice.NewTCPMuxDefault(ice.TCPMuxParams{Listener: watchedListener{l, t, component}, Logger: quiet{}.NewLogger(""), ReadBufferSize: maxFirstPacket})
+	watched := &watchedListener{Listener: l, t: t, component: component, open: map[*watchedConn]bool{}}
+	mux := ice.NewTCPMuxDefault(ice.TCPMuxParams{Listener: watched, Logger: quiet{}.NewLogger(""), ReadBufferSize: maxFirstPacket, WriteBufferSize: tcpBacklog})
 	conn, err := mux.GetConnByUfrag(t.local.ufrag, !ip.Is4(), ip.AsSlice())
 	if err != nil {
 		_ = mux.Close()
@@ -42,25 +50,55 @@ func (l *passiveListener) close() {
 
 // A watchedListener takes its time with the first packet of a connection to
 // component 1, so that a peer checks component 2 as well, and tells when one of
-// its connections ends.
+// its connections ends. Its end is that of its connections too: the mux waits
+// half a minute for the first packet of one that says nothing.
 type watchedListener struct {
 	net.Listener
 	t         *mediaTransport
 	component int
+
+	mu     sync.Mutex
+	open   map[*watchedConn]bool
+	closed bool
 }
 
-func (l watchedListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
+func (l *watchedListener) Accept() (net.Conn, error) {
+	raw, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &watchedConn{Conn: c, l: l, fresh: l.component == 1}, nil
+	c := &watchedConn{Conn: raw, l: l, fresh: l.component == 1}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		_ = raw.Close()
+		return nil, net.ErrClosed
+	}
+	l.open[c] = true
+	return c, nil
+}
+
+func (l *watchedListener) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for c := range l.open {
+		_ = c.Conn.Close()
+	}
+	return l.Listener.Close()
 }
 
 type watchedConn struct {
 	net.Conn
-	l     watchedListener
+	l     *watchedListener
 	fresh bool // nothing was read yet
+}
+
+func (c *watchedConn) Close() error {
+	c.l.mu.Lock()
+	delete(c.l.open, c)
+	c.l.mu.Unlock()
+	return c.Conn.Close()
 }
 
 func (c *watchedConn) Read(b []byte) (int, error) {

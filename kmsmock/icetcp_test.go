@@ -1,7 +1,10 @@
 package kmsmock
 
 import (
+	"encoding/binary"
+	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -9,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pion/ice/v4"
+	"github.com/pion/stun/v4"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -91,4 +95,64 @@ func awaitChange(kms *testClient, want string) <-chan struct{} {
 		}
 	}
 	return out
+}
+
+// listening makes a passive TCP port of a transport on the loopback interface.
+func listening(t *testing.T) *passiveListener {
+	t.Helper()
+	s, _ := startMock(t, Config{})
+	tr := newMediaTransport(&rtcEndpoint{element: &element{obj: &mediaObject{srv: s}}}, 1, "bundle", iceSecret{"ufrag", "password"})
+	t.Cleanup(tr.cancel)
+	l, err := tr.listenPassive(netip.MustParseAddr("127.0.0.1"), 2)
+	must(t, err)
+	return l
+}
+
+func dialPassive(t *testing.T, l *passiveListener) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", l.port))
+	must(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// promptly fails the test if f has not returned after a time that only somebody
+// who waits for ever, or for a time-out, would need.
+func promptly(t *testing.T, what string, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(15 * time.Second):
+		t.Fatal(what)
+	}
+}
+
+func TestPassiveListenerClosesConnectionsThatSayNothing(t *testing.T) {
+	l := listening(t)
+	c := dialPassive(t, l)
+	_, err := c.Write([]byte{0}) // half a length
+	must(t, err)
+	promptly(t, "close waits for a peer that says nothing", l.close)
+}
+
+func TestPassiveListenerIsNotHeldUpByPeersThatDoNotRead(t *testing.T) {
+	l := listening(t)
+	defer l.close()
+	c := dialPassive(t, l)
+	check := stun.MustBuild(stun.TransactionID, stun.BindingRequest, stun.NewUsername("ufrag:peer"))
+	_, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(check.Raw))), check.Raw...))
+	must(t, err)
+	buf := make([]byte, maxDatagram)
+	_, peer, err := l.conn.ReadFrom(buf)
+	must(t, err)
+	promptly(t, "a peer that does not read holds up the sender", func() {
+		for range 32 << 20 / len(buf) {
+			_, _ = l.conn.WriteTo(buf, peer)
+		}
+	})
 }

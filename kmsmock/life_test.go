@@ -191,9 +191,9 @@ func TestMediaFaults(t *testing.T) {
 		reported bool // NOT_FLOWING
 	}{
 		"stall":   {Command{Do: "media_stall", Media: "VIDEO"}, 5, 0, true},
-		"stalled": {Command{Do: "media_stall", Media: "VIDEO", For: For(4 * time.Second)}, 220, 60, true},
+		"stalled": {Command{Do: "media_stall", Media: "VIDEO", For: Span(4 * time.Second)}, 220, 60, true},
 		"silence": {Command{Do: "media_silence", Media: "VIDEO"}, 5, 0, false},
-		"flap":    {Command{Do: "media_flap", Media: "VIDEO", On: For(time.Second), Off: For(5 * time.Second)}, 160, 10, true},
+		"flap":    {Command{Do: "media_flap", Media: "VIDEO", On: Span(time.Second), Off: Span(5 * time.Second)}, 160, 10, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, 2, Config{Timing: Fast}, func(t *testing.T, s *Server, kms *testClient, peers []*testPeer) {
@@ -235,14 +235,17 @@ func TestTranscodingReported(t *testing.T) {
 }
 
 func TestRecorderFailures(t *testing.T) {
-	for failure, want := range map[string]string{"no_space": "RESOURCE_ERROR_NO_SPACE_LEFT", "open": "RESOURCE_ERROR_OPEN", "write": "RESOURCE_ERROR_WRITE"} {
+	for failure, want := range map[string][]string{
+		"no_space": {"RESOURCE_ERROR_NO_SPACE_LEFT 14"}, "open": {"RESOURCE_ERROR_OPEN 6", "UNEXPECTED_ELEMENT_ERROR 4"},
+		"write": {"RESOURCE_ERROR_WRITE 10"},
+	} {
 		inRules(t, Config{}, func(t *testing.T, s *Server, l *memListener, kms *testClient, pipe, el string) {
 			rec := kms.create("RecorderEndpoint", map[string]any{"mediaPipeline": pipe, "uri": "file:///nowhere.webm"})
 			kms.subscribe(rec, "Error")
 			do(t, s, Command{Do: "recorder_failure", Object: rec, Failure: failure})
 			time.Sleep(time.Second)
-			if seen := kms.seen(); len(seen) != 2 || seen[0].data["type"] != want {
-				t.Errorf("%s: seen %v", failure, seen)
+			if got := errorsOf(kms, rec); !slices.Equal(got, want) {
+				t.Errorf("%s: errors %q, want %q", failure, got, want)
 			}
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -255,8 +258,10 @@ func TestRecorderFailures(t *testing.T) {
 
 func TestCommandsWithoutSenseAreRefused(t *testing.T) {
 	inRules(t, Config{}, func(t *testing.T, s *Server, l *memListener, kms *testClient, pipe, el string) {
+		rtp := kms.create("RtpEndpoint", map[string]any{"mediaPipeline": pipe})
 		for want, c := range map[string]Command{
-			"no command": {Do: "dance"}, "not found": {Do: "ice_failure"}, "no ICE": {Do: "ice_failure", Object: el},
+			"RtpEndpoint has no ICE": {Do: "dtls_failure", Object: rtp},
+			"no command":             {Do: "dance"}, "not found": {Do: "ice_failure"}, "no ICE": {Do: "ice_failure", Object: el},
 			"no media": {Do: "media_stall", Object: pipe}, "AUDIO or VIDEO": {Do: "media_stall", Object: el, Media: "SMELL"},
 			"for must": {Do: "refuse"}, "on and off": {Do: "media_flap", Object: el}, "about no object": {Do: "gc", Object: el},
 			"records nothing": {Do: "recorder_failure", Object: el}, "cross is": {Do: "cross_media", Cross: "over"},
@@ -434,6 +439,57 @@ func TestControl(t *testing.T) {
 	kms.value("release", map[string]any{"object": pipe})
 }
 
+// TestRulesSayWhatTheyLack looks at the texts for mistakes that are easily made.
+func TestRulesSayWhatTheyLack(t *testing.T) {
+	s := Start(t)
+	for body, want := range map[string]string{
+		`{"do":"delay"}`:             "rule: do delay needs delay",
+		`{"name":"x","do":"error"}`:  `rule "x": do error needs error`,
+		`{"do":"drop","delay":"1s"}`: "delay belongs to do delay; this rule does drop",
+		`{"do":"delay","delay":300}`: `delay must be a duration such as "300ms"`,
+		`{"do":"slow"}`:              "must be one of delay, error, drop",
+	} {
+		if status, got := control(t, s, "POST", "/rules", body); status != 400 || !strings.Contains(got["message"].(string), want) {
+			t.Errorf("%s: %d %v, want %q", body, status, got, want)
+		}
+	}
+	if _, got := control(t, s, "GET", "", ""); got["objects"] == nil || got["sessions"] == nil {
+		t.Errorf("an idle server shows %v", got)
+	}
+}
+
+// deaf is a T that counts failures.
+type deaf struct {
+	failures int
+	cleanup  []func()
+}
+
+func (d *deaf) Helper()               {}
+func (d *deaf) Errorf(string, ...any) { d.failures++ }
+func (d *deaf) Fatalf(string, ...any) { d.failures++ }
+func (d *deaf) Cleanup(f func())      { d.cleanup = append(d.cleanup, f) }
+
+// TestLeftIsToldOnce holds the end of a test to not repeat what Empty said, and
+// to say it if Empty was not called.
+func TestLeftIsToldOnce(t *testing.T) {
+	for _, asks := range []bool{true, false} {
+		d := &deaf{}
+		s := Start(d)
+		kms := dialURL(t, s.URL(), nil)
+		kms.create("MediaPipeline", nil)
+		if asks {
+			s.Empty(d)
+		}
+		kms.close()
+		for _, f := range d.cleanup {
+			f()
+		}
+		if d.failures != 1 {
+			t.Errorf("%d failures if the test calls Empty: %v", d.failures, asks)
+		}
+	}
+}
+
 func TestControlRefuses(t *testing.T) {
 	s := Start(t)
 	for _, tc := range []struct {
@@ -446,6 +502,10 @@ func TestControlRefuses(t *testing.T) {
 		{"POST", "/rules", `{"do":"delay","delay":"soon"}`, 400, "malformed"},
 		{"POST", "/rules", `{"do":"burn"}`, 400, "refused"},
 		{"POST", "/commands", `{"do":"refuse"}`, 400, "refused"},
+		{"POST", "/commands", `{"do":"thread_limit","limit":-1}`, 400, "refused"},
+		{"POST", "/rules", "", 400, "malformed"},
+		{"POST", "/rule", `{"do":"drop"}`, 404, "not_found"},
+		{"GET", "/rules", "", 404, "not_found"},
 		{"POST", "/scripts", `{}`, 400, "refused"},
 		{"POST", "/rules", strings.Repeat(" ", maxControl+1), 413, "too_large"},
 		{"DELETE", "/rules/none", "", 404, "not_found"},

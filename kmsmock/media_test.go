@@ -288,12 +288,6 @@ func (p *testPeer) pause() {
 	}
 }
 
-// vanish takes the peer off the network without a word.
-func (p *testPeer) vanish() {
-	p.net.down.Store(true)
-	p.pause()
-}
-
 func (p *testPeer) close() {
 	p.pause()
 	p.mu.Lock()

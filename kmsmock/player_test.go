@@ -92,6 +92,31 @@ func TestPlayerPlaysToAPeer(t *testing.T) {
 	})
 }
 
+// A frame that no datagram holds is left out; what comes behind it is played.
+func TestPlayerLeavesOutAudioThatIsTooLong(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "long.webm")
+	f, err := os.Create(file)
+	must(t, err)
+	w, err := clip.NewWriter(f, clip.WebM, []clip.Track{{Codec: clip.Opus, Channels: 2}}, [][]byte{nil})
+	must(t, err)
+	for i := range 10 {
+		frame := []byte{0xfc, 1, 'F'}
+		if i == 5 {
+			frame = make([]byte, maxDatagram)
+		}
+		must(t, w.Write(clip.Frame{At: time.Duration(i) * 20 * time.Millisecond, Key: true, Data: frame}))
+	}
+	must(t, w.Close())
+	inBubble(t, 1, Config{}, func(t *testing.T, s *Server, kms *testClient, peers []*testPeer) {
+		p := newPlayer(kms, joined(kms, peers[0]), peers[0].endpoint, "file://"+file, true)
+		kms.invoke(p, "play", nil)
+		time.Sleep(time.Second)
+		if n := peers[0].got("audio:F"); n != 9 {
+			t.Errorf("peer got %d packets, want the 9 that fit", n)
+		}
+	})
+}
+
 func sameSet(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }

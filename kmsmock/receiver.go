@@ -164,7 +164,7 @@ func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now ti
 	fresh := st == nil
 	if fresh {
 		st = &inStream{ssrc: h.SSRC, kind: typ.kind, clock: typ.codec.clock, first: h.SequenceNumber, firstAt: now, highest: uint32(h.SequenceNumber)}
-		t.streams = append(t.streams, st)
+		t.keep(st)
 	}
 	st.packets++
 	st.bytes += uint64(size)
@@ -181,6 +181,18 @@ func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now ti
 	}
 	st.transit = transit
 	return gap
+}
+
+// maxStreams is how many streams of a peer are kept: as many as one RTCP report
+// can tell of (RFC 3550, 6.4.2). A peer may take a new SSRC with every packet.
+const maxStreams = 31
+
+// keep adds a stream, in the place of the oldest if there are too many.
+func (r *receiver) keep(st *inStream) {
+	if len(r.streams) == maxStreams {
+		r.streams = slices.Delete(r.streams, 0, 1)
+	}
+	r.streams = append(r.streams, st)
 }
 
 func (r *receiver) stream(ssrc uint32) *inStream {

@@ -81,7 +81,10 @@ func recordMedia(c *call) (value, error) {
 	r.starting = true
 	rec := r.rec.Load()
 	if rec == nil {
-		rec = r.open()
+		if rec = r.open(); r.closed {
+			rec.end() // released while the file was opened
+			return nil, errNotFound(c.obj.id)
+		}
 		r.rec.Store(rec)
 	}
 	rec.resume(time.Now())

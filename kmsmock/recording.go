@@ -378,7 +378,9 @@ func (s *Server) faultAt(step recordingStep, o *mediaObject) error {
 	return nil
 }
 
-// openRecording makes a recorder's file and the folders above it. The lock is held.
+// openRecording makes a recorder's file and the folders above it. The lock is
+// held, but not while the disk, which may be slow, is at work: the caller must
+// look again at what it knew before.
 func (s *Server) openRecording(o *mediaObject, path string) (clip.File, error) {
 	if err := s.faultAt(stepOpen, o); err != nil {
 		return nil, err
@@ -386,14 +388,20 @@ func (s *Server) openRecording(o *mediaObject, path string) (clip.File, error) {
 	if path == "" {
 		return nil, fs.ErrInvalid
 	}
-	_ = os.MkdirAll(filepath.Dir(path), 0o777) // opening tells of it
-	f, err := os.Create(path)
+	s.mu.Unlock()
+	f, err := create(path)
+	s.mu.Lock()
 	if err != nil {
 		return nil, fmt.Errorf("kmsmock: open recording: %w", err)
 	}
 	out := &recordingFile{file: f, object: o}
 	out.buffer = bufio.NewWriterSize(writerFunc(out.write), recordingBuffer)
 	return out, nil
+}
+
+func create(path string) (*os.File, error) {
+	_ = os.MkdirAll(filepath.Dir(path), 0o777) // opening tells of it
+	return os.Create(path)
 }
 
 // recordingBuffer is what GStreamer's file sink gathers before it writes.

@@ -83,6 +83,9 @@ func (s *Server) drop(sessionID string, o *mediaObject) {
 
 // release takes an object away from every session.
 func (s *Server) release(o *mediaObject) {
+	if o == s.manager { // which stays, and what its subscribers asked for
+		return
+	}
 	for _, id := range slices.Sorted(maps.Keys(o.holders)) {
 		s.drop(id, o)
 	}
@@ -123,6 +126,9 @@ func (s *Server) closeSession(id string, release bool) {
 	ses := s.sessions[id]
 	if ses == nil {
 		return
+	}
+	if ses.refs[managerID] != nil { // a session is not told of what ends with it
+		s.drop(id, s.manager)
 	}
 	for _, oid := range slices.Sorted(maps.Keys(ses.refs)) {
 		o := ses.refs[oid]

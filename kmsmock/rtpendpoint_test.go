@@ -205,6 +205,30 @@ func TestRtpEndpoint(t *testing.T) {
 	})
 }
 
+// A peer that takes a new SSRC with every packet is heard of no less, and costs
+// no more, than one that keeps its own.
+func TestRtpEndpointKeepsTheNewestStreams(t *testing.T) {
+	inRTPBubble(t, nil, func(kms *testClient, endpoint string, p *udpPeer) {
+		p.aim(kms.invoke(endpoint, "processOffer", map[string]any{"offer": rtpOffer(40000)}).(string), "audio")
+		for range 10 * maxStreams {
+			p.ssrc++
+			p.play(1, false)
+		}
+		if stats := kms.invoke(endpoint, "getStats", nil).(map[string]any); len(stats) != maxStreams+1 {
+			t.Errorf("%d statistics, want those of the %d newest streams and of ours", len(stats), maxStreams)
+		}
+		time.Sleep(6 * time.Second)
+		_, controls := p.got()
+		heard := slices.ContainsFunc(controls, func(c rtcp.Packet) bool {
+			report, ok := c.(*rtcp.SenderReport)
+			return ok && slices.ContainsFunc(report.Reports, func(r rtcp.ReceptionReport) bool { return r.SSRC == p.ssrc })
+		})
+		if !heard {
+			t.Errorf("no report of the newest stream in %d RTCP packets", len(controls))
+		}
+	})
+}
+
 // TestRtpEndpointFindsItsPeer leaves it to the packets where the peer is, RTCP
 // among them.
 func TestRtpEndpointFindsItsPeer(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -101,10 +102,36 @@ type rule struct {
 	held []func()
 }
 
+// belongs says that a rule lacks the member of its stroke's name, or has that
+// of another stroke.
+func (r *Rule) belongs(member string) error {
+	if string(r.Do) == member {
+		return fmt.Errorf("do %s needs %s", member, member)
+	}
+	return fmt.Errorf("%s belongs to do %s; this rule does %s", member, member, r.Do)
+}
+
+// named puts the rule's name, if it has one, before an error.
+func (r *Rule) named(err error) error {
+	if r.Name == "" {
+		return fmt.Errorf("rule: %w", err)
+	}
+	return fmt.Errorf("rule %q: %w", r.Name, err)
+}
+
+// listed names the values of an enumeration for people.
+func listed[S ~string](values []S) string {
+	var out []string
+	for _, v := range values {
+		out = append(out, string(v))
+	}
+	return strings.Join(out, ", ")
+}
+
 func (r *Rule) check() error {
 	switch {
 	case !slices.Contains(strokes, r.Do):
-		return fmt.Errorf("do is %q; it must be one of %q", r.Do, strokes)
+		return fmt.Errorf("do is %q; it must be one of %s", r.Do, listed(strokes))
 	case r.Nth < 0, r.Count < 0:
 		return errors.New("nth and count must not be negative")
 	case r.Probability < 0 || r.Probability > 1:
@@ -114,11 +141,11 @@ func (r *Rule) check() error {
 	case r.Match.Event != "" && r.Do == Refuse:
 		return errors.New("an event cannot be answered with an error")
 	case (r.Do == Refuse) != (r.Error != nil):
-		return errors.New("error belongs to do error, and to nothing else")
+		return r.belongs("error")
 	case (r.Do == Hangup) != (r.Close != nil):
-		return errors.New("close belongs to do close, and to nothing else")
+		return r.belongs("close")
 	case (r.Do == Slow) != (r.Delay != Delay{}):
-		return errors.New("delay belongs to do delay, and to nothing else")
+		return r.belongs("delay")
 	}
 	if r.Close != nil {
 		if err := r.Close.check(); err != nil {
@@ -142,7 +169,7 @@ func (c *Closing) check() error {
 // name. A rule of the same name is replaced. A rule without sense is an error.
 func (s *Server) AddRule(r Rule) (string, error) {
 	if err := r.check(); err != nil {
-		return "", fmt.Errorf("kmsmock: rule %q: %w", r.Name, err)
+		return "", fmt.Errorf("kmsmock: %w", r.named(err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

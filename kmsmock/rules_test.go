@@ -235,18 +235,18 @@ func TestDelaysAreDistributed(t *testing.T) {
 func TestSenselessRulesAreRefused(t *testing.T) {
 	inRules(t, Config{}, func(t *testing.T, s *Server, l *memListener, kms *testClient, pipe, el string) {
 		for want, r := range map[string]Rule{
-			"do is":           {Do: "burn"},
-			"nth and count":   {Do: Drop, Nth: -1},
-			"probability":     {Do: Drop, Probability: 2},
-			"not both":        {Do: Drop, Match: Match{Event: "Error", Method: "ping"}},
-			"event cannot":    {Do: Refuse, Match: Match{Event: "Error"}, Error: &Refusal{Code: 1}},
-			"error belongs":   {Do: Refuse},
-			"close belongs":   {Do: Drop, Close: &Closing{Code: 1000}},
-			"delay belongs":   {Do: Slow},
-			"close frame":     {Do: Hangup, Close: &Closing{Code: 1006}},
-			"distribution is": {Do: Slow, Delay: Delay{Distribution: "weird", Mean: 1}},
-			"no spread":       {Do: Slow, Delay: Delay{Mean: 1, Spread: 1}},
-			"needs mean":      {Do: Slow, Delay: Delay{Distribution: "normal", Mean: 1}},
+			"do is":                {Do: "burn"},
+			"nth and count":        {Do: Drop, Nth: -1},
+			"probability":          {Do: Drop, Probability: 2},
+			"not both":             {Do: Drop, Match: Match{Event: "Error", Method: "ping"}},
+			"event cannot":         {Do: Refuse, Match: Match{Event: "Error"}, Error: &Refusal{Code: 1}},
+			"do error needs error": {Do: Refuse},
+			"close belongs":        {Do: Drop, Close: &Closing{Code: 1000}},
+			"do delay needs delay": {Do: Slow},
+			"close frame":          {Do: Hangup, Close: &Closing{Code: 1006}},
+			"distribution is":      {Do: Slow, Delay: Delay{Distribution: "weird", Mean: 1}},
+			"no spread":            {Do: Slow, Delay: Delay{Mean: 1, Spread: 1}},
+			"needs mean":           {Do: Slow, Delay: Delay{Distribution: "normal", Mean: 1}},
 		} {
 			if _, err := s.AddRule(r); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%+v: %v, want %q", r, err, want)

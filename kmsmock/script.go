@@ -26,13 +26,13 @@ type Step struct {
 	// expected request's id.
 	Send  string       `json:"send,omitempty"`
 	Event *ScriptEvent `json:"event,omitempty"`
-	Wait  span         `json:"wait,omitempty"`
+	Wait  Span         `json:"wait,omitempty"`
 	Close *Closing     `json:"close,omitempty"`
 	Cut   bool         `json:"cut,omitempty"`
 }
 
 // Wait is a step that lets time pass.
-func Wait(d time.Duration) Step { return Step{Wait: span(d)} }
+func Wait(d time.Duration) Step { return Step{Wait: Span(d)} }
 
 // A ScriptEvent is an event of an object that never happened. Members that all
 // events have are added to its data.

@@ -141,8 +141,8 @@ func (t *mediaTransport) deliver(p *packet) bool {
 	if o.from != p.codec {
 		o.from, o.to = p.codec, o.match(p.codec)
 	}
-	if o.to == nil {
-		return true
+	if o.to == nil || rtpHeaderSize+len(p.payload) > maxDatagram {
+		return true // a file may have frames that are too long for a datagram
 	}
 	if o.stream != p.stream || !o.started {
 		if p.kind == kindVideo && !o.mayBegin(p) {

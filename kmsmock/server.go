@@ -103,8 +103,9 @@ type Server struct {
 	recorderFaults map[string]string // failures by object id
 	dice           *rand.Rand        // for faults alone, so that ids do not depend on them
 	gates          []*gate
-	address        string // of the first listener
-	life           int    // counts the deaths of the process
+	address        string   // of the first listener
+	toldLeft       []string // ids of left objects that a test was told of
+	life           int      // counts the deaths of the process
 	refusing       bool
 	refusals       int
 	gstNames       map[string]int // elements made, by kind
@@ -121,9 +122,26 @@ type Server struct {
 	certificates map[string]*tls.Certificate // by key type
 }
 
-// New returns a server that is not listening yet. It fails when the machine's
-// network interfaces cannot be read.
+// check finds what makes no sense in a configuration.
+func (c *Config) check() error {
+	switch {
+	case c.Timing != Recorded && c.Timing != Fast:
+		return fmt.Errorf("kmsmock: there is no timing %d", c.Timing)
+	case c.CollectorPeriod < 0 || c.CollectorPeriod > 0 && c.CollectorPeriod < time.Millisecond:
+		return fmt.Errorf("kmsmock: a garbage collection period of %v is below 1 ms", c.CollectorPeriod)
+	case c.Faults.CrossMedia < CrossNone || c.Faults.CrossMedia > CrossCalls:
+		return fmt.Errorf("kmsmock: there is no crossing of media %d", c.Faults.CrossMedia)
+	}
+	return nil
+}
+
+// New returns a server that is not listening yet. It fails when the
+// configuration makes no sense or the machine's network interfaces cannot be
+// read.
 func New(cfg Config) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
 	s := &Server{
 		cfg: cfg, log: cfg.Log, net: cfg.Net, pace: paceOf(cfg), model: stockModel(), faults: cfg.Faults,
 		recorderFaults: map[string]string{},

@@ -14,6 +14,41 @@ import (
 	"github.com/gorilla/websocket"
 )
 
+func TestConfigWithoutSenseIsRefused(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"timing":            {Timing: 7},
+		"negative period":   {CollectorPeriod: -time.Second},
+		"period of nothing": {CollectorPeriod: 3},
+		"crossing":          {Faults: Faults{CrossMedia: 9}},
+	} {
+		if s, err := New(cfg); err == nil {
+			t.Errorf("%s: accepted", name)
+			_ = s.Close()
+		}
+	}
+}
+
+// A mistake of the mock ends the connection that met it, is logged with where
+// it happened, and leaves the server in order.
+func TestPanicIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	s, l := startMock(t, Config{Timing: Fast, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	s.mu.Lock()
+	s.sessions = nil // the next request writes to it
+	s.mu.Unlock()
+	kms := dialTest(t, l)
+	defer kms.close()
+	kms.writes.Lock()
+	err := kms.ws.WriteJSON(map[string]any{"jsonrpc": "2.0", "id": 1, "method": "create", "params": map[string]any{"type": "MediaPipeline"}})
+	kms.writes.Unlock()
+	must(t, err)
+	kms.wg.Wait() // until the server ends the connection
+	must(t, s.Close())
+	if text := log.String(); !strings.Contains(text, "kms.panicked") || !strings.Contains(text, "registry.go") {
+		t.Errorf("log says %q", text)
+	}
+}
+
 // TestSessionsDieTwoPeriodsAfterTheirConnection follows the measured bounds:
 // between one and two collection periods after the connection is gone.
 func TestSessionsDieTwoPeriodsAfterTheirConnection(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"syscall"
 	"time"
 )
 
@@ -21,13 +21,13 @@ type Command struct {
 	// Media is AUDIO or VIDEO; empty means both.
 	Media string `json:"media,omitempty"`
 	// After is when restart listens again; 0 means RestartTime.
-	After span `json:"after,omitzero"`
+	After Span `json:"after,omitzero"`
 	// For is how long refuse, media_stall and media_silence last; media
 	// without it stays so until media_restore.
-	For span `json:"for,omitzero"`
+	For Span `json:"for,omitzero"`
 	// On and Off are the times of media_flap, which begins with Off.
-	On  span `json:"on,omitzero"`
-	Off span `json:"off,omitzero"`
+	On  Span `json:"on,omitzero"`
+	Off Span `json:"off,omitzero"`
 	// Session is whose connection is cut; empty means all.
 	Session string `json:"session,omitempty"`
 	// Limit of thread_limit; 0 is none.
@@ -41,9 +41,6 @@ type Command struct {
 	// Failure of a recorder: no_space, open, write, or none.
 	Failure string `json:"failure,omitempty"`
 }
-
-// For makes a duration for a Command.
-func For(d time.Duration) span { return span(d) }
 
 var crossings = []string{CrossNone: "none", CrossOwn: "own", CrossCalls: "calls"}
 
@@ -66,13 +63,13 @@ func (s *Server) Do(c Command) error {
 var serverCommands = map[string]func(*Server, Command) error{
 	"kill": func(s *Server, _ Command) error { s.Kill(); return nil },
 	"restart": func(s *Server, c Command) error {
-		s.Restart(time.Duration(cmp.Or(c.After, span(RestartTime))))
+		s.Restart(time.Duration(cmp.Or(c.After, Span(RestartTime))))
 		return nil
 	},
 	"gc":            func(s *Server, _ Command) error { s.CollectGarbage(); return nil },
 	"refuse":        refuse,
 	"cut":           func(s *Server, c Command) error { return s.cutSession(c.Session) },
-	"thread_limit":  func(s *Server, c Command) error { return s.changeFaults(func(f *Faults) { f.ThreadLimit = c.Limit }) },
+	"thread_limit":  limitThreads,
 	"keep_released": func(s *Server, c Command) error { return s.changeFaults(func(f *Faults) { f.KeepReleased = c.Keep }) },
 	"drop_candidates": func(s *Server, c Command) error {
 		return s.changeFaults(func(f *Faults) { f.DropCandidates = c.Candidates })
@@ -86,6 +83,13 @@ func refuse(s *Server, c Command) error {
 	}
 	s.Refuse(time.Duration(c.For))
 	return nil
+}
+
+func limitThreads(s *Server, c Command) error {
+	if c.Limit < 0 {
+		return fmt.Errorf("limit is %d; it must be 0, for none, or more", c.Limit)
+	}
+	return s.changeFaults(func(f *Faults) { f.ThreadLimit = c.Limit })
 }
 
 func crossMedia(s *Server, c Command) error {
@@ -149,7 +153,7 @@ func (s *Server) strikeObject(c Command) error {
 
 func rtcOf(o *mediaObject) (*rtcEndpoint, error) {
 	ep, ok := o.impl.(*rtcEndpoint)
-	if !ok {
+	if !ok || ep.rtp != nil {
 		return nil, fmt.Errorf("a %s has no ICE and DTLS", o.class.name)
 	}
 	return ep, nil
@@ -329,48 +333,30 @@ func reportTranscoding(o *mediaObject, c Command) error {
 	return nil
 }
 
-// A resourceError is an error of GStreamer as Kurento names it.
-type resourceError struct {
-	code             int
-	kind, text, info string // the info begins with where in GStreamer it happened
-}
-
-// recorderFailures are what a recorder was seen to report for a path that
-// cannot be made and for a full device. %q is the path.
-var recorderFailures = map[string][]resourceError{
-	"open": {
-		{6, "RESOURCE_ERROR_OPEN", "Could not open file %q for writing.", "gstfilesink.c: gst_file_sink_open_file ()"},
-		{4, "UNEXPECTED_ELEMENT_ERROR", "GStreamer error: state change failed and some element failed to post a proper error message with the reason for the failure.",
-			"gstbasesink.c: gst_base_sink_change_state ()"},
-	},
-	"write": {
-		{10, "RESOURCE_ERROR_WRITE", "Error while writing to file %q.", "gstfilesink.c: gst_file_sink_event ()"},
-		{1, "STREAM_ERROR_FAILED", "Internal data stream error.", "gstbasesrc.c: gst_base_src_loop ()"},
-	},
-	"no_space": {
-		{14, "RESOURCE_ERROR_NO_SPACE_LEFT", "No space left on the resource.", "gstelements_private.c: gst_writev_iovecs ()"},
-		{1, "STREAM_ERROR_FAILED", "Internal data stream error.", "gstbasesrc.c: gst_base_src_loop ()"},
-	},
-}
+// recorderFailures are the errors of the disk that a recorder can be made to
+// report.
+var recorderFailures = map[string]error{"open": syscall.EACCES, "write": syscall.EIO, "no_space": syscall.ENOSPC}
 
 // failRecorder lets a recorder fail from now on: it reports that at once, and
-// a recorder that asks recorderFault writes no more.
+// writes no more.
 func failRecorder(o *mediaObject, c Command) error {
-	if o.class.name != "RecorderEndpoint" {
+	r, ok := o.impl.(*recorderEndpoint)
+	if !ok {
 		return fmt.Errorf("a %s records nothing", o.class.name)
 	}
 	if c.Failure == "none" {
 		delete(o.srv.recorderFaults, o.id)
 		return nil
 	}
-	errors, ok := recorderFailures[c.Failure]
+	err, ok := recorderFailures[c.Failure]
 	if !ok {
 		return fmt.Errorf("failure is %q; it must be no_space, open, write or none", c.Failure)
 	}
 	o.srv.recorderFaults[o.id] = c.Failure
-	uri, _ := o.props["uri"].(string)
-	for _, e := range errors {
-		o.reportError(e, strings.TrimPrefix(uri, "file://"))
+	if told, _ := r.file(); c.Failure == "open" {
+		r.reportOpen(told, err)
+	} else {
+		r.reportWrite(err, false)
 	}
 	return nil
 }
@@ -378,14 +364,3 @@ func failRecorder(o *mediaObject, c Command) error {
 // recorderFault tells a recorder whether it can write: "" or the name of the
 // failure. The lock is held.
 func (s *Server) recorderFault(o *mediaObject) string { return s.recorderFaults[o.id] }
-
-// reportError sends the Error event of an element.
-func (o *mediaObject) reportError(e resourceError, path string) {
-	gst := o.id
-	if el := elementOf(o); el != nil {
-		gst = el.gst
-	}
-	what := strings.ReplaceAll(e.text, "%q", `"`+path+`"`)
-	text := fmt.Sprintf("Error code %d: %s, source: %s, element: %s, debug info: %s", e.code, what, gst, gst, e.info)
-	o.srv.emit(o, "Error", object{"description": text, "errorCode": e.code, "type": e.kind})
-}

@@ -104,7 +104,7 @@ func (t *mediaTransport) relayAgain(server turnServer) {
 
 // allocate makes one allocation; ctx bounds the wait for the server.
 func (t *mediaTransport) allocate(ctx context.Context, server turnServer, h *hostSocket) (*allocation, error) {
-	base, err := t.dialTURN(server, h)
+	base, err := t.dialTURN(ctx, server, h)
 	if err != nil {
 		return nil, err
 	}
@@ -126,9 +126,9 @@ func (t *mediaTransport) allocate(ctx context.Context, server turnServer, h *hos
 	return &allocation{client: client, base: base, conn: conn}, nil
 }
 
-// dialTURN opens the socket to the server. What a URL calls tls is plain TCP,
+// dialTURN opens the socket to the server, until ctx's deadline. What a URL calls tls is plain TCP,
 // as it is in Kurento.
-func (t *mediaTransport) dialTURN(server turnServer, h *hostSocket) (net.PacketConn, error) {
+func (t *mediaTransport) dialTURN(ctx context.Context, server turnServer, h *hostSocket) (net.PacketConn, error) {
 	n := t.ep.obj.srv.net
 	if !server.stream() {
 		conn, err := n.ListenUDP("udp4", &net.UDPAddr{IP: h.host.ip.AsSlice()})
@@ -137,11 +137,10 @@ func (t *mediaTransport) dialTURN(server turnServer, h *hostSocket) (net.PacketC
 		}
 		return conn, nil
 	}
-	addr, err := n.ResolveTCPAddr("tcp4", server.address)
-	if err != nil {
-		return nil, fmt.Errorf("read the address of the TURN server: %w", err)
-	}
-	conn, err := n.DialTCP("tcp4", nil, addr)
+	// A server that does not even refuse would hold up the endpoint's end for
+	// minutes: nothing waits for it longer than for an answer.
+	deadline, _ := ctx.Deadline()
+	conn, err := n.CreateDialer(&net.Dialer{Deadline: deadline}).Dial("tcp4", server.address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the TURN server: %w", err)
 	}

@@ -2,6 +2,7 @@ package kmsmock
 
 import (
 	"net"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -183,6 +184,39 @@ func TestFailuresOfTurnAreSilent(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A mutedNet is a network whose TCP connections are neither accepted nor
+// refused.
+type mutedNet struct{ transport.Net }
+
+func (n mutedNet) DialTCP(string, *net.TCPAddr, *net.TCPAddr) (transport.TCPConn, error) {
+	time.Sleep(2 * time.Minute)
+	return nil, os.ErrDeadlineExceeded
+}
+
+func (n mutedNet) CreateDialer(d *net.Dialer) transport.Dialer { return mutedDialer{d} }
+
+type mutedDialer struct{ *net.Dialer }
+
+func (d mutedDialer) Dial(string, string) (net.Conn, error) {
+	if d.Deadline.IsZero() {
+		time.Sleep(2 * time.Minute)
+	}
+	time.Sleep(time.Until(d.Deadline))
+	return nil, os.ErrDeadlineExceeded
+}
+
+func TestTurnServerThatDoesNotAcceptIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, l := startMock(t, Config{Net: mutedNet{virtualNet(t, 1)[0]}})
+		kms := dialTest(t, l)
+		defer kms.close()
+		_, took := gatherOnce(t, kms, map[string]any{"turnUrl": "kms:pw@10.0.0.77:3478?transport=tcp"})
+		if most := recordedPace().serverTimeout + 200*time.Millisecond; took > most {
+			t.Errorf("gathering took %v, want %v at most", took, most)
+		}
+	})
 }
 
 // relayOnly makes a peer use nothing but the TURN server.

@@ -16,10 +16,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/callbench/callbench/internal/bubble"
 	"github.com/callbench/callbench/kmsmock/conform"
 	"github.com/callbench/callbench/kmsmock/transcript"
+	"github.com/callbench/callbench/kurento"
 )
 
 type conformCmd struct {
@@ -34,6 +36,11 @@ func (c *conformCmd) Run(ctx context.Context, out *console) error {
 	if err != nil {
 		return err
 	}
+	if c.KMS != "" {
+		if err := answers(ctx, c.KMS); err != nil {
+			return fmt.Errorf("-kms: %w; nothing was played", err)
+		}
+	}
 	results := make([]conformed, len(files))
 	jobs := c.Jobs
 	if jobs < 1 {
@@ -42,62 +49,91 @@ func (c *conformCmd) Run(ctx context.Context, out *console) error {
 			jobs = 1
 		}
 	}
-	next := make(chan int)
+	next, ended := make(chan int, len(files)), make([]chan struct{}, len(files))
 	var workers sync.WaitGroup
+	for i := range files {
+		ended[i] = make(chan struct{})
+		next <- i
+	}
+	close(next)
 	for range jobs {
 		workers.Go(func() {
 			for i := range next {
 				results[i] = c.play(ctx, files[i])
+				close(ended[i])
 			}
 		})
 	}
-	for i := range files {
-		next <- i
+	var t tally
+	for i, file := range files {
+		out.status(fmt.Sprintf("%d/%d %s", i+1, len(files), filepath.Base(file)))
+		<-ended[i]
+		out.clear()
+		t.print(out, filepath.Base(file), results[i])
 	}
-	close(next)
 	workers.Wait()
-	return tally(out, files, results)
+	return t.sum(out)
+}
+
+// answers tells whether a server speaks Kurento's protocol at url.
+func answers(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	client, err := kurento.Dial(ctx, kurento.Config{URL: url})
+	if err != nil {
+		return err
+	}
+	return client.Close()
 }
 
 // A conformed is what came of one recording.
 type conformed struct {
 	Differences []conform.Difference
 	Skipped     string // why it was not played
+	stopped     bool   // the command was interrupted before its end
 	err         error  // it could not be played
 }
 
-// tally prints what came of each recording and how many went as recorded.
-func tally(out io.Writer, files []string, results []conformed) error {
-	passed, failed, skipped := 0, 0, 0
-	for i, r := range results {
-		name := filepath.Base(files[i])
-		switch {
-		case r.err != nil:
-			failed++
-			fmt.Fprintf(out, "FAIL  %s\n    %v\n", name, r.err)
-		case r.Skipped != "":
-			skipped++
-			fmt.Fprintf(out, "SKIP  %s: %s\n", name, r.Skipped)
-		case len(r.Differences) > 0:
-			failed++
-			fmt.Fprintf(out, "FAIL  %s\n", name)
-			for _, d := range r.Differences {
-				fmt.Fprintf(out, "    %s\n", d)
-			}
-		default:
-			passed++
-			fmt.Fprintf(out, "PASS  %s\n", name)
+// A tally counts what came of recordings.
+type tally struct{ passed, failed, skipped, stopped int }
+
+// print tells what came of one recording, as soon as those before it have ended.
+func (t *tally) print(out io.Writer, name string, r conformed) {
+	switch {
+	case r.stopped:
+		t.stopped++
+	case r.err != nil:
+		t.failed++
+		fmt.Fprintf(out, "FAIL  %s\n    %v\n", name, r.err)
+	case r.Skipped != "":
+		t.skipped++
+		fmt.Fprintf(out, "SKIP  %s: %s\n", name, r.Skipped)
+	case len(r.Differences) > 0:
+		t.failed++
+		fmt.Fprintf(out, "FAIL  %s\n", name)
+		for _, d := range r.Differences {
+			fmt.Fprintf(out, "    %s\n", d)
 		}
+	default:
+		t.passed++
+		fmt.Fprintf(out, "PASS  %s\n", name)
 	}
-	summary := fmt.Sprintf("%d passed, %d failed", passed, failed)
-	if skipped > 0 {
-		summary += fmt.Sprintf(", %d skipped", skipped)
+}
+
+// sum prints how many went as recorded, and gives the verdict.
+func (t *tally) sum(out io.Writer) error {
+	text := fmt.Sprintf("%d passed, %d failed", t.passed, t.failed)
+	if t.skipped > 0 {
+		text += fmt.Sprintf(", %d skipped", t.skipped)
 	}
-	fmt.Fprintln(out, summary)
-	if failed > 0 {
+	if t.stopped > 0 {
+		text += fmt.Sprintf(", %d not played to the end", t.stopped)
+	}
+	fmt.Fprintln(out, text)
+	switch {
+	case t.failed > 0 || t.stopped > 0:
 		return errFailed
-	}
-	if passed == 0 {
+	case t.passed == 0:
 		return errors.New("nothing was played")
 	}
 	return nil
@@ -125,9 +161,20 @@ func recordings(paths []string) ([]string, error) {
 }
 
 func (c *conformCmd) play(ctx context.Context, file string) conformed {
+	r := c.playFile(ctx, file)
+	r.stopped = ctx.Err() != nil
+	return r
+}
+
+func (c *conformCmd) playFile(ctx context.Context, file string) conformed {
 	lines, err := transcript.ReadFile(file)
-	if err != nil {
+	switch {
+	case err != nil:
 		return conformed{err: err}
+	case !slices.ContainsFunc(lines, func(l transcript.Line) bool { return l.Conn != "" || l.Dir == transcript.Send }):
+		return conformed{err: fmt.Errorf("%s: no client was connected in it", file)}
+	case ctx.Err() != nil:
+		return conformed{}
 	}
 	needs := conform.NeedsOf(filepath.Base(file), lines)
 	switch {

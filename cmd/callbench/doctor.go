@@ -36,6 +36,8 @@ type finding struct {
 	Do  string `json:"do,omitempty"`
 	// Asked is set for what a flag asked for: it must be usable.
 	Asked bool `json:"asked"`
+
+	mock bool // what was asked for as a Kurento is a mock
 }
 
 // examination is everything that the doctor says.
@@ -51,7 +53,8 @@ var mockDiffers = []string{
 	"Composite mixes nothing: the port that spoke last is forwarded to all, its sound and its video, with a key frame at each switch. A real one scales every participant into a tile (800x600, as many columns as the root of their number) and codes the mix anew.",
 	"On a real Composite markers do not survive, because it transcodes: who is in the mix is proven by a barcode in each picture, read from the decoded key frames of the mix (VP8). Its sound is known to flow, and not whose it is. On the mock both live on.",
 	"Nothing is transcoded: a call whose parties have no codec in common has no media, where a real one would decode and code again, at the cost of its CPU.",
-	"Filters and the hubs beside Composite and Dispatcher pass media through unchanged.",
+	"Filters pass media through unchanged; AlphaBlending shows one port and is silent.",
+	"Recordings hold frames as they came, without those that lost a packet; players play WebM, Matroska, IVF and Ogg, and no RTSP.",
 	"Its CPU, memory and times are its own: capacity and latency are facts of the real server only.",
 }
 
@@ -72,6 +75,16 @@ func (c *doctorCmd) examine(ctx context.Context, m machine) examination {
 	return e
 }
 
+// realKurento tells whether the Kurento that was asked for is usable and no mock.
+func realKurento(checks []finding) bool {
+	for _, f := range checks {
+		if f.Name == "kurento" {
+			return f.State != stateMissing && !f.mock
+		}
+	}
+	return false
+}
+
 // proven says what runs on this machine show, and what they do not.
 func (c *doctorCmd) proven(checks []finding) []string {
 	usable := func(name string) bool {
@@ -83,7 +96,7 @@ func (c *doctorCmd) proven(checks []finding) []string {
 		return false
 	}
 	p := []string{"Signaling, ICE, DTLS, SRTP and media between clients and server: yes, in memory and on loopback sockets, by markers in every frame and packet."}
-	if c.Kms != "" && usable("kurento") {
+	if c.Kms != "" && realKurento(checks) {
 		p = append(p, "A real media server: yes, with callbench run -world local -kms "+c.Kms+".")
 	} else {
 		p = append(p, "A real media server: no. The mock stands for it, which differs as told below; -kms names a real one.")

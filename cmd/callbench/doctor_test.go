@@ -187,3 +187,15 @@ func TestDoctorFailsForWhatWasAsked(t *testing.T) {
 		}
 	}
 }
+
+// TestDoctorKnowsAMock keeps a mock at -kms from counting as proof of real media.
+func TestDoctorKnowsAMock(t *testing.T) {
+	clients, _ := startMockCommand(t, "-timing", "fast")
+	e := (&doctorCmd{Calls: 100, Kms: clients}).examine(t.Context(), goodMachine())
+	if got := states(e.Checks)["kurento"]; got != stateWarn {
+		t.Errorf("kurento is %s", got)
+	}
+	if all := strings.Join(e.Proven, "\n"); !strings.Contains(all, "A real media server: no.") {
+		t.Errorf("claims %s", all)
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -14,8 +15,11 @@ type helpCmd struct {
 
 const exitHelp = `Exit codes:
   0  everything that was played passed, and something was played
-  1  a scenario failed or could not be judged, or nothing but skips remained
-  2  nothing was played: wrong flags, or a file that cannot be read or parsed
+  1  a scenario failed or could not be judged, or nothing but skips remained;
+     conform: a recording went otherwise; doctor: something a flag names is not usable
+  2  nothing was played: wrong flags, or a file that cannot be read or parsed, or a server
+     of conform that does not answer, or an address of mock or serve that is taken
+mock and serve run until they are interrupted, and then exit with 0.
 `
 
 // Run implements `callbench help`.
@@ -34,7 +38,18 @@ func (c *helpCmd) Run(out *console, k *kong.Context) error {
 	}
 	_, err := k.Kong.Parse(args) // prints, and leaves through Main
 	if err != nil {
-		return fmt.Errorf("no command and no topic is called %q; topics are scenario and exit, commands run, load, judge, serve, mock and doctor", c.Topic)
+		return fmt.Errorf("no command and no topic is called %q; topics are scenario and exit, commands %s", c.Topic, commands(k))
 	}
 	return nil
+}
+
+// commands names those that can be asked about.
+func commands(k *kong.Context) string {
+	var names []string
+	for _, n := range k.Model.Children {
+		if !n.Hidden {
+			names = append(names, n.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/callbench/callbench/scenarios/world"
 )
@@ -44,6 +45,7 @@ func main() {
 	if len(os.Args) == 2 {
 		child(os.Args[1])
 	}
+	logging.Disable() // go-redis prints what it returns as an error too
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
 	code := Main(ctx, os.Args[1:], os.Stdout, os.Stderr)

@@ -33,6 +33,9 @@ type mockCmd struct {
 
 // Run implements `callbench mock`.
 func (c *mockCmd) Run(ctx context.Context, out *console) (err error) {
+	if err := c.check(); err != nil {
+		return err
+	}
 	if c.Record != "" {
 		return c.record(ctx, out)
 	}
@@ -46,7 +49,7 @@ func (c *mockCmd) Run(ctx context.Context, out *console) (err error) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ln) }()
-	fmt.Fprintf(out, "kurento    ws://%s/kurento\ncontrol    http://%s/_control\n", ln.Addr(), ln.Addr())
+	fmt.Fprintf(out, "kurento    ws://%s/kurento\ncontrol    http://%s/_control\n", reached(ln), reached(ln))
 	select {
 	case <-ctx.Done():
 	case err = <-served:
@@ -56,6 +59,36 @@ func (c *mockCmd) Run(ctx context.Context, out *console) (err error) {
 	err = errors.Join(err, <-served)
 	fmt.Fprintln(out, "stopped")
 	return err
+}
+
+// check refuses values that cannot be meant, and flags that would do nothing.
+func (c *mockCmd) check() error {
+	switch {
+	case c.GcPeriod <= 0:
+		return fmt.Errorf("-gc-period is %v, want more than 0", c.GcPeriod)
+	case c.ThreadLimit < 0:
+		return fmt.Errorf("-thread-limit is %d, want 0, for none, or more", c.ThreadLimit)
+	case c.Record == "" && (c.Out != "" || c.Name != "" || c.Mask):
+		return errors.New("-out, -name and -mask are about a recording; add -record")
+	case c.Record != "" && (c.Control || c.NoNagle || c.Shuffle || c.Warm || c.NoCrash || c.NoRequestCache || c.ThreadLimit > 0):
+		return errors.New("with -record a real server answers: -control, -no-nagle, -shuffle, -warm, -no-crash, -no-request-cache and -thread-limit are the mock's")
+	}
+	for _, name := range c.Interfaces {
+		if _, err := net.InterfaceByName(name); err != nil {
+			return fmt.Errorf("-interfaces: %q is none of this machine's network interfaces", name)
+		}
+	}
+	return nil
+}
+
+// reached is where programs on this machine reach a listener: one on all
+// addresses at the loopback one.
+func reached(ln net.Listener) string {
+	host, port, err := net.SplitHostPort(ln.Addr().String())
+	if ip := net.ParseIP(host); err == nil && ip.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return ln.Addr().String()
 }
 
 func (c *mockCmd) config(out *console) kmsmock.Config {

@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	neturl "net/url"
 	"slices"
 	"strings"
 	"time"
@@ -65,11 +69,37 @@ func examineKurento(ctx context.Context, url string, f finding) finding {
 	}
 	defer func() { _ = client.Close() }()
 	facts, hub, err := kurentoFacts(ctx, client)
+	if err == nil && isMock(ctx, url) {
+		f = asked(f, "a mock, not a real Kurento; "+strings.Join(facts, "; "), nil, "")
+		f.State, f.mock, f.Do = stateWarn, true, "give the address of a real one: a mock proves no more than running without -kms"
+		return f
+	}
 	f = asked(f, strings.Join(facts, "; "), err, "look into its log")
 	if err == nil && !hub {
 		f.State, f.Do = stateWarn, "use an image that has the module elements: rooms of many need Composite"
 	}
 	return f
+}
+
+// isMock tells whether the server at url has the control endpoint of kmsmock.
+func isMock(ctx context.Context, url string) bool {
+	address, err := neturl.Parse(url)
+	if err != nil {
+		return false
+	}
+	plain := neturl.URL{Scheme: "http", Host: address.Host, Path: "/_control"}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, plain.String(), http.NoBody)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var answer struct{ ServerID, Code string }
+	err = json.NewDecoder(io.LimitReader(resp.Body, 1<<24)).Decode(&answer)
+	return err == nil && (answer.ServerID != "" || answer.Code == "forbidden")
 }
 
 // kurentoFacts asks for version and modules and makes some pipelines.
@@ -174,7 +204,7 @@ func checkTURN(ctx context.Context, url, secret string) (what string, err error)
 	}
 	if secret == "" {
 		if _, err := client.SendBindingRequest(); err != nil {
-			return "", fmt.Errorf("TURN server %s does not answer: %w", addr, err)
+			return "", fmt.Errorf("TURN server %s does not answer", addr)
 		}
 		return addr + " answers; without CALLBENCH_TURN_SECRET nothing was allocated", nil
 	}

@@ -68,7 +68,11 @@ func NewWriter(f File, docType string, tracks []Track, keys [][]byte) (*Writer, 
 		return nil, fmt.Errorf("clip: write head: %w", err)
 	}
 	w.out = out
-	return w, w.sink.failure()
+	if err := w.sink.failure(); err != nil {
+		_ = w.Close() // ends the library's writing goroutine too
+		return nil, err
+	}
+	return w, nil
 }
 
 // entry describes a track.

@@ -242,8 +242,8 @@ func (p *player) isPassing(e event) bool {
 	return e.typ == "NewCandidatePairSelected" && reflexive && pairs > 1
 }
 
-// onTheWay tells whether an event came when its object was being released: such
-// events come or do not.
+// onTheWay tells whether an event came when its object was being released, or
+// the run ended: such events come or do not.
 func (p *player) onTheWay(e event, when func(endOf) time.Duration) bool {
 	for _, x := range p.ends {
 		d := e.at - when(x)

@@ -167,13 +167,13 @@ func (n Needs) Skip() string {
 	case n.CollectorPeriod > 0:
 		return "another garbage collection period"
 	case n.NoRequestCache:
-		return "the response cache is off"
+		return "its response cache switched off"
 	case n.NoResources:
 		return "a limit of threads"
 	case n.Restart, n.Crash:
-		return "the server is killed"
+		return "a death in the middle"
 	case n.LoadFigures:
-		return "figures of load come back under later ids"
+		return "a load of its own, whose figures cannot be foreseen"
 	}
 	return ""
 }

@@ -26,6 +26,9 @@ func sections(sdp string) []section {
 		}
 		lines := strings.Split(text, "\n")
 		fields := strings.Fields(lines[0])
+		if len(fields) < 4 {
+			continue // kind, port, protocol and a format make a medium
+		}
 		s := section{kind: fields[0], direction: webrtc.RTPTransceiverDirectionSendrecv}
 		for _, l := range lines[1:] {
 			switch l {

@@ -342,6 +342,9 @@ func (p *player) startServer(*transcript.Line) {
 
 // finish ends what is left of the run and takes the last events in.
 func (p *player) finish() {
+	if n := len(p.lines); n > 0 { // whose connections end too: what comes just then may be lost
+		p.ends = append(p.ends, endOf{object: "", was: p.lines[n-1].Duration(), is: time.Since(p.start)})
+	}
 	p.takeUntil(time.After(settleTime), func() bool { return false })
 	for _, name := range slices.Sorted(keys(p.conns)) {
 		c := p.conns[name]
@@ -370,7 +373,7 @@ func keys[M ~map[string]V, V any](m M) func(func(string) bool) {
 
 // endOf is when an object was released: in the recording and in this run.
 type endOf struct {
-	object  string // recorded id
+	object  string // recorded id, "" for the whole run
 	was, is time.Duration
 }
 
