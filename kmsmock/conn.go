@@ -1,6 +1,7 @@
 package kmsmock
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -205,14 +206,16 @@ func (c *conn) send(o *mediaObject, frame []byte, due time.Time) { c.outbox.add(
 func (c *conn) cut() { _ = c.wire.Close() }
 
 // writeBatch writes frames that fall due together in one go, as websocketpp does.
+// What ends it early may be a close frame that is held back with them.
 func (c *conn) writeBatch(frames [][]byte) error {
 	c.wire.begin()
+	var err error
 	for _, frame := range frames {
-		if err := c.ws.WriteMessage(websocket.TextMessage, frame); err != nil {
-			return err
+		if err = c.ws.WriteMessage(websocket.TextMessage, frame); err != nil {
+			break
 		}
 	}
-	return c.wire.flush()
+	return errors.Join(err, c.wire.flush())
 }
 
 // frameSpacing keeps frames apart on a connection without a kernel. A client in

@@ -3,6 +3,7 @@ package kmsmock
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 )
@@ -43,5 +44,29 @@ func TestBreachesOfTheProtocolAreToldInKurentosWords(t *testing.T) {
 				t.Errorf("ended with %v, want %d %q", err, tc.code, tc.text)
 			}
 		})
+	}
+}
+
+// A connection may be closed while frames for it are gathered: the close frame
+// goes out though they do not.
+func TestCloseFrameAmongGatheredOnes(t *testing.T) {
+	s := Start(t)
+	ws, _, err := websocket.DefaultDialer.Dial(s.URL(), nil)
+	must(t, err)
+	defer ws.Close()
+	must(t, ws.WriteMessage(websocket.TextMessage, []byte(`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"interval":1000}}`)))
+	_, _, err = ws.ReadMessage()
+	must(t, err)
+	s.mu.Lock()
+	c := s.sortedConns()[0]
+	s.mu.Unlock()
+	must(t, ws.SetReadDeadline(time.Now().Add(15*time.Second)))
+	c.wire.begin()
+	closeWith(c.ws, websocket.CloseNormalClosure, "bye")
+	if err := c.writeBatch([][]byte{[]byte("{}")}); !errors.Is(err, websocket.ErrCloseSent) {
+		t.Errorf("written after a close frame: %v", err)
+	}
+	if _, _, err := ws.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+		t.Errorf("read %v, want the close frame", err)
 	}
 }
