@@ -13,11 +13,6 @@ import (
 	"github.com/callbench/callbench/kmsmock/transcript"
 )
 
-// unsupported are the recordings that the mock does not follow yet, with what it lacks.
-var unsupported = map[string]string{
-	"crash_connect_sink_pipeline": "crash",
-}
-
 // TestConform replays the recordings of a real Kurento: against the mock, in
 // virtual time where that can be, or against the server at CALLBENCH_KMS_URL,
 // which proves the player itself.
@@ -30,9 +25,6 @@ func TestConform(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".jsonl")
 		t.Run(name, func(t *testing.T) {
-			if why := unsupported[name]; why != "" && server == "" {
-				t.Skip(why)
-			}
 			lines, err := transcript.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)

@@ -3,6 +3,7 @@ package kmsmock
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestJSONComesOutAsKurentoWritesIt(t *testing.T) {
@@ -75,6 +76,9 @@ func FuzzJSON(f *testing.F) {
 		again, err := parseJSON(once)
 		if err != nil {
 			return // numbers beyond a double have no JSON form of their own
+		}
+		if !utf8.Valid(data) {
+			return // members are sorted by bytes that are replaced in what is written
 		}
 		if twice := appendJSON(nil, again); string(twice) != string(once) {
 			t.Fatalf("%s became %s", once, twice)
