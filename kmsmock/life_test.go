@@ -307,7 +307,11 @@ func TestSessionsOnSocketsLeaveNothing(t *testing.T) {
 	t.Run("served", func(t *testing.T) {
 		s := Start(t)
 		files := openFiles(t)
-		for range 200 {
+		sessions := 10_000
+		if testing.Short() {
+			sessions = 200
+		}
+		for range sessions {
 			kms := dialURL(t, s.URL(), nil)
 			kms.create("MediaPipeline", nil)
 			kms.close()
