@@ -161,8 +161,8 @@ func (c *udpConn) passes(b []byte, addr net.Addr) bool {
 	if lag == 0 {
 		return true
 	}
+	c.in.push(b, addr, lag) // before the pump can put the next one in
 	c.startPump()
-	c.in.push(b, addr, lag)
 	return false
 }
 

@@ -15,7 +15,7 @@ const noPeer = "no peer"
 
 // flowPatience is how long before MediaFlowOut NOT_FLOWING a peer has stopped to
 // send: 2 s by Kurento's clock, and half of what that clock may add.
-const flowPatience = 2500 * time.Millisecond
+const flowPatience = 3 * time.Second
 
 // reveal returns a recording that was made between client and server with notes
 // on its peers, as far as the server's events tell of them:
