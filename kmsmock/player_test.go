@@ -234,6 +234,39 @@ func TestPlayerFetchesFromTheWeb(t *testing.T) {
 	}
 }
 
+// A server that sends half a file and then no more learns that nobody waits.
+func TestPlayerThatEndsFetchesNoMore(t *testing.T) {
+	for name, end := range map[string]func(kms *testClient, s *Server, player string){
+		"stop": func(kms *testClient, _ *Server, player string) { kms.invoke(player, "stop", nil) },
+		"release": func(kms *testClient, _ *Server, player string) {
+			kms.value("release", map[string]any{"object": player})
+		},
+		"kill": func(_ *testClient, s *Server, _ string) { s.Kill() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked, gone := make(chan struct{}), make(chan struct{})
+			web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Length", "1000")
+				w.WriteHeader(http.StatusOK)
+				_ = http.NewResponseController(w).Flush()
+				close(asked)
+				<-r.Context().Done()
+				close(gone)
+			}))
+			defer web.Close()
+			defer web.CloseClientConnections()
+			s, l := startMock(t, Config{Timing: Fast})
+			kms := dialTest(t, l)
+			defer kms.close()
+			p := newPlayer(kms, kms.create("MediaPipeline", nil), "", web.URL+"/clip.webm", false)
+			kms.invoke(p, "play", nil)
+			<-asked
+			end(kms, s, p)
+			promptly(t, "the player still fetches", func() { <-gone })
+		})
+	}
+}
+
 // Real frames, through a player into a recorder: ffmpeg decodes each of them
 // in what was written.
 func TestRecordedClipDecodes(t *testing.T) {
