@@ -1,6 +1,8 @@
 package kmsmock
 
 import (
+	"context"
+	"errors"
 	"net"
 	"regexp"
 	"slices"
@@ -79,6 +81,39 @@ func TestReflexiveCandidates(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A name server that does not answer keeps neither gathering nor its end.
+func TestStunNameIsResolvedNoLongerThanAnybodyWaits(t *testing.T) {
+	asked, gone := make(chan struct{}, 64), make(chan error, 64)
+	before := net.DefaultResolver
+	defer func() { net.DefaultResolver = before }()
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		asked <- struct{}{}
+		<-ctx.Done()
+		gone <- ctx.Err()
+		return nil, ctx.Err()
+	}}
+	tr := testTransport(t)
+	tr.stunServer = "stun.callbench.test.:3478"
+	resolved := make(chan struct{})
+	go func() {
+		defer close(resolved)
+		if a, err := tr.resolveSTUN(time.Now().Add(time.Hour)); err == nil {
+			t.Errorf("a name that nobody knows is %v", a)
+		}
+	}()
+	<-asked
+	tr.cancel()
+	<-resolved
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("the name server was asked until %v, want the transport's end", err)
+	}
+	tr = testTransport(t)
+	tr.stunServer = "127.0.0.1:3478"
+	if a, err := tr.resolveSTUN(time.Now().Add(time.Hour)); err != nil || a.String() != tr.stunServer {
+		t.Errorf("%s is %v: %v", tr.stunServer, a, err)
 	}
 }
 
