@@ -171,6 +171,40 @@ func TestWithoutIceTcpThereAreOnlyUdpCandidates(t *testing.T) {
 	})
 }
 
+// passivePorts gathers in virtual time, and returns the ports that only text
+// has and the id of the object that is made next.
+func passivePorts(t *testing.T, seed uint64, tcp bool) (ports []string, next string) {
+	inBubble(t, 0, Config{Timing: Fast, Seed: seed}, func(t *testing.T, s *Server, kms *testClient, _ []*testPeer) {
+		ep, _ := gatherOnce(t, kms, map[string]any{"iceTcp": tcp})
+		for _, e := range kms.seen() {
+			if m, ok := e.data["candidate"].(map[string]any); ok && e.object == ep {
+				if text := m["candidate"].(string); strings.HasSuffix(text, "tcptype passive") {
+					ports = append(ports, strings.Fields(text)[5])
+				}
+			}
+		}
+		next = kms.create("MediaPipeline", nil)
+	})
+	return ports, next
+}
+
+// Gathering is in no order, so that what it draws must not change what others do.
+func TestPortsAreOfTheSeedAndChangeNoIds(t *testing.T) {
+	ports, id := passivePorts(t, 7, true)
+	again, _ := passivePorts(t, 7, true)
+	other, _ := passivePorts(t, 8, true)
+	_, without := passivePorts(t, 7, false)
+	if len(ports) < 2 || len(slices.Compact(slices.Sorted(slices.Values(ports)))) < 2 {
+		t.Errorf("ports %q, want some that differ", ports)
+	}
+	if !slices.Equal(ports, again) || slices.Equal(ports, other) {
+		t.Errorf("ports %q, then %q, with another seed %q", ports, again, other)
+	}
+	if id != without {
+		t.Errorf("the next id is %s with TCP candidates and %s without", id, without)
+	}
+}
+
 func TestNamedCandidateHoldsTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nets := virtualNet(t, 1)
