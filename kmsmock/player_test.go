@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -177,11 +178,12 @@ func TestPlayerErrors(t *testing.T) {
 	for name, text := range map[string]string{"text": "hello\nworld\n", "garbage": "\x01\xff\xfe\x00\x80", "empty": "", "broken": "\x1a\x45\xdf\xa3\x84nothing"} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
+	must(t, syscall.Mkfifo(dir+"/fifo", 0o600))
 	invalid := []string{"INVALID_URI 0", "INVALID_URI 0", "INVALID_URI 0", "INVALID_URI 0"}
 	media := []string{"INVALID_MEDIA 0", "STREAM_ERROR_FAILED 1"}
 	unknown := []string{"UNEXPECTED_ELEMENT_ERROR 4", "STREAM_ERROR_FAILED 1"}
 	for uri, want := range map[string][]string{
-		"file:///none.webm": invalid, "bogus": invalid, "file://" + dir: invalid, "": invalid,
+		"file:///none.webm": invalid, "bogus": invalid, "file://" + dir: invalid, "file://" + dir + "/fifo": invalid, "": invalid,
 		"file://" + dir + "/text": media, "file://" + dir + "/broken": media,
 		"file://" + dir + "/garbage": unknown, "file://" + dir + "/empty": unknown,
 		"rtsp://127.0.0.1:1/x": {"INVALID_URI 0"}, "foo://x": {"UNEXPECTED_ELEMENT_ERROR 12"},
