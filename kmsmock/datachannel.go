@@ -17,6 +17,12 @@ import (
 // maxChannelMessage is the longest data channel message that is handed on, in bytes.
 const maxChannelMessage = 256 << 10
 
+// maxChannelBacklog is how much may wait for a peer that receives slowly, in
+// bytes: as much as Chromium queues before send fails. Kurento's queue has no
+// bound. A message beyond it is lost, on a reliable channel too, and the log
+// says so: to hold it would hold up all that its sender has for others.
+const maxChannelBacklog = 16 << 20
+
 // A dataSession carries the data channels of an endpoint: SCTP over its DTLS
 // connection. Its state is guarded by the server's lock. However many channels
 // a peer opens, the pipeline gets the messages of one: Kurento closes every
@@ -280,7 +286,12 @@ func (d *dataSession) received(ch *dataChannel, message []byte, ppid sctp.Payloa
 	var out []*sctp.Stream
 	if ch == d.used && !ch.broken && !d.ep.closed {
 		for _, sink := range d.ep.dataSinks(nil) {
-			if to := sink.channels.used; to != nil {
+			to := sink.channels.used
+			switch {
+			case to == nil:
+			case to.stream.BufferedAmount()+uint64(size) > maxChannelBacklog:
+				s.log.Warn("kms.data.lost", "object", sink.obj.id, "channel", to.number, "bytes", size)
+			default:
 				to.stats.messagesOut++
 				to.stats.bytesOut += size
 				out = append(out, to.stream)

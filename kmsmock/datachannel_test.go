@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pion/sctp"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -176,6 +177,31 @@ func TestDataReachesTheOtherPeer(t *testing.T) {
 		must(t, chatA.SendText("lost"))
 		must(t, chatB.SendText("back"))
 		logB.want(t, "without a connection")
+	})
+}
+
+// TestDataForAPeerThatDoesNotReceiveIsBounded sends it more than may wait.
+func TestDataForAPeerThatDoesNotReceiveIsBounded(t *testing.T) {
+	inBubble(t, 2, Config{Timing: Fast}, func(t *testing.T, s *Server, kms *testClient, peers []*testPeer) {
+		pipe := kms.create("MediaPipeline", nil)
+		a, _, _ := joinWithData(t, kms, pipe, peers[0])
+		b, _, _ := joinWithData(t, kms, pipe, peers[1])
+		kms.invoke(a, "connect", map[string]any{"sink": b, "mediaType": "DATA"})
+		time.Sleep(time.Second)
+		peers[1].net.down.Store(true)
+		s.mu.Lock()
+		from, to := s.objects[a].impl.(*rtcEndpoint).channels, s.objects[b].impl.(*rtcEndpoint).channels.used
+		s.mu.Unlock()
+		message := make([]byte, maxChannelMessage)
+		for range maxChannelBacklog/len(message) + 10 {
+			from.received(from.used, message, sctp.PayloadTypeWebRTCBinary)
+		}
+		if n := to.stream.BufferedAmount(); n > maxChannelBacklog || n < maxChannelBacklog/2 {
+			t.Errorf("%d bytes wait, want %d at most and not much less", n, maxChannelBacklog)
+		}
+		if sent, most := to.stats.messagesOut, int64(maxChannelBacklog/len(message)); sent > most {
+			t.Errorf("%d messages count as sent, %d fit", sent, most)
+		}
 	})
 }
 

@@ -82,7 +82,7 @@ func (t *mediaTransport) openHost(agent *ice.Agent, host hostAddress, n, address
 			if passive, err = t.listenPassive(host.ip, component); err == nil {
 				port = passive.port
 			} else {
-				port = t.randomPort()
+				port = t.textPort(component, n)
 			}
 		}
 		if kind != kindUDP {
@@ -93,11 +93,12 @@ func (t *mediaTransport) openHost(agent *ice.Agent, host hostAddress, n, address
 	return t.attach(agent, socket, conn, passive)
 }
 
-func (t *mediaTransport) randomPort() int {
-	s := t.ep.obj.srv
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return 1024 + s.rand.IntN(64511)
+// textPort is the port of a passive candidate where there is no TCP. Endpoints
+// that gather at one instant do so in any order: drawn from the server's source
+// of chance, it would make ids depend on that.
+func (t *mediaTransport) textPort(component, n int) int {
+	o := t.ep.obj
+	return 1024 + newDice(o.srv.cfg.Seed, fmt.Sprintf("port %d %d %d %d", o.serial, t.id, component, n)).IntN(64511)
 }
 
 func (t *mediaTransport) reportHost(h *hostSocket, kind candidateKind, n, port int) {

@@ -97,13 +97,19 @@ func awaitChange(kms *testClient, want string) <-chan struct{} {
 	return out
 }
 
-// listening makes a passive TCP port of a transport on the loopback interface.
-func listening(t *testing.T) *passiveListener {
+// testTransport makes a transport of an endpoint that does nothing, on sockets.
+func testTransport(t *testing.T) *mediaTransport {
 	t.Helper()
 	s, _ := startMock(t, Config{})
 	tr := newMediaTransport(&rtcEndpoint{element: &element{obj: &mediaObject{srv: s}}}, 1, "bundle", iceSecret{"ufrag", "password"})
 	t.Cleanup(tr.cancel)
-	l, err := tr.listenPassive(netip.MustParseAddr("127.0.0.1"), 2)
+	return tr
+}
+
+// listening makes a passive TCP port of a transport on the loopback interface.
+func listening(t *testing.T) *passiveListener {
+	t.Helper()
+	l, err := testTransport(t).listenPassive(netip.MustParseAddr("127.0.0.1"), 2)
 	must(t, err)
 	return l
 }

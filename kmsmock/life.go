@@ -28,13 +28,29 @@ func (s *Server) Restart(after time.Duration) {
 	defer s.mu.Unlock()
 	s.crash("restarted")
 	life := s.life
-	time.AfterFunc(after, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.crashed && !s.closed && s.life == life {
+	s.later(after, func() {
+		if s.crashed && s.life == life {
 			s.begin()
 		}
 	})
+}
+
+// later runs f with the lock held when d has passed, unless the server is
+// closed by then. The lock is held.
+func (s *Server) later(d time.Duration, f func()) {
+	if s.closed {
+		return
+	}
+	var t *time.Timer
+	t = time.AfterFunc(d, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.timers, t)
+		if !s.closed {
+			f()
+		}
+	})
+	s.timers[t] = true
 }
 
 // Refuse refuses new connections for a while; those that are open go on.
@@ -46,10 +62,8 @@ func (s *Server) Refuse(d time.Duration) {
 	n := s.refusals
 	s.refusing = true
 	s.openGates()
-	time.AfterFunc(d, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if n == s.refusals && !s.closed {
+	s.later(d, func() {
+		if n == s.refusals {
 			s.refusing = false
 			s.openGates()
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -102,6 +103,30 @@ func TestRefusedConnections(t *testing.T) {
 	again := dialURL(t, s.URL(), redial) // succeeds once the time is over
 	defer again.close()
 	again.value("ping", map[string]any{})
+}
+
+func TestNoTimerOutlivesClose(t *testing.T) {
+	inRules(t, Config{}, func(t *testing.T, s *Server, l *memListener, kms *testClient, pipe, el string) {
+		do(t, s, Command{Do: "media_stall", Object: el, For: Span(time.Hour)})
+		s.Refuse(time.Hour)
+		s.Restart(time.Hour)
+		s.mu.Lock()
+		timers := slices.Collect(maps.Keys(s.timers))
+		s.mu.Unlock()
+		if len(timers) < 3 {
+			t.Errorf("%d timers run, want one for each command", len(timers))
+		}
+		must(t, s.Close())
+		for _, timer := range timers {
+			if timer.Stop() {
+				t.Error("a timer still runs after Close")
+			}
+		}
+		s.Restart(time.Hour)
+		if n := len(s.timers); n > len(timers) {
+			t.Error("a timer was started after Close")
+		}
+	})
 }
 
 func TestRefusedConnectionsInVirtualTime(t *testing.T) {

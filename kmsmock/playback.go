@@ -1,6 +1,7 @@
 package kmsmock
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -18,13 +19,14 @@ const payloadSize = 1150
 const preroll = 10 * time.Millisecond
 
 // A playback sends the frames of a clip when they are due. It has a goroutine
-// of its own, which ends at the clip's end or when stop is closed.
+// of its own, which ends at the clip's end or when halt cancels it.
 type playback struct {
 	player *playerEndpoint
 	clip   *clip.Clip // nil while it is being loaded
 	from   time.Duration
 	began  time.Time
-	stop   chan struct{}
+	ctx    context.Context // ends with the server, too
+	cancel context.CancelFunc
 	done   chan struct{} // closed when no more frames go out
 	before *playback     // whose frames go out first
 	media  []playedTrack // by track
@@ -61,7 +63,8 @@ func newPlayback(p *playerEndpoint) *playback {
 	if p.clock.zero.IsZero() {
 		p.clock.zero = began
 	}
-	b := &playback{player: p, clip: p.clip, from: p.position, began: began, stop: make(chan struct{}), done: make(chan struct{}), before: p.last}
+	b := &playback{player: p, clip: p.clip, from: p.position, began: began, done: make(chan struct{}), before: p.last}
+	b.ctx, b.cancel = context.WithCancel(p.obj.srv.ctx)
 	p.last = b
 	for _, t := range p.clip.Tracks {
 		played := playedTrack{kind: kindVideo, codec: &codec{name: t.Codec, clock: 90000}, payloader: payloaders[t.Codec]()}
@@ -134,18 +137,10 @@ func (b *playback) hasVideo() bool {
 func (b *playback) wait(timer *time.Timer, at time.Duration) bool {
 	timer.Reset(time.Until(b.began.Add(at - b.from)))
 	select {
-	case <-b.stop:
-		return false
-	case <-b.player.obj.srv.ctx.Done():
-		return false
+	case <-b.ctx.Done():
 	case <-timer.C:
 	}
-	select {
-	case <-b.stop:
-		return false
-	default:
-		return true
-	}
+	return b.ctx.Err() == nil
 }
 
 // send cuts a frame into packets.

@@ -1,6 +1,7 @@
 package kmsmock
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -55,10 +56,12 @@ func playMedia(c *call) (value, error) {
 // asked for then.
 func (p *playerEndpoint) load() {
 	s := p.obj.srv
-	load := &playback{stop: make(chan struct{})}
+	load := &playback{}
+	load.ctx, load.cancel = context.WithCancel(s.ctx)
 	p.playback = load
 	s.spawn(func() {
-		c, err := p.read()
+		defer load.cancel()
+		c, err := p.read(load.ctx)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if p.closed || p.playback != load {
@@ -82,13 +85,13 @@ func (p *playerEndpoint) start() {
 	p.obj.srv.spawn(p.playback.run)
 }
 
-// halt ends the frames and keeps the position.
+// halt ends the frames, or the loading, and keeps the position.
 func (p *playerEndpoint) halt() {
 	if p.playback == nil {
 		return
 	}
 	p.position = p.now()
-	close(p.playback.stop)
+	p.playback.cancel()
 	p.playback = nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -177,11 +178,12 @@ func TestPlayerErrors(t *testing.T) {
 	for name, text := range map[string]string{"text": "hello\nworld\n", "garbage": "\x01\xff\xfe\x00\x80", "empty": "", "broken": "\x1a\x45\xdf\xa3\x84nothing"} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
+	must(t, syscall.Mkfifo(dir+"/fifo", 0o600))
 	invalid := []string{"INVALID_URI 0", "INVALID_URI 0", "INVALID_URI 0", "INVALID_URI 0"}
 	media := []string{"INVALID_MEDIA 0", "STREAM_ERROR_FAILED 1"}
 	unknown := []string{"UNEXPECTED_ELEMENT_ERROR 4", "STREAM_ERROR_FAILED 1"}
 	for uri, want := range map[string][]string{
-		"file:///none.webm": invalid, "bogus": invalid, "file://" + dir: invalid, "": invalid,
+		"file:///none.webm": invalid, "bogus": invalid, "file://" + dir: invalid, "file://" + dir + "/fifo": invalid, "": invalid,
 		"file://" + dir + "/text": media, "file://" + dir + "/broken": media,
 		"file://" + dir + "/garbage": unknown, "file://" + dir + "/empty": unknown,
 		"rtsp://127.0.0.1:1/x": {"INVALID_URI 0"}, "foo://x": {"UNEXPECTED_ELEMENT_ERROR 12"},
@@ -231,6 +233,39 @@ func TestPlayerFetchesFromTheWeb(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
+	}
+}
+
+// A server that sends half a file and then no more learns that nobody waits.
+func TestPlayerThatEndsFetchesNoMore(t *testing.T) {
+	for name, end := range map[string]func(kms *testClient, s *Server, player string){
+		"stop": func(kms *testClient, _ *Server, player string) { kms.invoke(player, "stop", nil) },
+		"release": func(kms *testClient, _ *Server, player string) {
+			kms.value("release", map[string]any{"object": player})
+		},
+		"kill": func(_ *testClient, s *Server, _ string) { s.Kill() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked, gone := make(chan struct{}), make(chan struct{})
+			web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Length", "1000")
+				w.WriteHeader(http.StatusOK)
+				_ = http.NewResponseController(w).Flush()
+				close(asked)
+				<-r.Context().Done()
+				close(gone)
+			}))
+			defer web.Close()
+			defer web.CloseClientConnections()
+			s, l := startMock(t, Config{Timing: Fast})
+			kms := dialTest(t, l)
+			defer kms.close()
+			p := newPlayer(kms, kms.create("MediaPipeline", nil), "", web.URL+"/clip.webm", false)
+			kms.invoke(p, "play", nil)
+			<-asked
+			end(kms, s, p)
+			promptly(t, "the player still fetches", func() { <-gone })
+		})
 	}
 }
 

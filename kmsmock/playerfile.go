@@ -1,11 +1,13 @@
 package kmsmock
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/callbench/callbench/kmsmock/clip"
@@ -24,7 +26,7 @@ var (
 )
 
 // read loads the player's clip.
-func (p *playerEndpoint) read() (*clip.Clip, error) {
+func (p *playerEndpoint) read(ctx context.Context) (*clip.Clip, error) {
 	var b []byte
 	var err error
 	switch p.scheme() {
@@ -32,7 +34,7 @@ func (p *playerEndpoint) read() (*clip.Clip, error) {
 		_, path := p.file()
 		b, err = readFile(path)
 	case "http", "https":
-		b, err = p.fetch()
+		b, err = p.fetch(ctx)
 	default:
 		err = errScheme
 	}
@@ -50,7 +52,8 @@ func (p *playerEndpoint) read() (*clip.Clip, error) {
 }
 
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	// A FIFO that nobody writes to would not even open.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, errNoFile
 	}
@@ -61,9 +64,9 @@ func readFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, largestFile))
 }
 
-// fetch gets the file of an HTTP server, whole.
-func (p *playerEndpoint) fetch() ([]byte, error) {
-	request, err := http.NewRequestWithContext(p.obj.srv.ctx, http.MethodGet, p.absolute, nil)
+// fetch gets the file of an HTTP server, whole, unless ctx ends before.
+func (p *playerEndpoint) fetch(ctx context.Context) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.absolute, nil)
 	if err != nil {
 		return nil, errRefused
 	}

@@ -261,6 +261,7 @@ func TestRecorderReportsFailures(t *testing.T) {
 		})
 		return &f
 	}
+	must(t, syscall.Mkfifo(dir+"/fifo", 0o600))
 	open := []string{"RESOURCE_ERROR_OPEN 6", "UNEXPECTED_ELEMENT_ERROR 4"}
 	for _, c := range []struct {
 		name, uri, state string
@@ -268,6 +269,8 @@ func TestRecorderReportsFailures(t *testing.T) {
 		errors           []string
 	}{
 		{"below a file", "file://" + dir + "/file/x.webm", "STOP", nil, open},
+		{"a FIFO", "file://" + dir + "/fifo", "STOP", nil, open},
+		{"a device", "file:///dev/null", "START", nil, nil},
 		{"a folder", "file://" + dir, "STOP", nil, open},
 		{"no name", "file://", "STOP", nil, []string{"UNEXPECTED_ELEMENT_ERROR 3", "UNEXPECTED_ELEMENT_ERROR 4"}},
 		{"open fails", "file://" + dir + "/x.webm", "STOP", failing(stepOpen, syscall.EACCES), open},

@@ -399,9 +399,19 @@ func (s *Server) openRecording(o *mediaObject, path string) (clip.File, error) {
 	return out, nil
 }
 
+// create refuses what a write could wait at for ever, such as a FIFO; Close
+// waits for a recording's writes.
 func create(path string) (*os.File, error) {
 	_ = os.MkdirAll(filepath.Dir(path), 0o777) // opening tells of it
-	return os.Create(path)
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() && info.Mode()&fs.ModeCharDevice == 0 {
+		_ = f.Close()
+		return nil, &fs.PathError{Op: "open", Path: path, Err: syscall.ENXIO}
+	}
+	return f, nil
 }
 
 // recordingBuffer is what GStreamer's file sink gathers before it writes.

@@ -108,10 +108,11 @@ type Server struct {
 	life           int      // counts the deaths of the process
 	refusing       bool
 	refusals       int
-	gstNames       map[string]int // elements made, by kind
-	serial         int            // objects made
-	connSerial     int64          // connections accepted
-	dtlsCount      int            // DTLS connections begun
+	timers         map[*time.Timer]bool // of what later will do
+	gstNames       map[string]int       // elements made, by kind
+	serial         int                  // objects made
+	connSerial     int64                // connections accepted
+	dtlsCount      int                  // DTLS connections begun
 	closed         bool
 	crashed        bool
 
@@ -144,10 +145,10 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Log, net: cfg.Net, pace: paceOf(cfg), model: stockModel(), faults: cfg.Faults,
-		recorderFaults: map[string]string{},
-		dice:           newDice(cfg.Seed, ""),
-		rand:           rand.New(rand.NewPCG(cfg.Seed, 0x6b6d73)),
-		gstNames:       map[string]int{}, objects: map[string]*mediaObject{}, sessions: map[string]*session{}, bound: map[string]*conn{},
+		recorderFaults: map[string]string{}, timers: map[*time.Timer]bool{},
+		dice:     newDice(cfg.Seed, ""),
+		rand:     rand.New(rand.NewPCG(cfg.Seed, 0x6b6d73)),
+		gstNames: map[string]int{}, objects: map[string]*mediaObject{}, sessions: map[string]*session{}, bound: map[string]*conn{},
 		open: map[*conn]bool{}, cache: map[cacheKey]*cached{}, certificates: map[string]*tls.Certificate{},
 	}
 	if s.log == nil {
@@ -196,6 +197,9 @@ func (s *Server) Close() error {
 		return nil
 	}
 	s.closed = true
+	for t := range s.timers {
+		t.Stop()
+	}
 	s.cutAll()
 	s.mu.Unlock()
 	s.cancel()

@@ -266,9 +266,7 @@ func (e *element) blockFor(how uint32, kinds []mediaKind, d time.Duration, then 
 	}
 	for _, k := range kinds {
 		n, s := e.blockings[k], e.obj.srv
-		time.AfterFunc(d, func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
+		s.later(d, func() {
 			if e.blockings[k] == n && !e.closed {
 				then()
 			}

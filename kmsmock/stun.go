@@ -1,7 +1,10 @@
 package kmsmock
 
 import (
+	"context"
+	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -114,7 +117,7 @@ func (t *mediaTransport) probe(deadline time.Time) {
 	if t.stunServer == "" {
 		return
 	}
-	server, err := t.ep.obj.srv.net.ResolveUDPAddr("udp4", t.stunServer)
+	server, err := t.resolveSTUN(deadline)
 	for _, h := range t.sockets {
 		if h.conn == nil {
 			continue
@@ -126,6 +129,30 @@ func (t *mediaTransport) probe(deadline time.Time) {
 		}
 		h.conn.settle()
 	}
+}
+
+// resolveSTUN finds the server's address until the deadline or the transport's
+// end. The names of a network of the configuration's own are in memory; the
+// machine's resolver may wait for long.
+func (t *mediaTransport) resolveSTUN(deadline time.Time) (*net.UDPAddr, error) {
+	if s := t.ep.obj.srv; s.cfg.Net != nil {
+		return s.net.ResolveUDPAddr("udp4", t.stunServer)
+	}
+	name, port, err := net.SplitHostPort(t.stunServer)
+	if err != nil {
+		return nil, fmt.Errorf("read the STUN server's address: %w", err)
+	}
+	ctx, cancel := context.WithDeadline(t.ctx, deadline)
+	defer cancel()
+	number, err := net.DefaultResolver.LookupPort(ctx, "udp4", port)
+	if err != nil {
+		return nil, fmt.Errorf("read the STUN server's port: %w", err)
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", name)
+	if err != nil {
+		return nil, fmt.Errorf("find the STUN server: %w", err)
+	}
+	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(ips[0].Unmap(), uint16(number))), nil
 }
 
 // foundReflexive reports the candidates behind a mapped address: of the

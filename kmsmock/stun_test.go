@@ -1,6 +1,8 @@
 package kmsmock
 
 import (
+	"context"
+	"errors"
 	"net"
 	"regexp"
 	"slices"
@@ -82,6 +84,39 @@ func TestReflexiveCandidates(t *testing.T) {
 	}
 }
 
+// A name server that does not answer keeps neither gathering nor its end.
+func TestStunNameIsResolvedNoLongerThanAnybodyWaits(t *testing.T) {
+	asked, gone := make(chan struct{}, 64), make(chan error, 64)
+	before := net.DefaultResolver
+	defer func() { net.DefaultResolver = before }()
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		asked <- struct{}{}
+		<-ctx.Done()
+		gone <- ctx.Err()
+		return nil, ctx.Err()
+	}}
+	tr := testTransport(t)
+	tr.stunServer = "stun.callbench.test.:3478"
+	resolved := make(chan struct{})
+	go func() {
+		defer close(resolved)
+		if a, err := tr.resolveSTUN(time.Now().Add(time.Hour)); err == nil {
+			t.Errorf("a name that nobody knows is %v", a)
+		}
+	}()
+	<-asked
+	tr.cancel()
+	<-resolved
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("the name server was asked until %v, want the transport's end", err)
+	}
+	tr = testTransport(t)
+	tr.stunServer = "127.0.0.1:3478"
+	if a, err := tr.resolveSTUN(time.Now().Add(time.Hour)); err != nil || a.String() != tr.stunServer {
+		t.Errorf("%s is %v: %v", tr.stunServer, a, err)
+	}
+}
+
 // A peer is not kept waiting by a STUN server that does not answer.
 func TestCallGoesOnWhileStunIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -134,6 +169,40 @@ func TestWithoutIceTcpThereAreOnlyUdpCandidates(t *testing.T) {
 			t.Errorf("candidates %q, want %q", got, want)
 		}
 	})
+}
+
+// passivePorts gathers in virtual time, and returns the ports that only text
+// has and the id of the object that is made next.
+func passivePorts(t *testing.T, seed uint64, tcp bool) (ports []string, next string) {
+	inBubble(t, 0, Config{Timing: Fast, Seed: seed}, func(t *testing.T, s *Server, kms *testClient, _ []*testPeer) {
+		ep, _ := gatherOnce(t, kms, map[string]any{"iceTcp": tcp})
+		for _, e := range kms.seen() {
+			if m, ok := e.data["candidate"].(map[string]any); ok && e.object == ep {
+				if text := m["candidate"].(string); strings.HasSuffix(text, "tcptype passive") {
+					ports = append(ports, strings.Fields(text)[5])
+				}
+			}
+		}
+		next = kms.create("MediaPipeline", nil)
+	})
+	return ports, next
+}
+
+// Gathering is in no order, so that what it draws must not change what others do.
+func TestPortsAreOfTheSeedAndChangeNoIds(t *testing.T) {
+	ports, id := passivePorts(t, 7, true)
+	again, _ := passivePorts(t, 7, true)
+	other, _ := passivePorts(t, 8, true)
+	_, without := passivePorts(t, 7, false)
+	if len(ports) < 2 || len(slices.Compact(slices.Sorted(slices.Values(ports)))) < 2 {
+		t.Errorf("ports %q, want some that differ", ports)
+	}
+	if !slices.Equal(ports, again) || slices.Equal(ports, other) {
+		t.Errorf("ports %q, then %q, with another seed %q", ports, again, other)
+	}
+	if id != without {
+		t.Errorf("the next id is %s with TCP candidates and %s without", id, without)
+	}
 }
 
 func TestNamedCandidateHoldsTheRequest(t *testing.T) {

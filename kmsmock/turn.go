@@ -144,7 +144,7 @@ func (t *mediaTransport) dialTURN(ctx context.Context, server turnServer, h *hos
 	if err != nil {
 		return nil, fmt.Errorf("connect to the TURN server: %w", err)
 	}
-	return turn.NewSTUNConn(conn), nil
+	return turn.NewSTUNConn(newQueuedConn(conn)), nil
 }
 
 // foundRelay reports a relay candidate and puts its socket to use.

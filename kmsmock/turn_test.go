@@ -1,6 +1,8 @@
 package kmsmock
 
 import (
+	"context"
+	"io"
 	"net"
 	"os"
 	"regexp"
@@ -215,6 +217,44 @@ func TestTurnServerThatDoesNotAcceptIsNotWaitedFor(t *testing.T) {
 		_, took := gatherOnce(t, kms, map[string]any{"turnUrl": "kms:pw@10.0.0.77:3478?transport=tcp"})
 		if most := recordedPace().serverTimeout + 200*time.Millisecond; took > most {
 			t.Errorf("gathering took %v, want %v at most", took, most)
+		}
+	})
+}
+
+func TestTurnServerThatDoesNotReadHoldsNobodyUp(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	must(t, err)
+	defer func() { _ = l.Close() }()
+	tr := testTransport(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	conn, err := tr.dialTURN(ctx, turnServer{address: l.Addr().String(), transport: "tcp"}, nil)
+	must(t, err)
+	buf := make([]byte, maxDatagram)
+	promptly(t, "a TURN server that does not read holds up the sender", func() {
+		for range 32 << 20 / len(buf) {
+			_, _ = conn.WriteTo(buf, nil)
+		}
+	})
+	promptly(t, "a TURN server that does not read holds up the end", func() { _ = conn.Close() })
+}
+
+// What is said last, which is how an allocation ends, still goes out.
+func TestQueuedConnWritesWhatWaitsBeforeItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		c := newQueuedConn(near)
+		for _, text := range []string{"the ", "last ", "word"} {
+			_, err := c.Write([]byte(text))
+			must(t, err)
+		}
+		go func() { _ = c.Close() }()
+		b, err := io.ReadAll(far)
+		if must(t, err); string(b) != "the last word" {
+			t.Errorf("the other end read %q", b)
+		}
+		if _, err := c.Write([]byte("too late")); err == nil {
+			t.Error("a write after the end succeeded")
 		}
 	})
 }
