@@ -132,7 +132,7 @@ func TestReplayMedia(t *testing.T) {
 	}
 	for name, server := range servers {
 		for _, mask := range []bool{false, true} {
-			call := map[bool]string{false: "23_one2one_media", true: "22_loopback_media"}[mask]
+			call := map[bool]string{false: "23_one2one_media", true: "44_chromium_pion_vp8_edited_offer"}[mask]
 			t.Run(name+"/"+call, func(t *testing.T) {
 				t.Parallel()
 				url, end := startProxy(t, server(t), mask)
