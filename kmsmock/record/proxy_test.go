@@ -116,41 +116,40 @@ func TestReplay(t *testing.T) {
 
 // TestReplayMedia records a call with media, of the mock and of the server at
 // CALLBENCH_KMS_URL, and replays it.
-func TestReplayMedia(t *testing.T) {
+func TestReplayMedia(t *testing.T) { replayMedia(t, startMock) }
+
+// TestServiceReplayMedia records a real server instead of the mock.
+func TestServiceReplayMedia(t *testing.T) {
+	url := os.Getenv("CALLBENCH_KMS_URL")
+	if url == "" {
+		t.Skip("CALLBENCH_KMS_URL names no server")
+	}
+	replayMedia(t, func(*testing.T) string { return url })
+}
+
+func replayMedia(t *testing.T, server func(t *testing.T) string) {
 	if testing.Short() {
 		t.Skip("takes as long as the call")
 	}
-	servers := map[string]func(t *testing.T) string{
-		"mock": startMock,
-		"TestServiceKurento": func(t *testing.T) string {
-			url := os.Getenv("CALLBENCH_KMS_URL")
-			if url == "" {
-				t.Skip("CALLBENCH_KMS_URL names no server")
-			}
-			return url
-		},
-	}
-	for name, server := range servers {
-		for _, mask := range []bool{false, true} {
-			call := map[bool]string{false: "23_one2one_media", true: "44_chromium_pion_vp8_edited_offer"}[mask]
-			t.Run(name+"/"+call, func(t *testing.T) {
-				t.Parallel()
-				url, end := startProxy(t, server(t), mask)
-				play(t, url, call)
-				lines := end()
-				replays(t, lines)
-				for i := range lines {
-					if lines[i].Note == transcript.PeersUnseen {
-						lines[i].Note = "nobody says that there were peers"
-					}
+	for _, mask := range []bool{false, true} {
+		call := map[bool]string{false: "23_one2one_media", true: "44_chromium_pion_vp8_edited_offer"}[mask]
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			url, end := startProxy(t, server(t), mask)
+			play(t, url, call)
+			lines := end()
+			replays(t, lines)
+			for i := range lines {
+				if lines[i].Note == transcript.PeersUnseen {
+					lines[i].Note = "nobody says that there were peers"
 				}
-				synctest.Test(t, func(t *testing.T) {
-					if len(conform.PlayMock(context.Background(), "recorded.jsonl", lines)) == 0 {
-						t.Error("it replays without peers")
-					}
-				})
+			}
+			synctest.Test(t, func(t *testing.T) {
+				if len(conform.PlayMock(context.Background(), "recorded.jsonl", lines)) == 0 {
+					t.Error("it replays without peers")
+				}
 			})
-		}
+		})
 	}
 }
 
