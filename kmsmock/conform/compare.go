@@ -182,7 +182,7 @@ var masks = []struct {
 	{regexp.MustCompile(`(c=IN IP[46]|a=rtcp:\d+ IN IP[46]) [1-9a-f]\S+`), "$1 A"},
 	{regexp.MustCompile(`a=rtcp:\d+ IN IP4 A`), "a=rtcp:P IN IP4 A"},
 	{regexp.MustCompile(`dtlssrtp(enc|dec)\d+`), "dtlssrtp$1"},
-	{regexp.MustCompile(`(kms[a-z]+?|nicesrc|dtlsdec|pipeline|sctp[a-z]+)\d+`), "$1"},
+	{regexp.MustCompile(`(kms[a-z]+?|nicesrc|dtlsdec|pipeline|sctp[a-z]+)_?\d+`), "$1"},
 	{regexp.MustCompile(`agnosticbin\S*-\d+`), "agnosticbin"},
 	{regexp.MustCompile(`(?s), debug info: .*`), ""},
 }
