@@ -2,13 +2,8 @@ package kmsmock
 
 import (
 	"context"
-	"encoding/json"
-	"io"
 	"maps"
 	"net"
-	"net/http"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +12,6 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/pion/webrtc/v4"
-	"go.uber.org/goleak"
 )
 
 // serverID asks for it, as clients do.
@@ -299,258 +293,12 @@ func TestCommandsWithoutSenseAreRefused(t *testing.T) {
 	})
 }
 
-// TestManySessionsLeaveNothing opens ten thousand sessions and drops their
-// connections.
-func TestManySessionsLeaveNothing(t *testing.T) {
-	if testing.Short() {
-		t.Skip("opens 10,000 connections; run without -short")
-	}
-	synctest.Test(t, func(t *testing.T) {
-		s, l := startMock(t, Config{Timing: Fast, CollectorPeriod: 8 * time.Second})
-		synctest.Wait()
-		before := runtime.NumGoroutine()
-		for range 10_000 {
-			kms := dialTest(t, l)
-			pipe := kms.create("MediaPipeline", nil)
-			kms.create("WebRtcEndpoint", map[string]any{"mediaPipeline": pipe})
-			kms.close()
-		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		st := s.State()
-		if len(st.Objects)+len(st.Sessions)+len(st.Connections) > 0 {
-			t.Errorf("left: %d objects, %d sessions, %d connections", len(st.Objects), len(st.Sessions), len(st.Connections))
-		}
-		// The count is the process's, in which a few of the runtime's own come and go.
-		if n := runtime.NumGoroutine(); n > before+10 {
-			t.Errorf("%d goroutines, %d before", n, before)
-		}
-	})
-}
-
-func TestSessionsOnSocketsLeaveNothing(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	t.Run("served", func(t *testing.T) {
-		s := Start(t)
-		files := openFiles(t)
-		sessions := 10_000
-		if testing.Short() {
-			sessions = 200
-		}
-		for range sessions {
-			kms := dialURL(t, s.URL(), nil)
-			kms.create("MediaPipeline", nil)
-			kms.close()
-		}
-		for len(s.State().Connections) > 0 {
-			runtime.Gosched()
-		}
-		s.CollectGarbage() // clears the marks
-		s.CollectGarbage()
-		s.Empty(t)
-		if n := len(s.Sessions()); n != 0 {
-			t.Errorf("%d sessions are left", n)
-		}
-		if n := openFiles(t); n > files {
-			t.Errorf("%d files are open, %d before", n, files)
-		}
-	})
-}
-
-func openFiles(t *testing.T) int {
-	t.Helper()
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Skipf("open files cannot be counted here: %v", err)
-	}
-	return len(list)
-}
-
-// A failure collects what a helper says to a test.
-type failure struct {
-	text    string
-	cleanup []func()
-}
-
-func (f *failure) Helper()                        {}
-func (f *failure) Errorf(format string, a ...any) { f.text += format }
-func (f *failure) Fatalf(format string, a ...any) { panic(format) }
-func (f *failure) Cleanup(g func())               { f.cleanup = append(f.cleanup, g) }
-
-func TestWhatIsLeftFailsTheTest(t *testing.T) {
-	for _, keep := range []bool{false, true} {
-		var f failure
-		s := Start(&f, func(c *Config) { c.KeepLeft = keep })
-		kms := dialURL(t, s.URL(), nil)
-		kms.create("MediaPipeline", nil)
-		kms.close()
-		for _, g := range f.cleanup {
-			g()
-		}
-		if failed := f.text != ""; failed == keep {
-			t.Errorf("failed %v (%q) with KeepLeft %v", failed, f.text, keep)
-		}
-	}
-}
-
-func TestDumpTellsWhoHoldsWhat(t *testing.T) {
-	inRules(t, Config{}, func(t *testing.T, s *Server, l *memListener, kms *testClient, pipe, el string) {
-		kms.subscribe(el, "ElementConnected")
-		kms.invoke(el, "connect", map[string]any{"sink": el})
-		got := s.Dump()
-		for _, want := range []string{
-			"2 objects, 1 sessions", "MediaPipeline " + pipe + " sessions=1", "\n  PassThrough " + el, "    -> AUDIO " + el,
-			"on ElementConnected: session " + s.Sessions()[0], "session " + s.Sessions()[0] + ": connection 1, holds 2",
-		} {
-			if !strings.Contains(got, want) {
-				t.Errorf("no %q in\n%s", want, got)
-			}
-		}
-	})
-}
-
 // redial dials until somebody listens.
 func redial(ctx context.Context, network, address string) (net.Conn, error) {
 	for {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
 		if err == nil || ctx.Err() != nil {
 			return c, err
-		}
-	}
-}
-
-func control(t *testing.T, s *Server, method, path, body string, header ...string) (int, map[string]any) {
-	t.Helper()
-	req, err := http.NewRequest(method, s.ControlURL()+path, strings.NewReader(body))
-	must(t, err)
-	if len(header) > 0 {
-		req.Header.Set(header[0], header[1])
-	}
-	resp, err := http.DefaultClient.Do(req)
-	must(t, err)
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	must(t, err)
-	var out map[string]any
-	if err := json.Unmarshal(b, &out); err != nil {
-		t.Errorf("%s %s gives %q: %v", method, path, b, err)
-	}
-	return resp.StatusCode, out
-}
-
-func TestControl(t *testing.T) {
-	s := Start(t, func(c *Config) { c.KeepLeft = true })
-	kms := dialURL(t, s.URL(), nil)
-	defer kms.close()
-	pipe := kms.create("MediaPipeline", nil)
-	if code, got := control(t, s, "GET", "", ""); code != 200 || len(got["objects"].([]any)) != 1 || len(got["connections"].([]any)) != 1 {
-		t.Errorf("%d %v", code, got)
-	}
-	code, got := control(t, s, "POST", "/rules", `{"name":"slow","match":{"method":"ping"},"do":"error","error":{"code":7,"message":"no"}}`)
-	if code != 200 || got["name"] != "slow" {
-		t.Errorf("%d %v", code, got)
-	}
-	if code, _ := kms.fails("ping", map[string]any{}); code != 7 {
-		t.Errorf("the rule gives %d", code)
-	}
-	if code, got := control(t, s, "DELETE", "/rules/slow", ""); code != 200 {
-		t.Errorf("%d %v", code, got)
-	}
-	kms.value("ping", map[string]any{})
-	if code, got := control(t, s, "PUT", "/modes", `{"shuffle":true,"noCrash":true}`); code != 200 || !s.Modes().Shuffle || !s.Modes().NoCrash {
-		t.Errorf("%d %v", code, got)
-	}
-	if code, got := control(t, s, "POST", "/commands", `{"do":"thread_limit","limit":1}`); code != 200 {
-		t.Errorf("%d %v", code, got)
-	}
-	if code, _ := kms.fails("create", map[string]any{"type": "MediaPipeline"}); code != 40009 {
-		t.Errorf("create gives %d", code)
-	}
-	kms.value("release", map[string]any{"object": pipe})
-}
-
-// TestRulesSayWhatTheyLack looks at the texts for mistakes that are easily made.
-func TestRulesSayWhatTheyLack(t *testing.T) {
-	s := Start(t)
-	for body, want := range map[string]string{
-		`{"do":"delay"}`:             "rule: do delay needs delay",
-		`{"name":"x","do":"error"}`:  `rule "x": do error needs error`,
-		`{"do":"drop","delay":"1s"}`: "delay belongs to do delay; this rule does drop",
-		`{"do":"delay","delay":300}`: `delay must be a duration such as "300ms"`,
-		`{"do":"slow"}`:              "must be one of delay, error, drop",
-	} {
-		if status, got := control(t, s, "POST", "/rules", body); status != 400 || !strings.Contains(got["message"].(string), want) {
-			t.Errorf("%s: %d %v, want %q", body, status, got, want)
-		}
-	}
-	if _, got := control(t, s, "GET", "", ""); got["objects"] == nil || got["sessions"] == nil {
-		t.Errorf("an idle server shows %v", got)
-	}
-}
-
-// deaf is a T that counts failures.
-type deaf struct {
-	failures int
-	cleanup  []func()
-}
-
-func (d *deaf) Helper()               {}
-func (d *deaf) Errorf(string, ...any) { d.failures++ }
-func (d *deaf) Fatalf(string, ...any) { d.failures++ }
-func (d *deaf) Cleanup(f func())      { d.cleanup = append(d.cleanup, f) }
-
-// TestLeftIsToldOnce holds the end of a test to not repeat what Empty said, and
-// to say it if Empty was not called.
-func TestLeftIsToldOnce(t *testing.T) {
-	for _, asks := range []bool{true, false} {
-		d := &deaf{}
-		s := Start(d)
-		kms := dialURL(t, s.URL(), nil)
-		kms.create("MediaPipeline", nil)
-		if asks {
-			s.Empty(d)
-		}
-		kms.close()
-		for _, f := range d.cleanup {
-			f()
-		}
-		if d.failures != 1 {
-			t.Errorf("%d failures if the test calls Empty: %v", d.failures, asks)
-		}
-	}
-}
-
-func TestControlRefuses(t *testing.T) {
-	s := Start(t)
-	for _, tc := range []struct {
-		method, path, body string
-		status             int
-		code               string
-	}{
-		{"POST", "/rules", `{"do":"drop","colour":"red"}`, 400, "malformed"},
-		{"POST", "/rules", `{"do":"drop"} x`, 400, "malformed"},
-		{"POST", "/rules", `{"do":"delay","delay":"soon"}`, 400, "malformed"},
-		{"POST", "/rules", `{"do":"burn"}`, 400, "refused"},
-		{"POST", "/commands", `{"do":"refuse"}`, 400, "refused"},
-		{"POST", "/commands", `{"do":"thread_limit","limit":-1}`, 400, "refused"},
-		{"POST", "/rules", "", 400, "malformed"},
-		{"POST", "/rule", `{"do":"drop"}`, 404, "not_found"},
-		{"GET", "/rules", "", 404, "not_found"},
-		{"POST", "/scripts", `{}`, 400, "refused"},
-		{"POST", "/rules", strings.Repeat(" ", maxControl+1), 413, "too_large"},
-		{"DELETE", "/rules/none", "", 404, "not_found"},
-	} {
-		if status, got := control(t, s, tc.method, tc.path, tc.body); status != tc.status || got["code"] != tc.code || got["message"] == "" {
-			t.Errorf("%s %s %.40s: %d %v", tc.method, tc.path, tc.body, status, got)
-		}
-	}
-	if status, got := control(t, s, "GET", "", "", "Origin", "http://evil.example"); status != 403 || got["code"] != "forbidden" {
-		t.Errorf("a web page gets %d %v", status, got)
-	}
-	for allow, from := range map[bool]string{false: "192.0.2.1:7", true: "192.0.2.1:7"} {
-		s.cfg.Control = allow
-		if got := s.mayControl(&http.Request{RemoteAddr: from, Header: http.Header{}}); got != allow {
-			t.Errorf("%s may control: %v, with Config.Control %v", from, got, allow)
 		}
 	}
 }

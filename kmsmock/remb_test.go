@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/pion/rtcp"
@@ -172,13 +171,8 @@ func TestBandwidthPropertiesStayInOrder(t *testing.T) {
 }
 
 func TestLostVideoIsSentAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		nets := virtualNet(t, 2)
-		_, l := startMock(t, Config{Net: nets[0], Timing: Fast})
-		kms := dialTest(t, l)
-		defer kms.close()
-		p := newTestPeer(t, "A", nets[1], false)
-		defer p.close()
+	inBubble(t, 1, Config{Timing: Fast}, func(t *testing.T, _ *Server, kms *testClient, peers []*testPeer) {
+		p := peers[0]
 		loopback(kms, p, func(string) bool { return true })
 		play([]*testPeer{p}, 3*time.Second)
 		p.pause()

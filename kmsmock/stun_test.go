@@ -119,13 +119,8 @@ func TestStunNameIsResolvedNoLongerThanAnybodyWaits(t *testing.T) {
 
 // A peer is not kept waiting by a STUN server that does not answer.
 func TestCallGoesOnWhileStunIsSilent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		nets := virtualNet(t, 2)
-		_, l := startMock(t, Config{Net: nets[0], Timing: Fast})
-		kms := dialTest(t, l)
-		defer kms.close()
-		p := newTestPeer(t, "A", nets[1], false)
-		defer p.close()
+	inBubble(t, 1, Config{Timing: Fast}, func(t *testing.T, _ *Server, kms *testClient, peers []*testPeer) {
+		p := peers[0]
 		p.set = map[string]any{"stunServerAddress": "10.0.0.77"}
 		loopback(kms, p, func(string) bool { return true })
 		connected := awaitEvent(t, kms, p.endpoint, "ConnectionStateChanged", 1)
@@ -140,11 +135,7 @@ func TestCallGoesOnWhileStunIsSilent(t *testing.T) {
 }
 
 func TestExternalAddressIsWrittenInHostCandidates(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		nets := virtualNet(t, 1)
-		_, l := startMock(t, Config{Net: nets[0], Timing: Fast})
-		kms := dialTest(t, l)
-		defer kms.close()
+	inBubble(t, 0, Config{Timing: Fast}, func(t *testing.T, _ *Server, kms *testClient, _ []*testPeer) {
 		ep, _ := gatherOnce(t, kms, map[string]any{"externalIPv4": "203.0.113.7", "externalIPv6": "2001:db8::9"})
 		for i, got := range candidatesOf(kms, ep) {
 			if want := strings.Replace(hostTexts[i], "10.0.0.1", "203.0.113.7", 1); got != want {
@@ -159,11 +150,7 @@ func TestExternalAddressIsWrittenInHostCandidates(t *testing.T) {
 }
 
 func TestWithoutIceTcpThereAreOnlyUdpCandidates(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		nets := virtualNet(t, 1)
-		_, l := startMock(t, Config{Net: nets[0], Timing: Fast})
-		kms := dialTest(t, l)
-		defer kms.close()
+	inBubble(t, 0, Config{Timing: Fast}, func(t *testing.T, _ *Server, kms *testClient, _ []*testPeer) {
 		ep, _ := gatherOnce(t, kms, map[string]any{"iceTcp": false})
 		if got, want := candidatesOf(kms, ep), []string{hostTexts[0], hostTexts[3]}; !slices.Equal(got, want) {
 			t.Errorf("candidates %q, want %q", got, want)
@@ -206,11 +193,7 @@ func TestPortsAreOfTheSeedAndChangeNoIds(t *testing.T) {
 }
 
 func TestNamedCandidateHoldsTheRequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		nets := virtualNet(t, 1)
-		_, l := startMock(t, Config{Net: nets[0]})
-		kms := dialTest(t, l)
-		defer kms.close()
+	inBubble(t, 0, Config{}, func(t *testing.T, _ *Server, kms *testClient, _ []*testPeer) {
 		ep, _ := gatherOnce(t, kms, nil)
 		began := time.Now()
 		got := kms.invoke(ep, "addIceCandidate", map[string]any{"candidate": map[string]any{"sdpMid": "0", "sdpMLineIndex": 0,
@@ -223,13 +206,8 @@ func TestNamedCandidateHoldsTheRequest(t *testing.T) {
 
 // The address that is only written is not in the pair, nor does it work.
 func TestExternalAddressIsNotInThePair(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		nets := virtualNet(t, 2)
-		_, l := startMock(t, Config{Net: nets[0], Timing: Fast})
-		kms := dialTest(t, l)
-		defer kms.close()
-		p := newTestPeer(t, "A", nets[1], false)
-		defer p.close()
+	inBubble(t, 1, Config{Timing: Fast}, func(t *testing.T, _ *Server, kms *testClient, peers []*testPeer) {
+		p := peers[0]
 		p.set = map[string]any{"externalIPv4": "203.0.113.7"}
 		loopback(kms, p, func(string) bool { return true })
 		awaitEvent(t, kms, p.endpoint, "NewCandidatePairSelected", 1)
@@ -242,13 +220,8 @@ func TestExternalAddressIsNotInThePair(t *testing.T) {
 
 // A peer whose candidates never arrive is found by its checks.
 func TestPeerWithoutCandidatesIsReflexive(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		nets := virtualNet(t, 2)
-		_, l := startMock(t, Config{Net: nets[0], Timing: Fast})
-		kms := dialTest(t, l)
-		defer kms.close()
-		p := newTestPeer(t, "A", nets[1], false)
-		defer p.close()
+	inBubble(t, 1, Config{Timing: Fast}, func(t *testing.T, _ *Server, kms *testClient, peers []*testPeer) {
+		p := peers[0]
 		p.mute = true
 		loopback(kms, p, func(string) bool { return true })
 		play([]*testPeer{p}, 5*time.Second)
@@ -263,13 +236,8 @@ func TestPeerWithoutCandidatesIsReflexive(t *testing.T) {
 }
 
 func TestEachMediumOutsideTheBundleHasAStream(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		nets := virtualNet(t, 2)
-		_, l := startMock(t, Config{Net: nets[0], Timing: Fast})
-		kms := dialTest(t, l)
-		defer kms.close()
-		p := newTestPeer(t, "A", nets[1], false)
-		defer p.close()
+	inBubble(t, 1, Config{Timing: Fast}, func(t *testing.T, _ *Server, kms *testClient, peers []*testPeer) {
+		p := peers[0]
 		p.unbundled = true
 		loopback(kms, p, func(string) bool { return true })
 		time.Sleep(5 * time.Second)

@@ -12,7 +12,6 @@
 package conform
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,7 +21,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"github.com/pion/transport/v5"
 	"github.com/pion/webrtc/v4"
 
@@ -149,54 +147,6 @@ func (p *player) differs(format string, args ...any) {
 	p.differences = append(p.differences, Difference{filepath.Base(p.file), p.current.Number, fmt.Sprintf(format, args...)})
 }
 
-// until waits for the time at which the recording did something itself.
-func (p *player) until(l *transcript.Line) {
-	p.takeUntil(time.After(time.Until(p.start.Add(l.Duration()))), func() bool { return false })
-	p.keepStep(l)
-}
-
-// A machine under load lags behind a recording: the player waits this long for
-// events that were recorded more than lagAllowed ago, and goes on from there.
-const (
-	lagAllowed  = 300 * time.Millisecond
-	lagPatience = 2 * time.Second
-)
-
-// keepStep lets the run fall behind the recording's clock together with a slow
-// server, so that events are not missed because the client has gone on.
-func (p *player) keepStep(l *transcript.Line) {
-	due := 0
-	for _, e := range p.expected {
-		if e.at < l.Duration()-lagAllowed && e.certain() {
-			due++
-		}
-	}
-	came := func() bool { return p.certain+p.missed >= due }
-	if came() {
-		return
-	}
-	began := time.Now()
-	if !p.takeUntil(time.After(lagPatience), came) {
-		p.missed = due - p.certain
-	}
-	p.start = p.start.Add(time.Since(began))
-}
-
-// takeUntil takes in what comes until done or the time is up; it tells whether it is done.
-func (p *player) takeUntil(timeout <-chan time.Time, done func() bool) bool {
-	for !done() {
-		select {
-		case a := <-p.inbox:
-			p.take(a)
-		case <-timeout:
-			return false
-		case <-p.ctx.Done():
-			return false
-		}
-	}
-	return true
-}
-
 // take sorts what has come: events are looked at, responses wait for their line.
 func (p *player) take(a arrival) {
 	switch {
@@ -226,117 +176,6 @@ func (p *player) step(l *transcript.Line) {
 		p.ending(l)
 	default:
 		p.note(l)
-	}
-}
-
-// note follows a note that tells what the client or the server did.
-func (p *player) note(l *transcript.Line) {
-	for _, a := range actions {
-		if strings.HasPrefix(l.Note, a.prefix) {
-			p.until(l)
-			a.do(p, l)
-			return
-		}
-	}
-}
-
-const clientCloses = "client closes websocket"
-
-// actions are the notes that make the player do something.
-var actions = []struct {
-	prefix string
-	do     func(p *player, l *transcript.Line)
-}{
-	{clientCloses, (*player).closeConn},
-	{"client drops TCP", func(p *player, l *transcript.Line) { p.conn(l).drop() }},
-	{"--- websocket close 1001", func(p *player, _ *transcript.Line) { p.closing = 1001 }},
-	{"SIGKILL sent", (*player).stopServer},
-	{"graceful stop", func(p *player, _ *transcript.Line) { p.stopping = true }},
-	{"started again", (*player).startServer},
-	{"dial failed", (*player).dialFails},
-	{"websocket-level ping", (*player).ping},
-	{"peer starts sending", (*player).startSending},
-	{"peer stops sending", (*player).stopSending},
-	{"pause sending", eachPeer(func(x *peer) { x.pause() })},
-	{"resume sending", eachPeer(func(x *peer) { x.play() })},
-	{"peer closes its PeerConnection", eachPeer((*peer).hangUp)},
-	{"chromium pc.close()", eachPeer((*peer).hangUp)},
-	{"peer connection closed", onePeer((*peer).hangUp)},
-	{"chromium connectionState", (*player).browserState},
-	{"the peer vanishes", eachPeer((*peer).vanish)},
-	{"peer datachannel message", (*player).message},
-	{"chromium dc message", (*player).message},
-	{"peer OnDataChannel", (*player).channel},
-}
-
-func onePeer(f func(*peer)) func(*player, *transcript.Line) {
-	return func(p *player, l *transcript.Line) {
-		if x := p.peers[l.Peer]; x != nil {
-			f(x)
-		}
-	}
-}
-
-func eachPeer(f func(*peer)) func(*player, *transcript.Line) {
-	return func(p *player, _ *transcript.Line) {
-		for _, x := range p.all {
-			f(x)
-		}
-	}
-}
-
-func (p *player) closeConn(l *transcript.Line) {
-	if c := p.conn(l); c.ws != nil && !c.over {
-		c.close(cmp.Or(l.CloseCode, websocket.CloseNormalClosure), l.CloseText)
-	}
-}
-
-// startSending lets a peer send, all that it has or the medium in the note.
-func (p *player) startSending(l *transcript.Line) {
-	if x := p.peers[l.Peer]; x != nil {
-		x.play(mediaOf(l)...)
-	}
-}
-
-func (p *player) stopSending(l *transcript.Line) {
-	if x := p.peers[l.Peer]; x != nil {
-		x.pause(mediaOf(l)...)
-	}
-}
-
-// message sends a message that came back in the recording, and waits for it.
-func (p *player) message(l *transcript.Line) {
-	x := p.peers[l.Peer]
-	if x == nil {
-		return
-	}
-	text := l.Text
-	if text == "" {
-		_ = json.Unmarshal(l.Value, &text)
-	}
-	if err := x.echo(text); err != nil {
-		p.differs("message %q over the data channel: %v", text, err)
-	}
-}
-
-// channel waits for a data channel that the server opens.
-func (p *player) channel(l *transcript.Line) {
-	if x := p.peers[l.Peer]; x != nil {
-		if err := x.isGiven(l.Label); err != nil {
-			p.differs("data channel %q of the server: %v", l.Label, err)
-		}
-	}
-}
-
-func (p *player) stopServer(*transcript.Line) {
-	if err := p.target.Stop(); err != nil {
-		p.differs("stop the server: %v", err)
-	}
-}
-
-func (p *player) startServer(*transcript.Line) {
-	if err := p.target.Start(); err != nil {
-		p.differs("start the server: %v", err)
 	}
 }
 
@@ -424,26 +263,6 @@ func (p *player) request(msg map[string]any) asked {
 		}
 	}
 	return q
-}
-
-// named tells whether a request gives the server a name to resolve.
-func (q asked) named() bool {
-	return slices.ContainsFunc(q.calls, func(c call) bool { return strings.Contains(c.candidateText(), ".local ") })
-}
-
-// slowness is how late a response may be because the server or the machine is
-// slow. What is later waited for something.
-const slowness = time.Second
-
-// adjust puts the clock of the recording back by what a response is late, as the
-// recorded client too went on only when it had it, and forward when a name
-// server has answered, or refused, sooner than the recorded one.
-func (p *player) adjust(l *transcript.Line, q asked) {
-	late := time.Since(p.start) - l.Duration()
-	resolved := q.named() && !slices.ContainsFunc(p.conn(l).asked, func(other asked) bool { return other.named() })
-	if late > 0 && late < slowness || late < 0 && resolved {
-		p.start = p.start.Add(late)
-	}
 }
 
 // receive compares a response; events are put aside for the end.

@@ -65,7 +65,7 @@ type Line struct {
 	// Candidate is a string in some notes and an object in others.
 	Candidate json.RawMessage `json:"candidate,omitempty"`
 
-	Filler bool `json:"-"` // Raw was completed from its beginning and RawLen
+	completed bool // Raw was completed from its beginning and RawLen
 }
 
 // Duration is when the line happened, counted from the beginning.
@@ -160,7 +160,7 @@ func (l *Line) complete() {
 		missing := l.RawLen - len(text) - len(tail) - 1
 		text += strings.Repeat(last, max(missing, 0)) + `"` + tail
 	}
-	l.Raw, l.Filler = &text, true
+	l.Raw, l.completed = &text, true
 }
 
 // A Writer writes a transcript. It is not safe for concurrent use.

@@ -40,7 +40,7 @@ func TestLongFrames(t *testing.T) {
 	}
 	n := 0
 	for _, l := range lines {
-		if !l.Filler {
+		if !l.completed {
 			continue
 		}
 		n++
