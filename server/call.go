@@ -2,11 +2,9 @@ package server
 
 import (
 	"context"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
-	"github.com/callbench/callbench/internal/serial"
 	"github.com/callbench/callbench/signaling"
 )
 
@@ -34,20 +32,12 @@ func (s callState) String() string {
 	return [...]string{"dialing", "ringing", "accepting", "active", "ending", "ended"}[s]
 }
 
-// call is one attempt of two users to talk. Everything in it belongs to its
-// queue: whoever wants something of the call hands the queue a function.
-// Nothing on the queue ever waits; operations of the media server run beside
-// it and continue on it, and writes run on a queue of their own, in order.
+// call is one attempt of two users to talk: the host of a room of its own, on
+// whose queue everything in it belongs.
 type call struct {
 	*room
-	srv    *Server
-	id     string
-	log    *slog.Logger
-	queue  serial.Queue
-	writes serial.Queue // State and History
-
 	caller, callee *member
-	before         []*call      // what the two have not left when this call begins
+	before         []*room      // what the two have not left when this call begins
 	state          atomic.Int32 // a callState, written on the queue only
 	answeredAt     time.Time    // when the callee said yes
 	connected      bool         // both legs have been connected
@@ -61,15 +51,16 @@ type call struct {
 	posted         bool     // the conversation was told what became of the call
 	hurry          bool     // the server shuts down: nobody is waited for
 	closing        bool     // the room is being closed
-	pending        int      // operations and writes that have not continued yet
 	later          []func() // what came while dialing
 }
 
 // newCall makes a call that nobody knows yet.
 func newCall(from, to *session) *call {
 	s := from.srv
-	c := &call{srv: s, id: s.cfg.NewID("call", from.user), room: newRoom(s.cfg.NewID("room", from.user), from.user, Room1v1)}
-	c.log = s.log.With("call", c.id, "room", c.room.id)
+	callID := s.cfg.NewID("call", from.user)
+	c := &call{room: newRoom(s, s.cfg.NewID("room", from.user), from.user, Room1v1)}
+	c.host, c.callID = c, callID
+	c.log = s.log.With("call", c.callID, "room", c.id)
 	c.caller = c.add(from, RolePublisher)
 	c.callee = c.add(to, RolePublisher)
 	c.caller.invited = true
@@ -105,9 +96,6 @@ func (c *call) after(d time.Duration, f func()) {
 	c.timer = t
 }
 
-// ref is how the call is named on the wire.
-func (c *call) ref() signaling.RTC { return signaling.RTC{RoomID: c.room.id, CallID: c.id} }
-
 // refFor describes the call to a session that came back. It may be called by
 // anybody.
 func (c *call) refFor(u *session) *signaling.CallRef {
@@ -115,12 +103,7 @@ func (c *call) refFor(u *session) *signaling.CallRef {
 	if peer.session == u {
 		peer = c.callee
 	}
-	return &signaling.CallRef{CallID: c.id, RoomID: c.room.id, Peer: peer.user, State: c.at().String()}
-}
-
-// push sends a member an rtc frame of this call.
-func (c *call) push(m *member, a signaling.Action, data signaling.RTC) {
-	m.session.push(signaling.TypeRTC, a, data)
+	return &signaling.CallRef{CallID: c.callID, RoomID: c.id, Peer: peer.user, State: c.at().String()}
 }
 
 // start begins the call when the earlier calls of both, which are ending, have
@@ -134,7 +117,7 @@ func (c *call) start(r request) {
 }
 
 // waitFor continues when all these calls have told their members the end.
-func (c *call) waitFor(before []*call, then func()) {
+func (c *call) waitFor(before []*room, then func()) {
 	if len(before) == 0 {
 		then()
 		return
@@ -146,7 +129,7 @@ func (c *call) waitFor(before []*call, then func()) {
 			c.doneOne()
 		})
 	}
-	if old := before[0]; !old.queue.Do(func() { old.hasten(next) }) { // it is over
+	if old := before[0]; !old.queue.Do(func() { old.host.hasten(next) }) { // it is over
 		next()
 	}
 }
@@ -185,21 +168,15 @@ func (c *call) opens(r request, err error) {
 			c.invite()
 		}
 	})
-	started := RoomHistory{RoomID: c.room.id, Type: c.kind, Creator: c.creator, CreatedAt: c.created, CallID: c.id}
-	c.save("record room", func(ctx context.Context) error { return c.srv.cfg.History.RoomStarted(ctx, started) }, nil)
+	c.recordStart()
 	c.recordJoin(m)
-}
-
-func (c *call) recordJoin(m *member) {
-	joined := m.history(time.Time{})
-	c.save("record member", func(ctx context.Context) error { return c.srv.cfg.History.MemberJoined(ctx, joined) }, nil)
 }
 
 // stillborn ends a call that the media server refused before it began.
 func (c *call) stillborn(r request, err error) {
 	r.fail(mediaError(err))
 	c.begin(signaling.ReasonMediaFailed, nil)
-	c.depart(c.caller, func() { c.settle(nil) })
+	c.out(c.caller, func() { c.settle(nil) })
 	c.runLater()
 }
 
@@ -208,7 +185,7 @@ func (c *call) invite() {
 	c.move(stateRinging)
 	c.callee.invited = true
 	c.callee.session.push(signaling.TypeInvite, "", signaling.Invite{
-		RoomID: c.room.id, CallID: c.id, From: c.caller.user, Expire: seconds(c.srv.cfg.RingTimeout)})
+		RoomID: c.id, CallID: c.callID, From: c.caller.user, Expire: seconds(c.srv.cfg.RingTimeout)})
 	c.after(c.srv.cfg.RingTimeout, func() { c.end(signaling.ReasonNoAnswer, nil) })
 }
 
@@ -351,72 +328,4 @@ func (c *call) tellConnection(m *member) {
 		data.UserID = m.user
 		c.push(peer, action, data)
 	}
-}
-
-// party are the attributes that name for whom, and on whose request if that is
-// known, the media server is asked for something.
-func party(m *member, r request) []any {
-	attrs := []any{"user", m.user, "session", m.session.id}
-	if r.frame.ID != "" {
-		attrs = append(attrs, "request", r.frame.ID)
-	}
-	return attrs
-}
-
-// do runs an operation of the media server beside the queue and continues on
-// it. The operation gets MediaTimeout. The attributes say in the log for whom.
-func (c *call) do(what string, whom []any, op func(context.Context) error, then func(error)) {
-	c.pending++
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), c.srv.cfg.MediaTimeout)
-		defer cancel()
-		err := c.srv.metrics.timed(ctx, what, op)
-		c.queue.Do(func() {
-			if err != nil {
-				c.log.Warn("media.failed", append(whom, "operation", what, "error", err.Error())...)
-			}
-			then(err)
-			c.doneOne()
-		})
-	}()
-}
-
-// save writes something to State or History, after everything that was saved
-// before, and continues on the queue. That it failed is noted and changes
-// nothing: the call does not depend on it.
-func (c *call) save(what string, write func(context.Context) error, then func()) {
-	c.pending++
-	c.writes.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), c.srv.cfg.StoreTimeout)
-		defer cancel()
-		err := write(ctx)
-		c.queue.Do(func() {
-			if err != nil {
-				c.srv.metrics.lost.WithLabelValues(what).Inc()
-				c.log.Error("state.failed", "operation", what, "error", err.Error())
-			}
-			if then != nil {
-				then()
-			}
-			c.doneOne()
-		})
-	})
-}
-
-// doneOne counts a continuation. When the call has ended and nothing is
-// pending its queue stops, and the call is no more.
-func (c *call) doneOne() {
-	c.pending--
-	if c.at() == stateEnded && c.pending == 0 {
-		c.queue.Stop()
-		c.srv.work.Done()
-	}
-}
-
-// mediaError hides the media server's words from the client.
-func mediaError(err error) error {
-	if wire := signaling.AsError(err); wire.Code != signaling.CodeInternal {
-		return wire
-	}
-	return signaling.Errorf(signaling.CodeMediaFailed, "the media server failed")
 }

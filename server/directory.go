@@ -18,16 +18,16 @@ type directory struct {
 	closed bool
 	byID   map[string]*session
 	byUser map[string][]*session // the newest last
-	inCall map[string]*call      // by user
-	calls  map[*call]struct{}    // that have not ended
+	in     map[string]*room      // by user
+	rooms  map[*room]struct{}    // that have not ended
 	begun  uint64                // sessions so far
 }
 
 func (d *directory) init() {
 	d.byID = make(map[string]*session)
 	d.byUser = make(map[string][]*session)
-	d.inCall = make(map[string]*call)
-	d.calls = make(map[*call]struct{})
+	d.in = make(map[string]*room)
+	d.rooms = make(map[*room]struct{})
 }
 
 // add makes a session known. It returns false when the server closes. A user's
@@ -130,7 +130,7 @@ func (d *directory) reach(user string) *session {
 // gone.
 type engagement struct {
 	who *member
-	in  *call // nil if who is gone
+	in  *room // nil if who is gone
 	err error
 }
 
@@ -146,35 +146,35 @@ func (d *directory) engage(c *call) *engagement {
 		if d.byID[m.session.id] != m.session { // it ended a moment ago
 			return &engagement{m, nil, unavailable()}
 		}
-		if in := d.inCall[m.user]; in != nil {
+		if in := d.in[m.user]; in != nil {
 			return &engagement{m, in, signaling.Errorf(signaling.CodeBusy, "one of the two is in a call")}
 		}
 	}
 	for _, m := range c.members {
-		d.inCall[m.user] = c
-		m.session.call.Store(c)
+		d.in[m.user] = c.room
+		m.session.room.Store(c.room)
 		c.before = append(c.before, m.session.ending...)
 	}
-	d.calls[c] = struct{}{}
+	d.rooms[c.room] = struct{}{}
 	c.srv.work.Add(1)
 	return nil
 }
 
 // release sets the members of a call free for others because it ends.
-func (d *directory) release(c *call) {
+func (d *directory) release(r *room) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.free(c)
+	d.free(r)
 }
 
 // free is release; d.mu is held.
-func (d *directory) free(c *call) {
-	for _, m := range c.members {
-		if d.inCall[m.user] == c {
-			delete(d.inCall, m.user)
+func (d *directory) free(r *room) {
+	for _, m := range r.members {
+		if d.in[m.user] == r {
+			delete(d.in, m.user)
 		}
-		if m.session.call.CompareAndSwap(c, nil) {
-			m.session.ending = append(m.session.ending, c)
+		if m.session.room.CompareAndSwap(r, nil) {
+			m.session.ending = append(m.session.ending, r)
 		}
 	}
 }
@@ -182,50 +182,50 @@ func (d *directory) free(c *call) {
 // leave takes a session out of a call, which thereby ends, and hands the call
 // what the session asked for. Both in one step: whoever is engaged with one of
 // the members after that finds on the call's queue that it ends.
-func (d *directory) leave(u *session, c *call, f func()) bool {
+func (d *directory) leave(u *session, r *room, f func()) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.free(c)
-	d.part(u, c)
-	return c.queue.Do(f)
+	d.free(r)
+	d.part(u, r)
+	return r.queue.Do(f)
 }
 
 // part makes a session forget a call that it has left.
-func (d *directory) part(u *session, c *call) {
-	u.ending = slices.DeleteFunc(u.ending, func(o *call) bool { return o == c })
+func (d *directory) part(u *session, r *room) {
+	u.ending = slices.DeleteFunc(u.ending, func(o *room) bool { return o == r })
 }
 
 // depart is told that a member has left its call or was taken out.
-func (d *directory) depart(m *member, c *call) {
+func (d *directory) depart(m *member, r *room) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.inCall[m.user] == c {
-		delete(d.inCall, m.user)
+	if d.in[m.user] == r {
+		delete(d.in, m.user)
 	}
-	m.session.call.CompareAndSwap(c, nil)
-	d.part(m.session, c)
+	m.session.room.CompareAndSwap(r, nil)
+	d.part(m.session, r)
 }
 
-// callsOf lists the calls that a session has not left: the one that it is in,
+// roomsOf lists the rooms that a session has not left: the one that it is in,
 // then those that are ending, the oldest first.
-func (d *directory) callsOf(u *session) (calls []*call) {
+func (d *directory) roomsOf(u *session) (rooms []*room) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if c := u.call.Load(); c != nil {
-		calls = append(calls, c)
+	if r := u.room.Load(); r != nil {
+		rooms = append(rooms, r)
 	}
-	return append(calls, u.ending...)
+	return append(rooms, u.ending...)
 }
 
 // over forgets a call that has ended.
-func (d *directory) over(c *call) {
+func (d *directory) over(r *room) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.calls, c)
+	delete(d.rooms, r)
 }
 
 // close refuses everything from now on and returns what there is.
-func (d *directory) close() (sessions []*session, calls []*call) {
+func (d *directory) close() (sessions []*session, rooms []*room) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed = true
@@ -233,7 +233,7 @@ func (d *directory) close() (sessions []*session, calls []*call) {
 }
 
 // everybody lists the sessions and calls that there are.
-func (d *directory) everybody() (sessions []*session, calls []*call) {
+func (d *directory) everybody() (sessions []*session, rooms []*room) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.list()
@@ -241,14 +241,14 @@ func (d *directory) everybody() (sessions []*session, calls []*call) {
 
 // list is everybody, in the order of their ids: two runs that end alike end them
 // in the same order. d.mu is held.
-func (d *directory) list() (sessions []*session, calls []*call) {
+func (d *directory) list() (sessions []*session, rooms []*room) {
 	for _, s := range d.byID {
 		sessions = append(sessions, s)
 	}
-	for c := range d.calls {
-		calls = append(calls, c)
+	for r := range d.rooms {
+		rooms = append(rooms, r)
 	}
 	slices.SortFunc(sessions, func(a, b *session) int { return strings.Compare(a.id, b.id) })
-	slices.SortFunc(calls, func(a, b *call) int { return strings.Compare(a.id, b.id) })
-	return sessions, calls
+	slices.SortFunc(rooms, func(a, b *room) int { return strings.Compare(a.id, b.id) })
+	return sessions, rooms
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"time"
 
 	"github.com/callbench/callbench/signaling"
@@ -22,7 +21,7 @@ func (c *call) leave(r request) {
 	if c.at() != stateEnding {
 		c.begin(c.reasonOf(m, r.frame.Action), m)
 	}
-	c.depart(m, func() { c.settle(func() { r.ack(nil); c.announce() }) })
+	c.out(m, func() { c.settle(func() { r.ack(nil); c.announce() }) })
 }
 
 // mayEnd reports whether the member may end the call with this word. The caller
@@ -66,7 +65,7 @@ func (c *call) gone(u *session) {
 		c.end(signaling.ReasonDropped, m)
 		return
 	}
-	c.depart(m, func() { c.settle(c.announce) })
+	c.out(m, func() { c.settle(c.announce) })
 }
 
 // end ends the call on the server's own account: by is the member that was
@@ -84,7 +83,7 @@ func (c *call) end(reason signaling.Reason, by *member) {
 		c.announce()
 		return
 	}
-	c.depart(by, func() { c.settle(c.announce) })
+	c.out(by, func() { c.settle(c.announce) })
 }
 
 // begin moves the call to ending. This is the instant that History and the
@@ -92,10 +91,10 @@ func (c *call) end(reason signaling.Reason, by *member) {
 func (c *call) begin(reason signaling.Reason, by *member) {
 	c.reason, c.endedBy, c.endedAt, c.became = reason, by, time.Now(), c.outcome(reason, by)
 	c.move(stateEnding)
-	c.srv.users.release(c)
+	c.srv.users.release(c.room)
 	for _, m := range c.members {
 		if !m.invited && m != by {
-			c.depart(m, func() {})
+			c.out(m, func() {})
 		}
 	}
 }
@@ -161,31 +160,21 @@ func (c *call) giveUp() {
 	for _, m := range c.members {
 		if !m.left {
 			c.log.Info("call.unconfirmed", "user", m.user, "session", m.session.id)
-			c.depart(m, func() { c.settle(nil) })
+			c.out(m, func() { c.settle(nil) })
 		}
 	}
 }
 
-// depart takes a member out: step 28 and 29, or 32. Its endpoint is released
-// and its leaving written down; then the continuation runs.
-func (c *call) depart(m *member, then func()) {
-	m.left = true
-	c.srv.users.depart(m, c)
-	c.releaseLeg(m, func() {
-		if m.joined.IsZero() {
-			c.departed(m, then)
-			return
-		}
-		record, row := m.record(), m.history(c.endedAt)
-		c.save("leave room", func(ctx context.Context) error { return c.srv.cfg.State.LeaveRoom(ctx, record) }, func() { c.departed(m, then) })
-		c.save("record leave", func(ctx context.Context) error { return c.srv.cfg.History.MemberLeft(ctx, row) }, nil)
-	})
+// out takes a member out, and continues.
+func (c *call) out(m *member, then func()) {
+	c.depart(m, func() time.Time { return c.endedAt }, then)
 }
 
-func (c *call) departed(m *member, then func()) {
-	m.gone = true
-	then()
-}
+// ended implements host.
+func (c *call) ended() bool { return c.at() == stateEnded }
+
+// mediaFailed implements host: a call is no call without either's media.
+func (c *call) mediaFailed(*member) { c.end(signaling.ReasonMediaFailed, nil) }
 
 // settle runs the continuation, after steps 33 and 34 if nobody is left.
 func (c *call) settle(then func()) {
@@ -197,28 +186,15 @@ func (c *call) settle(then func()) {
 		return
 	}
 	c.closing = true
-	c.do("release pipeline", nil, func(ctx context.Context) error {
-		if c.pipeline == nil {
-			return nil
-		}
-		return c.pipeline.Release(ctx)
-	}, func(error) { c.closeRoom(then) })
-}
-
-func (c *call) closeRoom(then func()) {
-	if !c.opened {
-		c.over(then)
-		return
-	}
-	row := RoomHistory{RoomID: c.room.id, Type: c.kind, Creator: c.creator, CreatedAt: c.created, EndedAt: c.endedAt, CallID: c.id, Reason: c.reason}
-	c.save("close room", func(ctx context.Context) error { return c.srv.cfg.State.CloseRoom(ctx, row.RoomID) }, nil)
-	c.save("record end", func(ctx context.Context) error { return c.srv.cfg.History.RoomEnded(ctx, row) }, func() { c.over(then) })
+	row := c.history()
+	row.EndedAt, row.Reason = c.endedAt, c.reason
+	c.releasePipeline(func() { c.close(row, func() { c.over(then) }) })
 }
 
 func (c *call) over(then func()) {
 	c.move(stateEnded)
 	c.srv.metrics.ended.WithLabelValues(string(c.reason)).Inc()
-	c.srv.users.over(c)
+	c.srv.users.over(c.room)
 	then()
 	c.post()
 }

@@ -152,8 +152,8 @@ func (u *session) resume(c *conn, id, secret string, lastSeq uint64, who *Identi
 		old.fail("", signaling.Errorf(signaling.CodeSuperseded, "the session was resumed on another connection"))
 	} else {
 		u.put(time.Now())
-		if call := u.call.Load(); call != nil {
-			call.queue.Do(func() { call.connection(u, true) })
+		if r := u.room.Load(); r != nil {
+			r.queue.Do(func() { r.host.connection(u, true) })
 		}
 	}
 	u.before, u.secret = secret, rand.Text()
@@ -196,8 +196,8 @@ func (u *session) sendWelcome(c *conn, id string, resumed bool) {
 		Heartbeat: seconds(cfg.Heartbeat), Timeout: seconds(cfg.Timeout), ResumeWindow: seconds(cfg.ResumeWindow),
 		TokenTTL: ttl(u.expires),
 	}
-	if calls := u.srv.users.callsOf(u); len(calls) > 0 && resumed {
-		w.Call = calls[0].refFor(u)
+	if rooms := u.srv.users.roomsOf(u); len(rooms) > 0 && resumed {
+		w.Call = rooms[0].host.refFor(u)
 	}
 	ice := u.iceServers()
 	w.ICEServers, w.ICETTL = ice.ICEServers, ice.TTL

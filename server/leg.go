@@ -76,24 +76,24 @@ func (l *leg) refuse(err error) {
 	}
 }
 
-// newLeg makes a member's endpoint, connects it both ways with the other
-// member's and continues. The leg that it replaces, if any, is released first.
-func (c *call) newLeg(m *member, old *leg, then func(error)) {
+// newLeg makes a member's endpoint, connects it with those of others and
+// continues. The leg that it replaces, if any, is released first.
+func (r *room) newLeg(m *member, old *leg, then func(error)) {
 	l := &leg{member: m}
 	m.leg = l
 	var made Endpoint
-	c.do("create endpoint", l.party(), func(ctx context.Context) (err error) {
+	r.do("create endpoint", l.party(), func(ctx context.Context) (err error) {
 		if old != nil && old.endpoint != nil {
 			if err := old.endpoint.Release(ctx); err != nil {
-				c.log.Warn("media.failed", "operation", "release endpoint", "user", m.user, "session", m.session.id, "error", err.Error())
+				r.log.Warn("media.failed", "operation", "release endpoint", "user", m.user, "session", m.session.id, "error", err.Error())
 			}
 		}
-		made, err = c.pipeline.NewEndpoint(ctx, func(e MediaEvent) { c.queue.Do(func() { c.mediaEvent(l, e) }) })
+		made, err = r.pipeline.NewEndpoint(ctx, func(e MediaEvent) { r.queue.Do(func() { r.mediaEvent(l, e) }) })
 		return err
-	}, func(err error) { c.legMade(l, made, err, then) })
+	}, func(err error) { r.legMade(l, made, err, then) })
 }
 
-func (c *call) legMade(l *leg, made Endpoint, err error, then func(error)) {
+func (r *room) legMade(l *leg, made Endpoint, err error, then func(error)) {
 	switch {
 	case err != nil && l.dead:
 		then(errLegGone)
@@ -102,49 +102,24 @@ func (c *call) legMade(l *leg, made Endpoint, err error, then func(error)) {
 		then(err)
 		return
 	case l.dead:
-		c.do("release endpoint", l.party(), made.Release, func(error) { then(errLegGone) })
+		r.do("release endpoint", l.party(), made.Release, func(error) { then(errLegGone) })
 		return
 	}
 	l.endpoint = made
-	c.log.Info("leg.created", "user", l.member.user, "session", l.member.session.id, "endpoint", made.ID())
-	c.connect(l, then)
+	r.log.Info("leg.created", "user", l.member.user, "session", l.member.session.id, "endpoint", made.ID())
+	r.host.wire(l, then)
 }
 
-// connect joins a leg with the other member's. If that one is not made yet, or
-// being made anew, it will do the same when it is.
-func (c *call) connect(l *leg, then func(error)) {
-	peer := c.peer(l.member).leg
-	if peer == nil || peer.dead || peer.endpoint == nil {
-		c.legReady(l, then)
-		return
-	}
-	c.do("connect endpoints", l.party(), func(ctx context.Context) error {
-		if err := l.endpoint.Connect(ctx, peer.endpoint); err != nil {
-			return err
-		}
-		return peer.endpoint.Connect(ctx, l.endpoint)
-	}, func(err error) {
-		switch {
-		case l.dead:
-			then(errLegGone)
-		case err != nil && !peer.dead:
-			then(err)
-		default:
-			c.legReady(l, then)
-		}
-	})
-}
-
-func (c *call) legReady(l *leg, then func(error)) {
+func (r *room) legReady(l *leg, then func(error)) {
 	l.ready = true
 	then(nil)
-	if l.offer != nil && !l.dead && c.at() == stateActive { // otherwise activate will
-		c.negotiate(l)
+	if l.offer != nil && !l.dead && r.host.negotiates() { // otherwise activate will
+		r.negotiate(l)
 	}
 }
 
 // releaseLeg ends a member's leg and continues.
-func (c *call) releaseLeg(m *member, then func()) {
+func (r *room) releaseLeg(m *member, then func()) {
 	l := m.leg
 	if l == nil {
 		then()
@@ -155,34 +130,34 @@ func (c *call) releaseLeg(m *member, then func()) {
 		then()
 		return
 	}
-	c.do("release endpoint", l.party(), l.endpoint.Release, func(err error) {
+	r.do("release endpoint", l.party(), l.endpoint.Release, func(err error) {
 		if err == nil {
-			c.log.Info("leg.released", "user", m.user, "session", m.session.id, "endpoint", l.endpoint.ID())
+			r.log.Info("leg.released", "user", m.user, "session", m.session.id, "endpoint", l.endpoint.ID())
 		}
 		then()
 	})
 }
 
-// rebuild replaces a member's leg. Where the media server refuses, the call
-// fails.
-func (c *call) rebuild(m *member, reason signaling.Reason) {
+// rebuild replaces a member's leg. Where the media server refuses, the member has
+// no media any more.
+func (r *room) rebuild(m *member, reason signaling.Reason) {
 	old := m.leg
 	old.kill()
-	c.log.Info("leg.rebuild", "user", m.user, "session", m.session.id, "reason", string(reason), "attempt", m.retries)
-	c.newLeg(m, old, func(err error) {
+	r.log.Info("leg.rebuild", "user", m.user, "session", m.session.id, "reason", string(reason), "attempt", m.retries)
+	r.newLeg(m, old, func(err error) {
 		if err != nil && !errors.Is(err, errLegGone) {
-			c.end(signaling.ReasonMediaFailed, nil)
+			r.host.mediaFailed(m)
 			return
 		}
 		if err == nil {
-			c.saveLeg(m.leg)
+			r.saveLeg(m.leg)
 		}
 	})
 }
 
-func (c *call) saveLeg(l *leg) {
+func (r *room) saveLeg(l *leg) {
 	record := l.record()
-	c.save("save leg", func(ctx context.Context) error { return c.srv.cfg.State.SaveLeg(ctx, record) }, nil)
+	r.save("save leg", func(ctx context.Context) error { return r.srv.cfg.State.SaveLeg(ctx, record) }, nil)
 }
 
 // mayOffer counts an offer, unless there were too many of late. Every one but
@@ -196,116 +171,110 @@ func (m *member) mayOffer(now time.Time) bool {
 	return true
 }
 
-// mayNegotiate reports whether a member may send its offer and candidates. The
-// callee may right behind its answer; they are kept until the call is active.
-func (c *call) mayNegotiate(m *member) bool {
-	return m != nil && (c.at() == stateActive || c.at() == stateAccepting && m == c.callee)
-}
-
 // offered is step 15 or 21. An offer on a leg that has one already makes the
 // leg anew.
-func (c *call) offered(r request, o *offer) {
-	m := c.asking(r)
-	if !c.mayNegotiate(m) || c.at() == stateAccepting && m.leg.offer != nil {
-		r.fail(c.wrongState(m))
+func (r *room) offered(req request, o *offer) {
+	m := r.host.asking(req)
+	if !r.host.mayNegotiate(m) || !r.host.negotiates() && m.leg.offer != nil {
+		req.fail(r.host.wrongState(m))
 		return
 	}
 	if !m.mayOffer(time.Now()) {
-		r.fail(signaling.Errorf(signaling.CodeBadState, "more than %d offers in %v", maxOffers, offersPer))
+		req.fail(signaling.Errorf(signaling.CodeBadState, "more than %d offers in %v", maxOffers, offersPer))
 		return
 	}
 	if m.leg.offer != nil {
-		c.rebuild(m, "offer")
+		r.rebuild(m, "offer")
 	}
 	l := m.leg
-	l.offer, l.request, l.since = o, r, time.Now()
-	c.log.Info("call.offer", "user", m.user, "session", m.session.id, "request", r.frame.ID, "bytes", len(o.sdp))
-	if l.ready && c.at() == stateActive {
-		c.negotiate(l)
+	l.offer, l.request, l.since = o, req, time.Now()
+	r.log.Info("call.offer", "user", m.user, "session", m.session.id, "request", req.frame.ID, "bytes", len(o.sdp))
+	if l.ready && r.host.negotiates() {
+		r.negotiate(l)
 	}
 }
 
 // negotiate is steps 16 and 17, or 22 and 23.
-func (c *call) negotiate(l *leg) {
+func (r *room) negotiate(l *leg) {
 	var answer string
 	text := l.offer.sdp
-	c.do("process offer", l.party(), func(ctx context.Context) (err error) {
+	r.do("process offer", l.party(), func(ctx context.Context) (err error) {
 		answer, err = l.endpoint.ProcessOffer(ctx, text)
 		return err
 	}, func(err error) {
 		switch {
 		case l.dead:
-		case c.at() != stateActive:
-			l.refuse(c.wrongState(l.member))
+		case !r.host.negotiates():
+			l.refuse(r.host.wrongState(l.member))
 		case errors.Is(err, ErrSDPRefused):
 			l.refuse(signaling.Errorf(signaling.CodeInvalidSDP, "the media server refused the SDP"))
 		case err != nil:
 			l.refuse(mediaError(err))
-			c.end(signaling.ReasonMediaFailed, nil)
+			r.host.mediaFailed(l.member)
 		default:
-			c.answered(l, answer)
+			r.answered(l, answer)
 		}
 	})
 }
 
 // answered gives the member its answer, and only then starts what makes
 // candidates: they must not arrive before it.
-func (c *call) answered(l *leg, answer string) {
+func (r *room) answered(l *leg, answer string) {
 	l.answer = answer
 	l.request.ack(nil)
 	l.request.frame.Data = nil
-	data := c.ref()
+	data := r.ref()
 	data.SDP = answer
-	c.log.Info("call.answer", "user", l.member.user, "session", l.member.session.id, "bytes", len(answer))
-	c.push(l.member, signaling.ActionAnswer, data)
-	c.saveLeg(l)
+	r.log.Info("call.answer", "user", l.member.user, "session", l.member.session.id, "bytes", len(answer))
+	r.push(l.member, signaling.ActionAnswer, data)
+	r.saveLeg(l)
 	early := l.early
 	l.early = nil
 	for _, e := range early {
 		if err := l.queue(e); err != nil {
-			c.log.Debug("leg.candidate", "user", l.member.user, "direction", "in", "error", err.Error())
+			r.log.Debug("leg.candidate", "user", l.member.user, "direction", "in", "error", err.Error())
 		}
 	}
-	c.gather(l)
+	r.gather(l)
 }
 
 // gather passes on the candidates that came early and then lets the media server
 // gather its own: in this order, so that two runs put the same requests on the
 // wire.
-func (c *call) gather(l *leg) {
+func (r *room) gather(l *leg) {
 	batch, whom := l.queued, l.party()
 	l.queued, l.passing = nil, true
-	c.do("gather candidates", whom, func(ctx context.Context) error {
+	r.do("gather candidates", whom, func(ctx context.Context) error {
 		if len(batch) > 0 {
 			if err := l.endpoint.AddCandidates(ctx, batch); err != nil { // the others may do
-				c.log.Warn("media.failed", append(slices.Clone(whom), "operation", "add candidates", "error", err.Error())...)
+				r.log.Warn("media.failed", append(slices.Clone(whom), "operation", "add candidates", "error", err.Error())...)
 			}
 		}
 		return l.endpoint.Gather(ctx)
 	}, func(err error) {
 		if err != nil && !l.dead {
-			c.end(signaling.ReasonMediaFailed, nil)
+			r.host.mediaFailed(l.member)
 			return
 		}
 		l.passing = false
-		c.pass(l)
+		r.pass(l)
 	})
 }
 
 // candidates is step 19 or 24. Those of one frame are taken all or, if one is
 // refused, not at all.
-func (c *call) candidates(r request, wanted []received) {
-	m := c.asking(r)
-	if !c.mayNegotiate(m) {
-		r.fail(c.wrongState(m))
+func (r *room) candidates(req request, wanted []received) {
+	m := r.host.asking(req)
+	if !r.host.mayNegotiate(m) {
+		req.fail(r.host.wrongState(m))
 		return
 	}
 	if err := m.leg.take(wanted...); err != nil {
-		r.fail(err)
+		req.fail(err)
 		return
 	}
-	c.pass(m.leg)
-	r.ack(nil)
+	r.pass(m.leg)
+	req.ack(nil)
 }
 
 // take keeps candidates until the offer was answered, or queues them.
@@ -341,14 +310,14 @@ func (l *leg) queue(e received) error {
 
 // pass is step 20 or 25. What comes while the media server is busy goes with
 // the next batch.
-func (c *call) pass(l *leg) {
+func (r *room) pass(l *leg) {
 	if l.passing || len(l.queued) == 0 || l.dead {
 		return
 	}
 	batch := l.queued
 	l.queued, l.passing = nil, true
-	c.do("add candidates", l.party(), func(ctx context.Context) error { return l.endpoint.AddCandidates(ctx, batch) }, func(error) {
+	r.do("add candidates", l.party(), func(ctx context.Context) error { return l.endpoint.AddCandidates(ctx, batch) }, func(error) {
 		l.passing = false
-		c.pass(l)
+		r.pass(l)
 	})
 }

@@ -93,7 +93,7 @@ func (p population) Collect(ch chan<- prometheus.Metric) {
 	p.srv.mu.Lock()
 	conns := len(p.srv.conns)
 	p.srv.mu.Unlock()
-	sessions, calls := p.srv.users.everybody()
+	sessions, rooms := p.srv.users.everybody()
 	attached := 0
 	for _, s := range sessions {
 		if s.attached() {
@@ -101,8 +101,10 @@ func (p population) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	states := map[callState]int{}
-	for _, c := range calls {
-		states[c.at()]++
+	for _, r := range rooms {
+		if c, ok := r.host.(*call); ok {
+			states[c.at()]++
+		}
 	}
 	gauge(connectionsDesc, conns)
 	gauge(sessionsDesc, attached, "true")

@@ -32,7 +32,7 @@ func (c *call) post() {
 		return
 	}
 	c.posted = true
-	l := signaling.CallLog{CallID: c.id, RoomID: c.room.id, Outcome: c.became}
+	l := signaling.CallLog{CallID: c.callID, RoomID: c.id, Outcome: c.became}
 	if l.Outcome == signaling.OutcomeAccepted {
 		l.Duration = seconds(c.endedAt.Sub(c.answeredAt))
 	}

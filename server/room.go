@@ -1,29 +1,85 @@
 package server
 
 import (
+	"context"
+	"log/slog"
 	"time"
+
+	"github.com/callbench/callbench/internal/serial"
+	"github.com/callbench/callbench/signaling"
 )
 
-// room is where the members of a call meet: its id, its kind and its pipeline.
+// room is where members meet: its pipeline, its members and their legs.
+// Everything in it belongs to its queue: whoever wants something of the room
+// hands the queue a function. Nothing on the queue ever waits; operations of the
+// media server run beside it and continue on it, and writes run on a queue of
+// their own, in order. What a room is for, its host says: a call or a
+// conference.
 type room struct {
+	srv      *Server
+	host     host
 	id       string
+	callID   string // of the call that it was made for; empty for a conference
 	kind     RoomType
 	creator  string
 	created  time.Time
-	pipeline Pipeline // nil until it is made
-	opened   bool     // State and History know the room
+	log      *slog.Logger
+	queue    serial.Queue
+	writes   serial.Queue // State and History
+	pipeline Pipeline     // nil until it is made
+	opened   bool         // State and History know the room
 	members  []*member
+	pending  int // operations and writes that have not continued yet
 }
 
-// member is a party of a call. The callee is one from the start, and in the
-// room once it has accepted.
+// host is what makes a room a call or a conference. Its methods are called on the
+// room's queue, but for those that say otherwise.
+type host interface {
+	// wire connects a leg that was made with those that it hears and is heard
+	// by, and continues.
+	wire(l *leg, then func(error))
+	// asking is the member that a request comes from, nil if it is in the room no
+	// more or does not know of it yet.
+	asking(r request) *member
+	// mayNegotiate reports whether a member may send its offer and candidates.
+	mayNegotiate(m *member) bool
+	// negotiates reports whether offers are given to the media server now; those
+	// that come before are kept.
+	negotiates() bool
+	// wrongState is why a request of this member, nil if it is none, cannot be
+	// done now.
+	wrongState(m *member) error
+	// legConnected is told that a leg's media connected.
+	legConnected(l *leg)
+	// mediaFailed is told that a member has no media and will get none.
+	mediaFailed(m *member)
+	// join and leave do a member's request.
+	join(r request)
+	leave(r request)
+	// connection is told that a member's connection dropped or came back.
+	connection(u *session, up bool)
+	// gone is told that a member's session has ended.
+	gone(u *session)
+	// hasten tells the members what they must know before they hear of another
+	// room, and continues.
+	hasten(then func())
+	// shutdown ends the room without waiting for anybody. Anybody may call it.
+	shutdown()
+	// refFor describes the room to a session that came back. Anybody may call it.
+	refFor(u *session) *signaling.CallRef
+	// ended reports whether nothing is left of the room.
+	ended() bool
+}
+
+// member is a party of a room. The callee of a call is one from the start, and in
+// the room once it has accepted.
 type member struct {
 	room    *room
 	user    string
 	session *session
 	role    Role
 	joined  time.Time   // when it came into the room; zero before
-	invited bool        // it knows of the call, so it must be told the end
+	invited bool        // it knows of the room, so it must be told the end
 	told    bool        // it was
 	left    bool        // it left, or was taken out
 	gone    bool        // its endpoint is released and everything written down
@@ -33,8 +89,8 @@ type member struct {
 	offers  []time.Time // the latest ones
 }
 
-func newRoom(id, creator string, kind RoomType) *room {
-	return &room{id: id, creator: creator, kind: kind, created: time.Now()}
+func newRoom(s *Server, id, creator string, kind RoomType) *room {
+	return &room{srv: s, id: id, creator: creator, kind: kind, created: time.Now()}
 }
 
 // add makes a session a party of the room.
@@ -75,8 +131,21 @@ func (r *room) empty() bool {
 	return true
 }
 
+// named reports whether a frame with these ids may be about the room.
+func (r *room) named(in *signaling.RTC) bool {
+	return (in.CallID == "" || in.CallID == r.callID) && (in.RoomID == "" || in.RoomID == r.id)
+}
+
+// ref is how the room is named on the wire.
+func (r *room) ref() signaling.RTC { return signaling.RTC{RoomID: r.id, CallID: r.callID} }
+
 func (r *room) record() RoomRecord {
 	return RoomRecord{RoomID: r.id, Type: r.kind, CreatedAt: r.created}
+}
+
+// history is the room's row, as it is now.
+func (r *room) history() RoomHistory {
+	return RoomHistory{RoomID: r.id, Type: r.kind, Creator: r.creator, CreatedAt: r.created, CallID: r.callID}
 }
 
 func (m *member) record() MemberRecord {
@@ -86,4 +155,137 @@ func (m *member) record() MemberRecord {
 // history is the member's row, as it is when it leaves at that time.
 func (m *member) history(left time.Time) MemberHistory {
 	return MemberHistory{RoomID: m.room.id, UserID: m.user, Role: m.role, JoinedAt: m.joined, LeftAt: left}
+}
+
+// push sends a member an rtc frame of this room.
+func (r *room) push(m *member, a signaling.Action, data signaling.RTC) {
+	m.session.push(signaling.TypeRTC, a, data)
+}
+
+// hand gives the room something to do.
+func (r *room) hand(f func()) error {
+	if !r.queue.Do(f) {
+		return noSuchCall()
+	}
+	return nil
+}
+
+// recordJoin writes down that a member came.
+func (r *room) recordJoin(m *member) {
+	joined := m.history(time.Time{})
+	r.save("record member", func(ctx context.Context) error { return r.srv.cfg.History.MemberJoined(ctx, joined) }, nil)
+}
+
+// recordStart writes down that there is a room.
+func (r *room) recordStart() {
+	started := r.history()
+	r.save("record room", func(ctx context.Context) error { return r.srv.cfg.History.RoomStarted(ctx, started) }, nil)
+}
+
+// depart takes a member out: step 28 and 29, or 32. Its endpoint is released
+// and its leaving at that time written down; then the continuation runs.
+func (r *room) depart(m *member, at func() time.Time, then func()) {
+	m.left = true
+	r.srv.users.depart(m, r)
+	departed := func() {
+		m.gone = true
+		then()
+	}
+	r.releaseLeg(m, func() {
+		if m.joined.IsZero() {
+			departed()
+			return
+		}
+		record, row := m.record(), m.history(at())
+		r.save("leave room", func(ctx context.Context) error { return r.srv.cfg.State.LeaveRoom(ctx, record) }, departed)
+		r.save("record leave", func(ctx context.Context) error { return r.srv.cfg.History.MemberLeft(ctx, row) }, nil)
+	})
+}
+
+// releasePipeline is step 33.
+func (r *room) releasePipeline(then func()) {
+	r.do("release pipeline", nil, func(ctx context.Context) error {
+		if r.pipeline == nil {
+			return nil
+		}
+		return r.pipeline.Release(ctx)
+	}, func(error) { then() })
+}
+
+// close is step 34: the room's row is written and the continuation runs.
+func (r *room) close(row RoomHistory, then func()) {
+	if !r.opened {
+		then()
+		return
+	}
+	r.save("close room", func(ctx context.Context) error { return r.srv.cfg.State.CloseRoom(ctx, row.RoomID) }, nil)
+	r.save("record end", func(ctx context.Context) error { return r.srv.cfg.History.RoomEnded(ctx, row) }, then)
+}
+
+// party are the attributes that name for whom, and on whose request if that is
+// known, the media server is asked for something.
+func party(m *member, r request) []any {
+	attrs := []any{"user", m.user, "session", m.session.id}
+	if r.frame.ID != "" {
+		attrs = append(attrs, "request", r.frame.ID)
+	}
+	return attrs
+}
+
+// do runs an operation of the media server beside the queue and continues on
+// it. The operation gets MediaTimeout. The attributes say in the log for whom.
+func (r *room) do(what string, whom []any, op func(context.Context) error, then func(error)) {
+	r.pending++
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), r.srv.cfg.MediaTimeout)
+		defer cancel()
+		err := r.srv.metrics.timed(ctx, what, op)
+		r.queue.Do(func() {
+			if err != nil {
+				r.log.Warn("media.failed", append(whom, "operation", what, "error", err.Error())...)
+			}
+			then(err)
+			r.doneOne()
+		})
+	}()
+}
+
+// save writes something to State or History, after everything that was saved
+// before, and continues on the queue. That it failed is noted and changes
+// nothing: the room does not depend on it.
+func (r *room) save(what string, write func(context.Context) error, then func()) {
+	r.pending++
+	r.writes.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), r.srv.cfg.StoreTimeout)
+		defer cancel()
+		err := write(ctx)
+		r.queue.Do(func() {
+			if err != nil {
+				r.srv.metrics.lost.WithLabelValues(what).Inc()
+				r.log.Error("state.failed", "operation", what, "error", err.Error())
+			}
+			if then != nil {
+				then()
+			}
+			r.doneOne()
+		})
+	})
+}
+
+// doneOne counts a continuation. When the room has ended and nothing is
+// pending its queue stops, and the room is no more.
+func (r *room) doneOne() {
+	r.pending--
+	if r.host.ended() && r.pending == 0 {
+		r.queue.Stop()
+		r.srv.work.Done()
+	}
+}
+
+// mediaError hides the media server's words from the client.
+func mediaError(err error) error {
+	if wire := signaling.AsError(err); wire.Code != signaling.CodeInternal {
+		return wire
+	}
+	return signaling.Errorf(signaling.CodeMediaFailed, "the media server failed")
 }

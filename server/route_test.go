@@ -77,7 +77,7 @@ func activeCall(tb testing.TB, s *Server) (alice *session, c *call) {
 		tb.Fatal(err)
 	}
 	feed(tb, alice, `{"type":"rtc","action":"call","targetUser":"bob"}`)
-	c = alice.call.Load()
+	c = alice.room.Load().host.(*call)
 	until(c, stateRinging)
 	feed(tb, bob, `{"type":"rtc","action":"answer"}`)
 	until(c, stateActive)

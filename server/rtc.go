@@ -47,7 +47,7 @@ func (c *call) engage(r request, again bool) error {
 		c.queue.Do(func() { c.start(r) })
 		return nil
 	case not.who == c.callee:
-		c.srv.missed(c.caller.user, c.callee.user, c.id)
+		c.srv.missed(c.caller.user, c.callee.user, c.callID)
 	case not.in != nil && !again:
 		retry := func() {
 			if err := c.engage(r, true); err != nil {
@@ -62,35 +62,35 @@ func (c *call) engage(r request, again bool) error {
 	return not.err
 }
 
-// inCall decodes the data of a frame about a call of the session's and finds the
-// call. Frames of level 0 may leave out its ids: they mean the call that the
-// session is in, or else the oldest that ends and that it has not confirmed.
-func (r request) inCall(in *signaling.RTC) (*call, error) {
+// inRoom decodes the data of a frame about a room of the session's and finds it.
+// Frames of level 0 may leave out its ids: they mean the room that the session is
+// in, or else the oldest that ends and that it has not confirmed.
+func (r request) inRoom(in *signaling.RTC) (*room, error) {
 	if err := r.rtc(in); err != nil {
 		return nil, err
 	}
-	if c := r.session.call.Load(); c != nil && c.named(in) { // without the directory's lock
-		return c, nil
+	if at := r.session.room.Load(); at != nil && at.named(in) { // without the directory's lock
+		return at, nil
 	}
-	for _, c := range r.srv.users.callsOf(r.session) {
-		if c.named(in) {
-			return c, nil
+	for _, at := range r.srv.users.roomsOf(r.session) {
+		if at.named(in) {
+			return at, nil
 		}
 	}
 	return nil, noSuchCall()
 }
 
-// named reports whether a frame with these ids may be about the call.
-func (c *call) named(in *signaling.RTC) bool {
-	return (in.CallID == "" || in.CallID == c.id) && (in.RoomID == "" || in.RoomID == c.room.id)
-}
-
-// hand gives the call something to do.
-func (c *call) hand(f func()) error {
-	if !c.queue.Do(f) {
-		return noSuchCall()
+// inCall is inRoom for what only calls know.
+func (r request) inCall(in *signaling.RTC) (*call, error) {
+	at, err := r.inRoom(in)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	c, ok := at.host.(*call)
+	if !ok {
+		return nil, signaling.Errorf(signaling.CodeBadState, "this is a room and no call")
+	}
+	return c, nil
 }
 
 func handleRinging(r request) error {
@@ -117,18 +117,18 @@ func handleAnswer(r request) error {
 
 func handleJoin(r request) error {
 	var in signaling.RTC
-	c, err := r.inCall(&in)
+	at, err := r.inRoom(&in)
 	if err != nil {
 		return err
 	}
-	return c.hand(func() { c.join(r) })
+	return at.hand(func() { at.host.join(r) })
 }
 
 // handleOffer reads the SDP here, on the connection's goroutine, so that the
 // two legs of a call do not wait for each other.
 func handleOffer(r request) error {
 	var in signaling.RTC
-	c, err := r.inCall(&in)
+	at, err := r.inRoom(&in)
 	if err != nil {
 		return err
 	}
@@ -136,13 +136,13 @@ func handleOffer(r request) error {
 	if err != nil {
 		return err
 	}
-	return c.hand(func() { c.offered(r, o) })
+	return at.hand(func() { at.offered(r, o) })
 }
 
 // handleCandidate reads all candidates of the frame before one of them is used.
 func handleCandidate(r request) error {
 	var in signaling.RTC
-	c, err := r.inCall(&in)
+	at, err := r.inRoom(&in)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func handleCandidate(r request) error {
 			wanted = append(wanted, e)
 		}
 	}
-	return c.hand(func() { c.candidates(r, wanted) })
+	return at.hand(func() { at.candidates(r, wanted) })
 }
 
 // handleDecline is the callee's no: reject, or busy.
@@ -180,7 +180,7 @@ func handleCancel(r request) error {
 	if r.session != c.caller.session {
 		return handleDecline(r)
 	}
-	return c.out(r)
+	return c.quit(r)
 }
 
 // handleLeave ends the session's part in a call in whatever state. A callee that
@@ -194,13 +194,13 @@ func handleLeave(r request) error {
 	if c.at() == stateDialing && r.session != c.caller.session {
 		return noSuchCall()
 	}
-	return c.out(r)
+	return c.quit(r)
 }
 
-// out takes a session out of its call at once, so that it may be in another from
+// quit takes a session out of its call at once, so that it may be in another from
 // now on, and lets the call do the rest.
-func (c *call) out(r request) error {
-	if !c.srv.users.leave(r.session, c, func() { c.leave(r) }) {
+func (c *call) quit(r request) error {
+	if !c.srv.users.leave(r.session, c.room, func() { c.leave(r) }) {
 		return noSuchCall()
 	}
 	return nil

@@ -268,12 +268,12 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	sessions, calls := s.users.close()
-	for _, c := range calls {
-		c.shutdown()
+	sessions, rooms := s.users.close()
+	for _, r := range rooms {
+		r.host.shutdown()
 	}
-	for _, c := range calls {
-		<-c.queue.Done()
+	for _, r := range rooms {
+		<-r.queue.Done()
 	}
 	s.settle()
 	for _, u := range sessions {

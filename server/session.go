@@ -67,8 +67,8 @@ type session struct {
 	number uint64 // of the server's sessions, in the order in which they began; set by the directory
 	level  int
 	since  time.Time
-	call   atomic.Pointer[call] // the call that it is in; set and cleared by the directory
-	ending []*call              // those that end and that it has not left, the oldest first; the directory's
+	room   atomic.Pointer[room] // the one that it is in; set and cleared by the directory
+	ending []*room              // those that end and that it has not left, the oldest first; the directory's
 	state  serial.Queue         // writes to State, and tokens to be verified, in order
 	gone   bool                 // its record was removed; on the queue state only
 
@@ -279,8 +279,8 @@ func (u *session) detach(c *conn, goodbye bool) {
 	u.stopTimer()
 	u.timer = time.AfterFunc(u.srv.cfg.ResumeWindow, func() { u.expire(n) })
 	u.log("session.detach", slog.String("cause", string(c.cause)))
-	if call := u.call.Load(); call != nil {
-		call.queue.Do(func() { call.connection(u, false) })
+	if r := u.room.Load(); r != nil {
+		r.queue.Do(func() { r.host.connection(u, false) })
 	}
 	u.mu.Unlock()
 }
@@ -325,8 +325,8 @@ func (u *session) close(cause string) {
 // leave tells everybody that the session has ended.
 func (u *session) leave() {
 	u.srv.users.remove(u)
-	for _, call := range u.srv.users.callsOf(u) {
-		call.queue.Do(func() { call.gone(u) })
+	for _, r := range u.srv.users.roomsOf(u) {
+		r.queue.Do(func() { r.host.gone(u) })
 	}
 	u.drop()
 }

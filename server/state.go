@@ -81,8 +81,12 @@ type SessionRecord struct {
 // RoomType is one of the design document's kinds of rooms.
 type RoomType string
 
-// Room1v1 is the room of a call between two.
-const Room1v1 RoomType = "1v1"
+// The types of rooms.
+const (
+	Room1v1       RoomType = "1v1"       // the room of a call between two
+	RoomMCU       RoomType = "mcu"       // a conference whose publishers are mixed for all
+	RoomBroadcast RoomType = "broadcast" // one publisher, whom the subscribers hear
+)
 
 // RoomRecord is a room that exists.
 type RoomRecord struct {
@@ -92,12 +96,12 @@ type RoomRecord struct {
 }
 
 // Role is what a member does in a room.
-type Role string
+type Role = signaling.Role
 
 // The roles of members.
 const (
-	RolePublisher  Role = "publisher"  // sends, and receives too
-	RoleSubscriber Role = "subscriber" // only receives
+	RolePublisher  = signaling.RolePublisher
+	RoleSubscriber = signaling.RoleSubscriber
 )
 
 // MemberRecord is a user in a room.

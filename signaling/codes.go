@@ -33,6 +33,9 @@ const (
 	CodeInvalidCandidate Code = "invalid_candidate"
 	CodeMediaFailed      Code = "media_failed"
 	CodeLimitExceeded    Code = "limit_exceeded"
+	CodeNoSuchRoom       Code = "no_such_room"
+	CodeRoomFull         Code = "room_full"
+	CodeOverloaded       Code = "overloaded"
 	CodeInternal         Code = "internal"
 )
 
@@ -81,13 +84,17 @@ var Errors = []ErrorInfo{
 	{CodeInvalidCandidate, "The ICE candidate cannot be parsed or is not acceptable.", 0, ""},
 	{CodeMediaFailed, "The media server refused or is gone.", 0, ""},
 	{CodeLimitExceeded, "A limit of the server is reached; the message says which.", 0, ""},
+	{CodeNoSuchRoom, "There is no such room, and the request does not say of which type to make one.", 0, ""},
+	{CodeRoomFull, "No more members may come into the room.", 0, ""},
+	{CodeOverloaded, "The media server is near its limit; the request may be repeated after retryAfter seconds.", 0, ""},
 	{CodeInternal, "The server failed; its log says more.", 0, ""},
 }
 
 // Error is an error on the wire: the data of an error frame.
 type Error struct {
-	Code    Code   `json:"code"`
-	Message string `json:"message"`
+	Code       Code   `json:"code"`
+	Message    string `json:"message"`
+	RetryAfter int    `json:"retryAfter,omitempty"` // seconds, of CodeOverloaded
 }
 
 // Error implements error.

@@ -37,6 +37,7 @@ const (
 	TypeError   Type = "error"      // the request with this id was refused
 	TypeTURN    Type = "turn"       // level 1: asks for ICE servers with fresh credentials
 	TypeToken   Type = "token"      // level 1: a newer token for the session that is open
+	TypeHistory Type = "history"    // level 1: asks for a page of what is over
 )
 
 // Action is the verb of an rtc frame.
@@ -51,7 +52,7 @@ const (
 	ActionAnswer       Action = "answer"       // see above
 	ActionOffer        Action = "offer"        // client: SDP offer for the media server
 	ActionCandidate    Action = "candidate"    // an ICE candidate, either direction
-	ActionJoin         Action = "join"         // client: come into a room; into that of a call that rings: accept it
+	ActionJoin         Action = "join"         // client: come into a room, and make it if there is none; into that of a call that rings: accept it
 	ActionReject       Action = "reject"       // callee: decline
 	ActionBusy         Action = "busy"         // callee's device: it is in a call that the server does not know of
 	ActionCancel       Action = "cancel"       // caller: take the call back before it is answered
@@ -60,6 +61,12 @@ const (
 	ActionNegotiate    Action = "negotiate"    // server: make a new PeerConnection and offer again
 	ActionReconnecting Action = "reconnecting" // server: the other party's connection dropped
 	ActionReconnected  Action = "reconnected"  // server: the other party resumed
+	ActionJoined       Action = "joined"       // server: somebody came into the room
+	ActionLeft         Action = "left"         // server: somebody left the room, or was taken out
+	ActionRole         Action = "role"         // client: change a member's role; server: it changed
+	ActionKick         Action = "kick"         // client: take a member out of the room
+	ActionRecord       Action = "record"       // client: start or stop recording the room
+	ActionRecording    Action = "recording"    // server: where a recording of the room stands
 )
 
 // Frame is the one envelope. Data stays raw until the handler that knows its
@@ -93,6 +100,9 @@ type flat struct {
 	SDPMLineIndex    *int           `json:"sdpMLineIndex,omitempty"`
 	UsernameFragment string         `json:"usernameFragment,omitempty"`
 	Candidates       []ICECandidate `json:"candidates,omitempty"`
+	RoomType         string         `json:"roomType,omitempty"`
+	Role             Role           `json:"role,omitempty"`
+	Recording        string         `json:"recording,omitempty"`
 }
 
 // Decode reads one frame in either of the design document's spellings: fields
@@ -116,7 +126,8 @@ func Decode(b []byte) (Frame, error) {
 	if len(f.Data) == 0 && f.Type == TypeRTC {
 		in.Frame = Frame{}
 		data, err := marshal(RTC{RoomID: in.RoomID, CallID: in.CallID, UserID: in.UserID, TargetUser: in.TargetUser, SDP: in.SDP, Candidate: in.Candidate,
-			SDPMid: in.SDPMid, SDPMLineIndex: in.SDPMLineIndex, UsernameFragment: in.UsernameFragment, Candidates: in.Candidates})
+			SDPMid: in.SDPMid, SDPMLineIndex: in.SDPMLineIndex, UsernameFragment: in.UsernameFragment, Candidates: in.Candidates,
+			RoomType: in.RoomType, Role: in.Role, Recording: in.Recording})
 		if err != nil {
 			return f, &Error{Code: CodeBadFrame, Message: err.Error()}
 		}

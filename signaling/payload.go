@@ -17,6 +17,8 @@ const (
 	FeatureCallID = "callid" // callId on every rtc frame
 	FeatureAck    = "ack"    // request ids answered by ack or error, repeated ids suppressed
 	FeatureTURN   = "turn"   // ICE servers in welcome, and fresh ones on request
+	FeatureRooms  = "rooms"  // rooms of type mcu and broadcast
+	FeatureRecord = "record" // recording of rooms and calls
 )
 
 // Welcome answers hello. Durations are in seconds.
@@ -70,10 +72,12 @@ type Receipt struct {
 // CallRef names a call and where it stands, so that a resumed client can check
 // its own view.
 type CallRef struct {
-	CallID string `json:"callId"`
-	RoomID string `json:"roomId"`
-	Peer   string `json:"peer"`
-	State  string `json:"state"`
+	CallID   string `json:"callId,omitempty"` // empty for a conference
+	RoomID   string `json:"roomId"`
+	RoomType string `json:"roomType,omitempty"` // of a conference: mcu or broadcast
+	Role     Role   `json:"role,omitempty"`     // in a conference
+	Peer     string `json:"peer,omitempty"`     // in a call
+	State    string `json:"state"`
 }
 
 // RTC is the data of every rtc frame; each action uses the fields it needs.
@@ -93,7 +97,46 @@ type RTC struct {
 	Candidates []ICECandidate `json:"candidates,omitempty"` // level 1: several in one frame, instead of the four fields above
 
 	Reason Reason `json:"reason,omitempty"`
+
+	RoomType    string   `json:"roomType,omitempty"`    // of join and its acknowledgement: mcu or broadcast
+	Role        Role     `json:"role,omitempty"`        // of the member that the frame is about
+	Members     []Member `json:"members,omitempty"`     // of the acknowledgement of join: who is in, the asker too
+	Recording   string   `json:"recording,omitempty"`   // of record: start or stop; of recording and of join's acknowledgement: a RecordingState
+	RecordingID string   `json:"recordingId,omitempty"` // of recording
 }
+
+// Member is a user in a room.
+type Member struct {
+	UserID string `json:"userId"`
+	Role   Role   `json:"role"`
+}
+
+// Role is what a member does in a room.
+type Role string
+
+// The roles of members.
+const (
+	RolePublisher  Role = "publisher"  // sends, and receives too if the room has something to hear
+	RoleSubscriber Role = "subscriber" // only receives
+)
+
+// What a record request asks for.
+const (
+	RecordStart = "start"
+	RecordStop  = "stop"
+)
+
+// RecordingState is where a recording stands.
+type RecordingState string
+
+// The states of a recording. It ends as ready or failed.
+const (
+	RecordingRequested RecordingState = "requested" // everything is made; media is waited for
+	RecordingRuns      RecordingState = "recording" // every kind of media flows into the file
+	RecordingStopping  RecordingState = "stopping"  // the file is being completed
+	RecordingReady     RecordingState = "ready"     // the file is complete
+	RecordingFailed    RecordingState = "failed"    // there is no file, or a part of one
+)
 
 // ICECandidate is an RTCIceCandidateInit of the W3C's WebRTC.
 type ICECandidate struct {
@@ -129,6 +172,70 @@ type Message struct {
 	Content   string   `json:"content"`
 	Timestamp int64    `json:"timestamp"`
 	Call      *CallLog `json:"call,omitempty"` // level 1: what became of a call, if the message tells that
+}
+
+// HistoryQuery is the data of a history request. Its acknowledgement's data is a
+// HistoryPage.
+type HistoryQuery struct {
+	What   HistoryKind `json:"what"`
+	RoomID string      `json:"roomId,omitempty"` // of members and recordings
+	Cursor string      `json:"cursor,omitempty"` // Next of the page before; empty for the first
+	Limit  int         `json:"limit,omitempty"`  // items at most; 0 is the server's default
+}
+
+// HistoryKind is what a history request asks for.
+type HistoryKind string
+
+// What can be asked for.
+const (
+	HistoryCalls      HistoryKind = "calls"      // the user's calls, the newest first
+	HistoryMissed     HistoryKind = "missed"     // those of them that it missed
+	HistoryMembers    HistoryKind = "members"    // who was in a room of the user's
+	HistoryRecordings HistoryKind = "recordings" // what was recorded of a room of the user's
+)
+
+// HistoryPage is a page of what was asked for. Its items are CallItem, MemberItem or
+// RecordingItem. Times are in Unix milliseconds, 0 for what has not happened.
+type HistoryPage struct {
+	Items []any  `json:"items"`
+	Next  string `json:"next,omitempty"` // cursor of the next page; empty on the last
+}
+
+// CallItem is a call of the user's. Duration is in seconds.
+type CallItem struct {
+	CallID     string  `json:"callId"`
+	RoomID     string  `json:"roomId,omitempty"`
+	Caller     string  `json:"caller"`
+	Callee     string  `json:"callee"`
+	StartedAt  int64   `json:"startedAt"`
+	RingingAt  int64   `json:"ringingAt,omitempty"`
+	AnsweredAt int64   `json:"answeredAt,omitempty"`
+	EndedAt    int64   `json:"endedAt,omitempty"`
+	Duration   int     `json:"duration,omitempty"`
+	Reason     Reason  `json:"reason,omitempty"`
+	Outcome    Outcome `json:"outcome,omitempty"`
+}
+
+// MemberItem is a stay of a user in a room. Duration is in seconds.
+type MemberItem struct {
+	UserID   string `json:"userId"`
+	Role     Role   `json:"role"`
+	JoinedAt int64  `json:"joinedAt"`
+	LeftAt   int64  `json:"leftAt,omitempty"`
+	Duration int    `json:"duration,omitempty"`
+}
+
+// RecordingItem is a recording of a room. Duration is in seconds, FileSize in bytes.
+type RecordingItem struct {
+	RecordingID  string         `json:"recordingId"`
+	RoomID       string         `json:"roomId"`
+	File         string         `json:"file"`
+	StartedAt    int64          `json:"startedAt,omitempty"`
+	EndedAt      int64          `json:"endedAt,omitempty"`
+	Duration     int            `json:"duration,omitempty"`
+	FileSize     int64          `json:"fileSize,omitempty"`
+	Participants []string       `json:"participants"`
+	State        RecordingState `json:"state"`
 }
 
 // CallLog is what a conversation keeps of a call.
@@ -183,12 +290,19 @@ const (
 	ReasonMediaFailed Reason = "media_failed"
 	ReasonDTLSTimeout Reason = "dtls_timeout"
 	ReasonICEFailed   Reason = "ice_failed"
+
+	ReasonAnsweredElsewhere Reason = "answered_elsewhere"
+	ReasonDeclinedElsewhere Reason = "declined_elsewhere"
+	ReasonKicked            Reason = "kicked"
+	ReasonLeft              Reason = "left"
+	ReasonMediaRestarted    Reason = "media_restarted"
+	ReasonRoleChanged       Reason = "role_changed"
 )
 
 // ReasonInfo is a row of the table of reasons.
 type ReasonInfo struct {
 	Reason  Reason
-	Of      Action // ended or negotiate
+	Of      Action // ended, left or negotiate
 	Meaning string
 }
 
@@ -203,4 +317,10 @@ var Reasons = []ReasonInfo{
 	{ReasonMediaFailed, ActionEnded, "The media server refused or lost the call."},
 	{ReasonDTLSTimeout, ActionNegotiate, "ICE of the leg connected and DTLS did not finish."},
 	{ReasonICEFailed, ActionNegotiate, "The client's own ICE failed; it offers anew without being asked."},
+	{ReasonAnsweredElsewhere, ActionEnded, "Another device of the callee answered."},
+	{ReasonDeclinedElsewhere, ActionEnded, "Another device of the callee declined."},
+	{ReasonKicked, ActionEnded, "The room's creator took the member out."},
+	{ReasonLeft, ActionLeft, "The member left the room."},
+	{ReasonMediaRestarted, ActionNegotiate, "The media server lost the leg, or restarted."},
+	{ReasonRoleChanged, ActionNegotiate, "The member's role changed, and with it what it sends."},
 }
