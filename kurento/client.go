@@ -87,6 +87,13 @@ func (c *Client) Connected() bool {
 	return c.link != nil
 }
 
+// Await waits until there is a connection. Its error is a *ConnectionError if
+// ctx ended before.
+func (c *Client) Await(ctx context.Context) error {
+	_, err := c.connected(ctx)
+	return err
+}
+
 // connected returns the link, and waits for one if there is none.
 func (c *Client) connected(ctx context.Context) (*link, error) {
 	for {

@@ -8,14 +8,23 @@ import (
 // Media makes the pipelines that rooms run their media through. Package kms
 // implements it on a Kurento Media Server.
 //
-// Every method of Media, Pipeline and Endpoint may block until its context
-// ends and not longer: the server gives each call a deadline. They are safe for
-// concurrent use.
+// Every method of Media and of what it makes may block until its context ends
+// and not longer: the server gives each call a deadline. They are safe for
+// concurrent use. An error that wraps ErrMediaGone says that the object, its
+// pipeline or the media server is gone, and one that wraps ErrMediaOverloaded
+// that the media server takes nothing new at the moment.
 type Media interface {
+	// NewPipeline makes an empty pipeline. Where the media server is away it
+	// fails soon with ErrMediaGone.
 	NewPipeline(ctx context.Context) (Pipeline, error)
+	// Pipeline takes over a pipeline that exists already, of an earlier process
+	// of the server's or of another. It is ErrMediaGone if the media server does
+	// not know it. What is in it has to be taken over too: the media server ends
+	// what nobody holds after some minutes.
+	Pipeline(ctx context.Context, id string) (Pipeline, error)
 }
 
-// Pipeline holds the endpoints of one room.
+// Pipeline holds what the media of one room runs through.
 type Pipeline interface {
 	// ID is the media server's name of the pipeline.
 	ID() string
@@ -23,17 +32,41 @@ type Pipeline interface {
 	// at a time and in the order in which they arrived, until it is released;
 	// the first may come before NewEndpoint returns. on returns quickly.
 	NewEndpoint(ctx context.Context, on func(MediaEvent)) (Endpoint, error)
-	// Release ends the pipeline and every endpoint in it.
+	// Endpoint takes over an endpoint of the pipeline that exists already, with
+	// its connections and as far negotiated as it is. Events that came before
+	// are not told again. It is ErrMediaGone if the media server does not know
+	// it.
+	Endpoint(ctx context.Context, id string, on func(MediaEvent)) (Endpoint, error)
+	// NewMixer makes a mixer.
+	NewMixer(ctx context.Context) (Mixer, error)
+	// NewRecorder makes a recorder that writes to uri, a name on the media
+	// server's side such as "file:///recordings/1.webm". media are the kinds
+	// that go into the file, audio and video if there are none: the recorder
+	// writes nothing before all of them flow. Its events go to on as those of
+	// NewEndpoint.
+	NewRecorder(ctx context.Context, uri string, on func(RecorderEvent), media ...string) (Recorder, error)
+	// Release ends the pipeline and everything in it.
 	Release(ctx context.Context) error
 }
 
-// Endpoint is one member's PeerConnection on the media server's side.
-type Endpoint interface {
-	// ID is the media server's name of the endpoint.
+// Element is anything that media flow into or out of.
+type Element interface {
+	// ID is the media server's name of the element.
 	ID() string
-	// Connect sends what this endpoint receives from its member to the sink,
-	// which is an endpoint of the same pipeline. It is one way.
-	Connect(ctx context.Context, sink Endpoint) error
+	// Connect sends what comes out of this element to sink, which is an element
+	// of the same pipeline. It is one way. A sink has one source: a new one
+	// takes the place of the old.
+	Connect(ctx context.Context, sink Element) error
+	// Disconnect ends what Connect began. It is for what is connected only.
+	Disconnect(ctx context.Context, sink Element) error
+	// Release ends the element. Releasing it twice is no error.
+	Release(ctx context.Context) error
+}
+
+// Endpoint is one member's PeerConnection on the media server's side. What
+// comes out of it is what its member sends.
+type Endpoint interface {
+	Element
 	// ProcessOffer answers the member's SDP offer. It works once: Kurento has
 	// no renegotiation (40208), so a second offer needs a new endpoint. An
 	// error that wraps ErrSDPRefused leaves the endpoint as it was.
@@ -43,8 +76,33 @@ type Endpoint interface {
 	// AddCandidates passes on candidates of the member's, in order. Its error
 	// names the first that was refused; the others are passed on all the same.
 	AddCandidates(ctx context.Context, candidates []Candidate) error
-	// Release ends the endpoint. Releasing it twice is no error.
+}
+
+// Mixer makes one picture and one sound of what its ports are given: Kurento's
+// Composite.
+type Mixer interface {
+	// ID is the media server's name of the mixer.
+	ID() string
+	// NewPort makes a way into the mixer and out of it: the picture has a place
+	// for what is connected to the port, and the mixed media come out of it. A
+	// port that nothing is connected to has no place, and can feed a recorder.
+	NewPort(ctx context.Context) (Element, error)
+	// Release ends the mixer and its ports. Releasing it twice is no error.
 	Release(ctx context.Context) error
+}
+
+// Recorder writes the media that are connected to it to one file. It is a sink
+// only, and spent when it was stopped.
+type Recorder interface {
+	Element
+	// Record begins to write. A recorder that is connected to what does not
+	// flow in every kind that it was made for would wait for ever: the moment
+	// to call it is when those flow out of the source, as its endpoint's
+	// MediaFlowOut tells. RecorderStarted follows when all of them arrive here.
+	Record(ctx context.Context) error
+	// Stop completes the file and returns when it is complete. It is
+	// ErrNothingRecorded if the recorder never started to write.
+	Stop(ctx context.Context) error
 }
 
 // Errors that implementations of Media wrap.
@@ -54,6 +112,12 @@ var (
 	// ErrMediaGone says that the media server no longer knows the object, or
 	// cannot be reached.
 	ErrMediaGone = errors.New("the media server lost the object")
+	// ErrMediaOverloaded says that the media server has not the means for
+	// another object now. Existing ones are not affected.
+	ErrMediaOverloaded = errors.New("the media server is overloaded")
+	// ErrNothingRecorded says that a recording was stopped before any of it was
+	// written, because not all that it was to record has come.
+	ErrNothingRecorded = errors.New("nothing was recorded")
 )
 
 // MediaEvent is something that the media server reports of an endpoint.
@@ -83,6 +147,35 @@ const (
 	MediaLost                                  // the endpoint is gone and nothing more will come
 )
 
+// RecorderEvent is something that the media server reports of a recorder.
+type RecorderEvent struct {
+	Kind   RecorderEventKind
+	Medium string // of RecorderFlowIn: audio or video
+	State  string // of RecorderFlowIn: FLOWING or NOT_FLOWING
+	Detail string // of RecorderFailed and RecorderLost: what the media server said
+}
+
+// RecorderEventKind says what a RecorderEvent reports.
+type RecorderEventKind uint8
+
+// The kinds of recorder events.
+const (
+	RecorderFlowIn  RecorderEventKind = iota + 1 // media arrives at the recorder, or stopped
+	RecorderStarted                              // it writes: everything that it was made for arrives
+	RecorderStopped                              // the file is complete
+	RecorderFailed                               // the media server reported an error of the recorder
+	RecorderLost                                 // the recorder is gone and nothing more will come
+)
+
+// String names the kind as the log does.
+func (k RecorderEventKind) String() string {
+	names := [...]string{"unknown", "flow_in", "started", "stopped", "failed", "lost"}
+	if int(k) < len(names) {
+		return names[k]
+	}
+	return names[0]
+}
+
 // String names the kind as the log does.
 func (k MediaEventKind) String() string {
 	names := [...]string{"unknown", "candidate", "gathered", "ice", "dtls", "connection",
@@ -93,9 +186,16 @@ func (k MediaEventKind) String() string {
 	return names[0]
 }
 
+// The kinds of media, as events and NewRecorder name them.
+const (
+	Audio = "audio"
+	Video = "video"
+)
+
 // The states of media events that the server acts on, spelt as Kurento does.
 const (
 	StateConnected   = "CONNECTED"   // of MediaICE and MediaDTLS
 	StateReady       = "READY"       // of MediaICE: connected, and no better pair is looked for
 	StateTranscoding = "TRANSCODING" // of MediaTranscoding
+	StateFlowing     = "FLOWING"     // of the flows
 )

@@ -17,7 +17,19 @@ func (m *still) NewEndpoint(context.Context, func(MediaEvent)) (Endpoint, error)
 	return m, nil
 }
 func (*still) ID() string                                           { return "object" }
-func (*still) Connect(context.Context, Endpoint) error              { return nil }
+func (m *still) Pipeline(context.Context, string) (Pipeline, error) { return m, nil }
+func (m *still) Endpoint(context.Context, string, func(MediaEvent)) (Endpoint, error) {
+	return m, nil
+}
+func (m *still) NewMixer(context.Context) (Mixer, error)  { return m, nil }
+func (m *still) NewPort(context.Context) (Element, error) { return m, nil }
+func (m *still) NewRecorder(context.Context, string, func(RecorderEvent), ...string) (Recorder, error) {
+	return m, nil
+}
+func (*still) Record(context.Context) error                         { return nil }
+func (*still) Stop(context.Context) error                           { return nil }
+func (*still) Connect(context.Context, Element) error               { return nil }
+func (*still) Disconnect(context.Context, Element) error            { return nil }
 func (*still) ProcessOffer(context.Context, string) (string, error) { return "answer", nil }
 func (*still) Gather(context.Context) error                         { return nil }
 func (*still) Release(context.Context) error                        { return nil }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/callbench/callbench/kurento"
 	"github.com/callbench/callbench/server"
@@ -12,12 +11,8 @@ import (
 
 // endpoint is a WebRtcEndpoint.
 type endpoint struct {
-	media    *Media
-	pipeline *pipeline
-	kurento  kurento.WebRtcEndpoint
-
-	mu sync.Mutex // one event at a time
-	on func(server.MediaEvent)
+	element
+	kurento kurento.WebRtcEndpoint
 }
 
 // NewEndpoint implements server.Pipeline. It costs two round trips: all
@@ -27,22 +22,43 @@ func (p *pipeline) NewEndpoint(ctx context.Context, on func(server.MediaEvent)) 
 	if err != nil {
 		return nil, wrap(err)
 	}
-	e := &endpoint{media: p.media, pipeline: p, kurento: k, on: on}
-	p.media.mu.Lock()
-	p.media.endpoints[e] = struct{}{}
-	p.media.mu.Unlock()
-	if _, err := k.Subscribe(ctx, e.event, subscribed...); err != nil {
+	e := p.endpoint(k, on)
+	if err := e.subscribe(ctx, on); err != nil {
 		return nil, fmt.Errorf("%w (its endpoint was released: %v)", wrap(err), e.Release(ctx))
 	}
 	return e, nil
 }
 
-// ID implements server.Endpoint.
-func (e *endpoint) ID() string { return string(e.kurento.ID()) }
+// Endpoint implements server.Pipeline.
+func (p *pipeline) Endpoint(ctx context.Context, id string, on func(server.MediaEvent)) (server.Endpoint, error) {
+	object := kurento.ObjectID(id)
+	if object.Parent() != p.kurento.ID() {
+		return nil, fmt.Errorf("%w: %s is not in pipeline %s", server.ErrMediaGone, id, p.ID())
+	}
+	if err := p.media.exists(ctx, object, "WebRtcEndpoint"); err != nil {
+		return nil, err
+	}
+	e := p.endpoint(p.media.client.WebRtcEndpoint(object), on)
+	if err := e.subscribe(ctx, on); err != nil {
+		p.media.unwatch(func(w *watcher) bool { return w == e.watcher })
+		return nil, wrap(err)
+	}
+	return e, nil
+}
 
-// Connect implements server.Endpoint.
-func (e *endpoint) Connect(ctx context.Context, sink server.Endpoint) error {
-	return wrap(e.kurento.Connect(ctx, kurento.ObjectID(sink.ID())))
+// endpoint makes the handle of an endpoint, whose loss is told from now on.
+func (p *pipeline) endpoint(k kurento.WebRtcEndpoint, on func(server.MediaEvent)) *endpoint {
+	w := &watcher{pipeline: p, lost: func(detail string) {
+		on(server.MediaEvent{Kind: server.MediaLost, Detail: detail})
+	}}
+	p.media.watch(w)
+	return &endpoint{element{p.media, k.MediaElement, w}, k}
+}
+
+func (e *endpoint) subscribe(ctx context.Context, on func(server.MediaEvent)) error {
+	handle := func(ev kurento.Event) { e.watcher.tell(func() { tellEndpoint(ev, on) }) }
+	_, err := e.kurento.Subscribe(ctx, handle, subscribed...)
+	return err
 }
 
 // ProcessOffer implements server.Endpoint.
@@ -66,14 +82,6 @@ func (e *endpoint) AddCandidates(ctx context.Context, candidates []server.Candid
 	return wrap(first)
 }
 
-// Release implements server.Endpoint.
-func (e *endpoint) Release(ctx context.Context) error {
-	e.media.mu.Lock()
-	delete(e.media.endpoints, e)
-	e.media.mu.Unlock()
-	return e.media.release(ctx, e.kurento.ID())
-}
-
 // subscribed are the events that the server wants of an endpoint.
 var subscribed = []kurento.EventType{
 	kurento.EventIceCandidateFound, kurento.EventIceGatheringDone,
@@ -82,22 +90,16 @@ var subscribed = []kurento.EventType{
 	kurento.EventError,
 }
 
-// event hands an event on in the server's terms.
-func (e *endpoint) event(ev kurento.Event) {
+// tellEndpoint tells an event in the server's terms.
+func tellEndpoint(ev kurento.Event, tell func(server.MediaEvent)) {
 	body, err := ev.Decode()
 	if err != nil {
-		e.tell(server.MediaEvent{Kind: server.MediaFailure, Detail: err.Error()})
+		tell(server.MediaEvent{Kind: server.MediaFailure, Detail: err.Error()})
 		return
 	}
 	if out, ok := translate(body); ok {
-		e.tell(out)
+		tell(out)
 	}
-}
-
-func (e *endpoint) tell(out server.MediaEvent) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.on(out)
 }
 
 // translate is the table of what Kurento's events mean to the server.

@@ -26,29 +26,69 @@ type Config struct {
 	// Endpoint are the parameters of every endpoint. The zero value sends and
 	// receives.
 	Endpoint kurento.WebRtcEndpointOptions
+	// Mixer are the size and the rate of a mixer's picture. The zero value is
+	// Kurento's: 800 by 600 pixels, 15 a second.
+	Mixer kurento.CompositeOptions
+	// LostAfter is how long the media server may be away before every object is
+	// told to be lost, and how long it may be silent before it counts as away.
+	// Zero is DefaultLostAfter.
+	LostAfter time.Duration
 }
+
+// DefaultLostAfter outlasts a connection that breaks and is made anew, and is
+// well below the time after which users give up a silent call.
+const DefaultLostAfter = 5 * time.Second
+
+// comeBack is how long a new pipeline waits for a media server that is just
+// away. A restarted Kurento listens after 0.1 s.
+const comeBack = time.Second
 
 // Media is a server.Media on one Kurento Media Server. It holds one session
 // with it, and comes back to it by itself when the connection is lost.
 type Media struct {
-	client  *kurento.Client
-	options kurento.WebRtcEndpointOptions
+	client    *kurento.Client
+	log       *slog.Logger
+	options   kurento.WebRtcEndpointOptions
+	composite kurento.CompositeOptions
+	lostAfter time.Duration
 
-	mu        sync.Mutex
-	endpoints map[*endpoint]struct{} // that have not been released
-	closed    bool
-	work      sync.WaitGroup // releases that were put off
+	mu      sync.Mutex
+	watched []*watcher  // in the order in which they were made, until they are released or lost
+	absence *time.Timer // runs out when the media server has been away for too long
+	losses  int         // counts the connection's losses and returns, to know a timer that is late
+	gone    bool        // it has been
+	closed  bool
+	work    sync.WaitGroup // releases that were put off
 }
 
 // Dial connects to the media server.
 func Dial(ctx context.Context, cfg Config) (*Media, error) {
-	m := &Media{options: cfg.Endpoint, endpoints: make(map[*endpoint]struct{})}
+	if cfg.LostAfter < 0 {
+		return nil, fmt.Errorf("media server: LostAfter is %v", cfg.LostAfter)
+	}
+	m := &Media{log: cfg.Log, options: cfg.Endpoint, composite: cfg.Mixer, lostAfter: cfg.LostAfter}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	if m.lostAfter == 0 {
+		m.lostAfter = DefaultLostAfter
+	}
 	var err error
-	m.client, err = kurento.Dial(ctx, kurento.Config{URL: cfg.URL, Dial: cfg.Dial, Log: cfg.Log, OnReconnect: m.reconnected})
+	m.client, err = kurento.Dial(ctx, kurento.Config{URL: cfg.URL, Dial: cfg.Dial, Log: cfg.Log,
+		PingInterval: m.lostAfter / 5, PingTimeout: m.lostAfter, Backoff: backoff,
+		OnLost: m.disconnected, OnReconnect: m.reconnected})
 	if err != nil {
 		return nil, fmt.Errorf("media server: %w", err)
 	}
 	return m, nil
+}
+
+// backoff is the pause before the n-th attempt to connect again: it doubles
+// from 100 ms to 800 ms. There are few servers to one Kurento, so that it needs
+// no chance to keep them apart; and a Kurento that is back is told from its
+// first moment.
+func backoff(attempt int) time.Duration {
+	return 100 * time.Millisecond << min(attempt-1, 3)
 }
 
 // Close ends the connection and returns when nothing runs any more. Objects
@@ -56,23 +96,13 @@ func Dial(ctx context.Context, cfg Config) (*Media, error) {
 func (m *Media) Close() error {
 	m.mu.Lock()
 	m.closed = true
+	if m.absence != nil {
+		m.absence.Stop()
+	}
 	m.mu.Unlock()
 	err := m.client.Close()
 	m.work.Wait()
 	return err
-}
-
-// reconnected is told that there is a connection again. If the media server has
-// forgotten the session, every endpoint is lost.
-func (m *Media) reconnected(r kurento.Reconnected) {
-	if r.Resumed() {
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for e := range m.endpoints {
-		e.tell(server.MediaEvent{Kind: server.MediaLost, Detail: "the media server lost the session"})
-	}
 }
 
 // putOff is how long a release waits for the connection to come back. The media
@@ -110,36 +140,9 @@ func wrap(err error) error {
 		return fmt.Errorf("%w: %w", server.ErrSDPRefused, err)
 	case kurento.IsNotFound(err), kurento.IsInvalidSession(err), errors.As(err, &lost), errors.Is(err, kurento.ErrClosed):
 		return fmt.Errorf("%w: %w", server.ErrMediaGone, err)
+	case kurento.IsOverloaded(err):
+		return fmt.Errorf("%w: %w", server.ErrMediaOverloaded, err)
 	default:
 		return err
 	}
-}
-
-// NewPipeline implements server.Media.
-func (m *Media) NewPipeline(ctx context.Context) (server.Pipeline, error) {
-	p, err := m.client.CreateMediaPipeline(ctx)
-	if err != nil {
-		return nil, wrap(err)
-	}
-	return &pipeline{media: m, kurento: p}, nil
-}
-
-type pipeline struct {
-	media   *Media
-	kurento kurento.MediaPipeline
-}
-
-// ID implements server.Pipeline.
-func (p *pipeline) ID() string { return string(p.kurento.ID()) }
-
-// Release implements server.Pipeline.
-func (p *pipeline) Release(ctx context.Context) error {
-	p.media.mu.Lock()
-	for e := range p.media.endpoints {
-		if e.pipeline == p {
-			delete(p.media.endpoints, e)
-		}
-	}
-	p.media.mu.Unlock()
-	return p.media.release(ctx, p.kurento.ID())
 }
