@@ -57,6 +57,8 @@ func (forgetful) RoomStarted(context.Context, RoomHistory) error                
 func (forgetful) RoomEnded(context.Context, RoomHistory) error                        { return nil }
 func (forgetful) MemberJoined(context.Context, MemberHistory) error                   { return nil }
 func (forgetful) MemberLeft(context.Context, MemberHistory) error                     { return nil }
+func (forgetful) CallChanged(context.Context, CallHistory) error                      { return nil }
+func (forgetful) RecordingChanged(context.Context, RecordingHistory) error            { return nil }
 
 func stillServer(tb testing.TB) (*Server, *still) {
 	tb.Helper()

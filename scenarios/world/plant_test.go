@@ -156,6 +156,13 @@ func (l lonely) MemberJoined(ctx context.Context, m server.MemberHistory) error 
 	return l.History.MemberJoined(ctx, m)
 }
 
+func (l lonely) MemberLeft(ctx context.Context, m server.MemberHistory) error {
+	if m.UserID != "alice" {
+		return nil
+	}
+	return l.History.MemberLeft(ctx, m)
+}
+
 // withoutWorld is a scenario without what it expects of the world.
 func withoutWorld(s *scenarios.Scenario) *scenarios.Scenario {
 	one := *s
