@@ -136,17 +136,11 @@ func (c *call) waitFor(before []*room, then func()) {
 
 // dial is steps 3 to 6: the room, its pipeline and the caller's endpoint.
 func (c *call) dial(r request) {
-	var p Pipeline
-	c.do("create pipeline", party(c.caller, r), func(ctx context.Context) (err error) {
-		p, err = c.srv.cfg.Media.NewPipeline(ctx)
-		return err
-	}, func(err error) {
-		c.pipeline = p
+	c.makePipeline(party(c.caller, r), func(err error) {
 		if err != nil {
 			c.stillborn(r, err)
 			return
 		}
-		c.log.Info("room.created", "pipeline", p.ID())
 		c.newLeg(c.caller, nil, func(err error) { c.opens(r, err) })
 	})
 }

@@ -14,11 +14,15 @@ func (c *call) wire(l *leg, then func(error)) {
 		c.legReady(l, then)
 		return
 	}
+	port := l.member.port // of a recording's mixer
 	c.do("connect endpoints", l.party(), func(ctx context.Context) error {
 		if err := l.endpoint.Connect(ctx, peer.endpoint); err != nil {
 			return err
 		}
-		return peer.endpoint.Connect(ctx, l.endpoint)
+		if err := peer.endpoint.Connect(ctx, l.endpoint); err != nil || port == nil {
+			return err
+		}
+		return l.endpoint.Connect(ctx, port)
 	}, func(err error) {
 		switch {
 		case l.dead:
@@ -47,3 +51,16 @@ func (c *call) legConnected(*leg) {
 		c.srv.metrics.setup.Observe(time.Since(c.answeredAt).Seconds())
 	}
 }
+
+// recordable implements host: both are mixed.
+func (c *call) recordable() (sources []*member, mixed bool) {
+	for _, m := range c.members {
+		if !m.left && m.leg != nil {
+			sources = append(sources, m)
+		}
+	}
+	return sources, true
+}
+
+// mayRecord implements host: either may.
+func (c *call) mayRecord(*member) bool { return true }

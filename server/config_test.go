@@ -90,6 +90,8 @@ func (s brokenState) JoinRoom(ctx context.Context, _ server.MemberRecord, _ serv
 func (s brokenState) LeaveRoom(ctx context.Context, _ server.MemberRecord) error { return s.fail(ctx) }
 func (s brokenState) CloseRoom(ctx context.Context, _ string) error              { return s.fail(ctx) }
 func (s brokenState) SaveLeg(ctx context.Context, _ server.LegRecord) error      { return s.fail(ctx) }
+func (s brokenState) PutRole(ctx context.Context, _ server.MemberRecord) error   { return s.fail(ctx) }
+func (s brokenState) PutRoomMedia(ctx context.Context, _ server.RoomMedia) error { return s.fail(ctx) }
 func (s brokenState) LegConnected(ctx context.Context, _ server.LegRecord) error { return s.fail(ctx) }
 
 // TestStateFails has calls without Redis: slower when it hangs, but whole.

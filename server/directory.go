@@ -20,6 +20,7 @@ type directory struct {
 	byUser map[string][]*session // the newest last
 	in     map[string]*room      // by user
 	rooms  map[*room]struct{}    // that have not ended
+	named  map[string]*venue     // conferences by their ids
 	begun  uint64                // sessions so far
 }
 
@@ -28,6 +29,7 @@ func (d *directory) init() {
 	d.byUser = make(map[string][]*session)
 	d.in = make(map[string]*room)
 	d.rooms = make(map[*room]struct{})
+	d.named = make(map[string]*venue)
 }
 
 // add makes a session known. It returns false when the server closes. A user's
@@ -206,6 +208,87 @@ func (d *directory) depart(m *member, r *room) {
 	d.part(m.session, r)
 }
 
+// venue is a conference's name, as long as there is anything of it.
+type venue struct {
+	conference *conference
+	taken      int // by who is in, comes in or has not left altogether; none is the conference's end
+}
+
+// conference finds the room of a conference by its id, nil if there is none.
+func (d *directory) conference(id string) *room {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p := d.named[id]; p != nil && p.taken > 0 {
+		return p.conference.room
+	}
+	return nil
+}
+
+// reserve keeps a conference from ending, and makes it if there is none and its
+// type is given. One that ends makes way for a new one.
+func (d *directory) reserve(u *session, id string, kind RoomType) (*conference, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := d.named[id]
+	switch {
+	case d.closed:
+		return nil, signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
+	case p != nil && p.taken > 0 && kind != "" && p.conference.kind != kind:
+		return nil, signaling.Errorf(signaling.CodeBadState, "the room is of type %s", p.conference.kind)
+	case p != nil && p.taken > 0:
+		p.taken++
+		return p.conference, nil
+	case d.isCall(id):
+		return nil, noSuchCall()
+	case kind == "":
+		return nil, signaling.Errorf(signaling.CodeNoSuchRoom, "there is no such room")
+	}
+	c := newConference(u.srv, id, u.user, kind)
+	if p != nil {
+		c.before = p.conference.room
+	}
+	d.named[id] = &venue{c, 1}
+	d.rooms[c.room] = struct{}{}
+	u.srv.work.Add(1)
+	return c, nil
+}
+
+// isCall reports whether the id is of a call's room. d.mu is held.
+func (d *directory) isCall(id string) bool {
+	for r := range d.rooms {
+		if r.id == id && r.kind == Room1v1 {
+			return true
+		}
+	}
+	return false
+}
+
+// vacate gives back what reserve gave, and reports whether nobody has anything of
+// the conference any more: it must end.
+func (d *directory) vacate(r *room) (last bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := d.named[r.id]
+	p.taken--
+	return p.taken == 0
+}
+
+// claim puts a session into a conference. If its user is in another room already, that
+// is returned with the error.
+func (d *directory) claim(u *session, r *room) (in *room, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.byID[u.id] != u { // it ended a moment ago
+		return nil, unavailable()
+	}
+	if in := d.in[u.user]; in != nil {
+		return in, signaling.Errorf(signaling.CodeBusy, "you are in a call or a room already")
+	}
+	d.in[u.user] = r
+	u.room.Store(r)
+	return nil, nil
+}
+
 // roomsOf lists the rooms that a session has not left: the one that it is in,
 // then those that are ending, the oldest first.
 func (d *directory) roomsOf(u *session) (rooms []*room) {
@@ -222,6 +305,9 @@ func (d *directory) over(r *room) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.rooms, r)
+	if p := d.named[r.id]; p != nil && p.conference.room == r {
+		delete(d.named, r.id)
+	}
 }
 
 // close refuses everything from now on and returns what there is.

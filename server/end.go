@@ -92,6 +92,7 @@ func (c *call) begin(reason signaling.Reason, by *member) {
 	c.reason, c.endedBy, c.endedAt, c.became = reason, by, time.Now(), c.outcome(reason, by)
 	c.move(stateEnding)
 	c.srv.users.release(c.room)
+	c.endRecording(func() {})
 	for _, m := range c.members {
 		if !m.invited && m != by {
 			c.out(m, func() {})
@@ -188,7 +189,9 @@ func (c *call) settle(then func()) {
 	c.closing = true
 	row := c.history()
 	row.EndedAt, row.Reason = c.endedAt, c.reason
-	c.releasePipeline(func() { c.close(row, func() { c.over(then) }) })
+	c.endRecording(func() {
+		c.releasePipeline(func() { c.close(row, func() { c.over(then) }) })
+	})
 }
 
 func (c *call) over(then func()) {

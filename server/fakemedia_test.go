@@ -357,6 +357,8 @@ func (e *fakeEndpoint) Gather(ctx context.Context) error {
 	if e.dtls {
 		e.tell(server.MediaEvent{Kind: server.MediaDTLS, State: "CONNECTED"})
 		e.tell(server.MediaEvent{Kind: server.MediaDTLS, State: "CONNECTED"})
+		e.tell(server.MediaEvent{Kind: server.MediaFlowOut, Medium: server.Audio, State: server.StateFlowing})
+		e.tell(server.MediaEvent{Kind: server.MediaFlowOut, Medium: server.Video, State: server.StateFlowing})
 	}
 	return nil
 }

@@ -12,7 +12,10 @@ import (
 
 // features are what this server can do, as welcome lists them.
 func (s *Server) features() []string {
-	list := []string{signaling.FeatureResume, signaling.FeatureCallID, signaling.FeatureAck}
+	list := []string{signaling.FeatureResume, signaling.FeatureCallID, signaling.FeatureAck, signaling.FeatureRooms}
+	if s.cfg.Recordings != nil {
+		list = append(list, signaling.FeatureRecord)
+	}
 	if s.cfg.ICE != nil {
 		list = append(list, signaling.FeatureTURN)
 	}

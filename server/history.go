@@ -22,7 +22,8 @@ type History interface {
 
 // RoomRecorder writes the tables rooms and room_members.
 type RoomRecorder interface {
-	// RoomStarted adds a room with status active.
+	// RoomStarted adds a room with status active. RoomID and CreatedAt name the
+	// row: a conference may be opened again under its name.
 	RoomStarted(ctx context.Context, r RoomHistory) error
 	// RoomEnded sets the room's EndedAt, Reason and status ended.
 	RoomEnded(ctx context.Context, r RoomHistory) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/callbench/callbench/signaling"
@@ -40,8 +41,10 @@ type leg struct {
 	passing  bool        // some are being passed on
 	iceUp    bool
 	dtlsUp   bool
-	watch    *time.Timer // runs while ICE is up and DTLS is not
-	since    time.Time   // when the offer came
+	watch    *time.Timer     // runs while ICE is up and DTLS is not
+	since    time.Time       // when the offer came
+	flows    map[string]bool // which kinds of media flow from the member into the room
+	gone     atomic.Bool     // dead, for operations that run beside the queue
 }
 
 func (l *leg) record() LegRecord {
@@ -62,6 +65,8 @@ func (l *leg) party() []any { return party(l.member, l.request) }
 // was not answered will not be.
 func (l *leg) kill() {
 	l.dead = true
+	l.gone.Store(true)
+	clear(l.flows)
 	if l.watch != nil {
 		l.watch.Stop()
 	}
@@ -130,7 +135,14 @@ func (r *room) releaseLeg(m *member, then func()) {
 		then()
 		return
 	}
-	r.do("release endpoint", l.party(), l.endpoint.Release, func(err error) {
+	port := m.port
+	r.do("release endpoint", l.party(), func(ctx context.Context) error {
+		err := l.endpoint.Release(ctx)
+		if port != nil {
+			err = errors.Join(err, port.Release(ctx))
+		}
+		return err
+	}, func(err error) {
 		if err == nil {
 			r.log.Info("leg.released", "user", m.user, "session", m.session.id, "endpoint", l.endpoint.ID())
 		}

@@ -3,6 +3,7 @@ package server_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -330,6 +331,7 @@ func TestReleaseHangs(t *testing.T) {
 func TestMediaServerLost(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, bob, ref := connected(w)
+		w.media.set(func(m *fakeMedia) { m.fail["create pipeline"] = server.ErrMediaGone })
 		for _, id := range []string{"p1.e1", "p1.e2"} {
 			w.media.endpoint(id).on(server.MediaEvent{Kind: server.MediaLost, Detail: "gone"})
 		}
@@ -340,6 +342,34 @@ func TestMediaServerLost(t *testing.T) {
 			c.rtc(signaling.ActionLeave, ref)
 		}
 		checkHistory(t, w, signaling.ReasonMediaFailed, map[string]time.Duration{"alice": 0, "bob": 0})
+	})
+}
+
+// TestMediaServerRestarted loses both legs and finds that a call goes on in a new
+// pipeline, with an offer of each.
+func TestMediaServerRestarted(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, bob, ref := connected(w)
+		for _, id := range []string{"p1.e1", "p1.e2"} {
+			w.media.endpoint(id).on(server.MediaEvent{Kind: server.MediaLost, Detail: "gone"})
+		}
+		for _, c := range []*client{alice, bob} {
+			if d := c.one("rtc/negotiate"); d.Reason != signaling.ReasonMediaRestarted {
+				t.Errorf("%s was told %+v", c.name, d)
+			}
+			again := ref
+			again.SDP = sdpOffer
+			if ack := c.request(signaling.TypeRTC, signaling.ActionOffer, again); ack.Type != signaling.TypeAck {
+				t.Errorf("%s's new offer: %s", c.name, ack.Data)
+			}
+		}
+		synctest.Wait()
+		if got, want := w.media.left(), []string{"p2", "p2.e1", "p2.e2"}; !slices.Equal(got, want) {
+			t.Errorf("the media server has %q, want %q", got, want)
+		}
+		alice.rtc(signaling.ActionLeave, ref)
+		bob.rtc(signaling.ActionLeave, ref)
+		checkHistory(t, w, signaling.ReasonHangup, map[string]time.Duration{"alice": 0, "bob": 0})
 	})
 }
 

@@ -87,7 +87,10 @@ func rtc0(f signaling.Frame) ([]signaling.Frame, error) {
 		return rewrite(f, func(d *signaling.RTC) { *d = signaling.RTC{RoomID: d.RoomID, UserID: d.UserID, SDP: d.SDP} })
 	case signaling.ActionCandidate:
 		return candidates0(f)
-	case signaling.ActionEnded:
+	case signaling.ActionJoined:
+		f.Action = signaling.ActionJoin
+		return rewrite(f, func(d *signaling.RTC) { *d = signaling.RTC{RoomID: d.RoomID, UserID: d.UserID} })
+	case signaling.ActionEnded, signaling.ActionLeft:
 		f.Action = signaling.ActionLeave
 		return rewrite(f, func(d *signaling.RTC) { *d = signaling.RTC{RoomID: d.RoomID, UserID: d.UserID} })
 	}

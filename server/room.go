@@ -16,20 +16,23 @@ import (
 // their own, in order. What a room is for, its host says: a call or a
 // conference.
 type room struct {
-	srv      *Server
-	host     host
-	id       string
-	callID   string // of the call that it was made for; empty for a conference
-	kind     RoomType
-	creator  string
-	created  time.Time
-	log      *slog.Logger
-	queue    serial.Queue
-	writes   serial.Queue // State and History
-	pipeline Pipeline     // nil until it is made
-	opened   bool         // State and History know the room
-	members  []*member
-	pending  int // operations and writes that have not continued yet
+	srv       *Server
+	host      host
+	id        string
+	callID    string // of the call that it was made for; empty for a conference
+	kind      RoomType
+	creator   string
+	created   time.Time
+	log       *slog.Logger
+	queue     serial.Queue
+	writes    serial.Queue // State and History
+	pipeline  Pipeline     // nil until it is made
+	mixer     Mixer        // nil where nothing is mixed
+	opened    bool         // State and History know the room
+	members   []*member
+	flowing   bool       // media of a member flows into the room, as State knows
+	recording *recording // nil where nothing is recorded
+	pending   int        // operations and writes that have not continued yet
 }
 
 // host is what makes a room a call or a conference. Its methods are called on the
@@ -51,6 +54,11 @@ type host interface {
 	wrongState(m *member) error
 	// legConnected is told that a leg's media connected.
 	legConnected(l *leg)
+	// recordable are the members whose media a recording has in it, and whether
+	// they are mixed.
+	recordable() (sources []*member, mixed bool)
+	// mayRecord reports whether a member may start and stop a recording.
+	mayRecord(m *member) bool
 	// mediaFailed is told that a member has no media and will get none.
 	mediaFailed(m *member)
 	// join and leave do a member's request.
@@ -85,6 +93,8 @@ type member struct {
 	gone    bool        // its endpoint is released and everything written down
 	away    bool        // its connection is down
 	leg     *leg        // nil before it is made
+	port    Element     // of the room's mixer; nil if it has none
+	after   []func()    // what waits until nothing is left of it
 	retries int         // legs made anew since media last connected
 	offers  []time.Time // the latest ones
 }
@@ -192,6 +202,7 @@ func (r *room) depart(m *member, at func() time.Time, then func()) {
 		then()
 	}
 	r.releaseLeg(m, func() {
+		r.flowed()
 		if m.joined.IsZero() {
 			departed()
 			return
@@ -199,6 +210,25 @@ func (r *room) depart(m *member, at func() time.Time, then func()) {
 		record, row := m.record(), m.history(at())
 		r.save("leave room", func(ctx context.Context) error { return r.srv.cfg.State.LeaveRoom(ctx, record) }, departed)
 		r.save("record leave", func(ctx context.Context) error { return r.srv.cfg.History.MemberLeft(ctx, row) }, nil)
+	})
+}
+
+// makePipeline makes the room's pipeline, with a mixer if its members are mixed.
+func (r *room) makePipeline(whom []any, then func(error)) {
+	var p Pipeline
+	var mixer Mixer
+	r.do("create pipeline", whom, func(ctx context.Context) (err error) {
+		if p, err = r.srv.cfg.Media.NewPipeline(ctx); err != nil || r.kind != RoomMCU {
+			return err
+		}
+		mixer, err = p.NewMixer(ctx)
+		return err
+	}, func(err error) {
+		r.pipeline, r.mixer = p, mixer
+		if err == nil {
+			r.log.Info("room.created", "pipeline", p.ID())
+		}
+		then(err)
 	})
 }
 

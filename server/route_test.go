@@ -52,6 +52,8 @@ func (forgetful) JoinRoom(context.Context, MemberRecord, LegRecord) error       
 func (forgetful) LeaveRoom(context.Context, MemberRecord) error                       { return nil }
 func (forgetful) CloseRoom(context.Context, string) error                             { return nil }
 func (forgetful) SaveLeg(context.Context, LegRecord) error                            { return nil }
+func (forgetful) PutRole(context.Context, MemberRecord) error                         { return nil }
+func (forgetful) PutRoomMedia(context.Context, RoomMedia) error                       { return nil }
 func (forgetful) LegConnected(context.Context, LegRecord) error                       { return nil }
 func (forgetful) RoomStarted(context.Context, RoomHistory) error                      { return nil }
 func (forgetful) RoomEnded(context.Context, RoomHistory) error                        { return nil }
@@ -165,7 +167,7 @@ func BenchmarkPush(b *testing.B) {
 
 // BenchmarkReadOffer is Chromium's offer of 10 kB, made ready for Kurento.
 func BenchmarkReadOffer(b *testing.B) {
-	text := recordings(b)["audio_video"].Offer
+	text := specimens(b)["audio_video"].Offer
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {

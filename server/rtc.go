@@ -1,6 +1,8 @@
 package server
 
 import (
+	"strings"
+
 	"github.com/callbench/callbench/signaling"
 )
 
@@ -69,6 +71,12 @@ func (r request) inRoom(in *signaling.RTC) (*room, error) {
 	if err := r.rtc(in); err != nil {
 		return nil, err
 	}
+	return r.roomNamed(in)
+}
+
+// roomNamed finds the room that a frame with these ids is about. That may be a
+// conference which the session is not in: the room itself says so.
+func (r request) roomNamed(in *signaling.RTC) (*room, error) {
 	if at := r.session.room.Load(); at != nil && at.named(in) { // without the directory's lock
 		return at, nil
 	}
@@ -76,6 +84,9 @@ func (r request) inRoom(in *signaling.RTC) (*room, error) {
 		if at.named(in) {
 			return at, nil
 		}
+	}
+	if at := r.srv.users.conference(in.RoomID); at != nil && in.CallID == "" {
+		return at, nil
 	}
 	return nil, noSuchCall()
 }
@@ -115,13 +126,50 @@ func handleAnswer(r request) error {
 	return c.hand(func() { c.accept(r) })
 }
 
+// handleJoin comes into a room. Into that of a call that rings it is the callee's
+// yes.
 func handleJoin(r request) error {
 	var in signaling.RTC
 	at, err := r.inRoom(&in)
+	if err == nil {
+		if _, is := at.host.(*call); is {
+			return at.hand(func() { at.host.join(r) })
+		}
+	} else if signaling.AsError(err).Code != signaling.CodeNoSuchCall || in.CallID != "" || in.RoomID == "" && in.RoomType == "" {
+		return err
+	}
+	return r.joinConference(in)
+}
+
+// joinConference comes into a conference, and makes it if there is none.
+func (r request) joinConference(in signaling.RTC) error {
+	kind := RoomType(in.RoomType)
+	switch {
+	case kind != "" && kind != RoomMCU && kind != RoomBroadcast:
+		return signaling.Errorf(signaling.CodeBadData, "roomType is neither %s nor %s", RoomMCU, RoomBroadcast)
+	case in.Role != "" && in.Role != RolePublisher && in.Role != RoleSubscriber:
+		return signaling.Errorf(signaling.CodeBadData, "role is neither %s nor %s", RolePublisher, RoleSubscriber)
+	case in.RoomID == "":
+		in.RoomID = r.srv.cfg.NewID("room", r.user)
+	case !isRoomID(in.RoomID):
+		return signaling.Errorf(signaling.CodeBadData, "roomId has other characters than letters, digits, _ and -, or more than %d", maxRoomID)
+	}
+	c, err := r.srv.users.reserve(r.session, in.RoomID, kind)
 	if err != nil {
 		return err
 	}
-	return at.hand(func() { at.host.join(r) })
+	c.queue.Do(func() { c.enter(r, in.Role, false) }) // the place keeps it alive
+	return nil
+}
+
+// maxRoomID is the longest id of a conference, in bytes. It is part of Redis keys and
+// of the names of files.
+const maxRoomID = 64
+
+func isRoomID(id string) bool {
+	return len(id) <= maxRoomID && strings.IndexFunc(id, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-'
+	}) < 0
 }
 
 // handleOffer reads the SDP here, on the connection's goroutine, so that the
@@ -187,9 +235,13 @@ func handleCancel(r request) error {
 // was not invited yet is in no call that it could leave.
 func handleLeave(r request) error {
 	var in signaling.RTC
-	c, err := r.inCall(&in)
+	at, err := r.inRoom(&in)
 	if err != nil {
 		return err
+	}
+	c, is := at.host.(*call)
+	if !is {
+		return at.hand(func() { at.host.leave(r) })
 	}
 	if c.at() == stateDialing && r.session != c.caller.session {
 		return noSuchCall()

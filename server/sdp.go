@@ -19,6 +19,7 @@ type offer struct {
 type section struct {
 	mid      string
 	fragment string // ICE ufrag
+	sends    string // the kind of media that the member sends in it; empty if it sends none
 }
 
 // indexOf is the index of the media section with this mid, -1 if there is none.
@@ -143,15 +144,25 @@ func isActive(m *sdp.MediaDescription) bool {
 func readSection(m *sdp.MediaDescription) (section, error) {
 	mid, _ := m.Attribute("mid")
 	fragment, _ := m.Attribute("ice-ufrag")
+	s := section{mid: mid, fragment: fragment}
 	if !isActive(m) {
-		return section{mid, fragment}, nil
+		return s, nil
 	}
 	for _, key := range []string{"ice-ufrag", "ice-pwd", "fingerprint"} {
 		if v, _ := m.Attribute(key); v == "" {
 			return section{}, signaling.Errorf(signaling.CodeInvalidSDP, "an %s section has no a=%s", m.MediaName.Media, key)
 		}
 	}
-	return section{mid, fragment}, nil
+	_, receives := m.Attribute("recvonly")
+	if _, idle := m.Attribute("inactive"); !receives && !idle {
+		s.sends = m.MediaName.Media
+	}
+	return s, nil
+}
+
+// sends reports whether the member offers to send media of this kind.
+func (o *offer) sends(kind string) bool {
+	return slices.ContainsFunc(o.sections, func(s section) bool { return s.sends == kind })
 }
 
 // pinCodec takes every payload type but those of the codec out of a video

@@ -13,8 +13,8 @@ import (
 	"github.com/callbench/callbench/signaling"
 )
 
-// recording is what a real Chromium offered.
-type recording struct {
+// specimen is what a real Chromium offered.
+type specimen struct {
 	Offer    string
 	Gathered struct {
 		Candidates []struct {
@@ -26,19 +26,19 @@ type recording struct {
 	}
 }
 
-func recordings(t testing.TB) map[string]recording {
+func specimens(t testing.TB) map[string]specimen {
 	t.Helper()
 	files, err := filepath.Glob("testdata/chromium/*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no recordings: %v", err)
 	}
-	all := make(map[string]recording)
+	all := make(map[string]specimen)
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var r recording
+		var r specimen
 		if err := json.Unmarshal(b, &r); err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +53,7 @@ func lines(s string) []string {
 
 // TestChromiumOffers pins VP8 and leaves everything else as it was.
 func TestChromiumOffers(t *testing.T) {
-	for name, r := range recordings(t) {
+	for name, r := range specimens(t) {
 		t.Run(name, func(t *testing.T) {
 			o, err := readOffer(r.Offer, "VP8", false)
 			if err != nil {
@@ -88,7 +88,7 @@ func TestChromiumOffers(t *testing.T) {
 
 // checkCandidates passes every candidate of the recording, or drops it if it is
 // an mDNS name.
-func checkCandidates(t *testing.T, r recording, o *offer) {
+func checkCandidates(t *testing.T, r specimen, o *offer) {
 	t.Helper()
 	if len(r.Gathered.Candidates) == 0 {
 		t.Error("the recording has no candidates")
@@ -191,7 +191,7 @@ func TestSessionAttributesMoveDown(t *testing.T) {
 
 func FuzzReadOffer(f *testing.F) {
 	f.Add(small)
-	for _, r := range recordings(f) {
+	for _, r := range specimens(f) {
 		f.Add(r.Offer)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -213,7 +213,7 @@ func FuzzReadCandidate(f *testing.F) {
 	f.Add("candidate:1 1 udp 2130706431 10.0.0.2 5000 typ host", "0", 0)
 	f.Add("candidate:1 1 tcp 1518280447 10.0.0.2 9 typ host tcptype active generation 0 ufrag x", "", 1)
 	f.Add("a=candidate:1 1 UDP 1 ::1 1 typ relay raddr 1.2.3.4 rport 5", "v", -1)
-	o := &offer{sections: []section{{"0", "x"}, {"v", "y"}}}
+	o := &offer{sections: []section{{mid: "0", fragment: "x"}, {mid: "v", fragment: "y"}}}
 	f.Fuzz(func(t *testing.T, text, mid string, index int) {
 		c, wanted, err := readCandidate(signaling.ICECandidate{Candidate: text, SDPMid: mid, SDPMLineIndex: &index}, false)
 		if err != nil || !wanted {

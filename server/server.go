@@ -44,6 +44,10 @@ type Config struct {
 	// everybody, and has no contacts.
 	Relations Relations
 
+	// Recordings say where recordings go. Nil: nothing is recorded, and there is
+	// no feature record.
+	Recordings Recordings
+
 	// CheckOrigin decides which web pages may connect. Nil lets pages of the
 	// server's own host connect, and clients that send no Origin at all, such
 	// as apps.
@@ -73,11 +77,15 @@ type Config struct {
 	RingTimeout    time.Duration // how long the callee may ring; 60 s
 	ConfirmTimeout time.Duration // how long a member may take to confirm the end; 5 s
 	DTLSTimeout    time.Duration // from ICE connected to DTLS connected; 5 s
+	RecordTimeout  time.Duration // from the request to record until media is recorded; 10 s
 	DTLSRetries    int           // how often a leg is made anew before the call fails; 3
 	MediaTimeout   time.Duration // for one operation of the media server; 10 s
 	StoreTimeout   time.Duration // for one operation of State, History or Inbox; 2 s
 	WriteTimeout   time.Duration // for one frame to leave; 10 s
 	CloseTimeout   time.Duration // for a client to read the end of its connection; 1 s
+
+	MaxMixed     int // members of an mcu room; 16
+	MaxBroadcast int // members of a broadcast room; 1000
 
 	MaxQueue      int // frames that may wait to be written to one client; 1024
 	MaxQueueBytes int // bytes of them; 1 MiB
@@ -107,7 +115,7 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{&c.HelloTimeout, 10 * time.Second}, {&c.LevelTimeout, time.Second}, {&c.Heartbeat, 30 * time.Second}, {&c.Timeout, 90 * time.Second},
 		{&c.ResumeWindow, 60 * time.Second}, {&c.RingTimeout, 60 * time.Second}, {&c.ConfirmTimeout, 5 * time.Second},
-		{&c.DTLSTimeout, 5 * time.Second}, {&c.MediaTimeout, 10 * time.Second}, {&c.StoreTimeout, 2 * time.Second},
+		{&c.DTLSTimeout, 5 * time.Second}, {&c.RecordTimeout, 10 * time.Second}, {&c.MediaTimeout, 10 * time.Second}, {&c.StoreTimeout, 2 * time.Second},
 		{&c.WriteTimeout, 10 * time.Second}, {&c.CloseTimeout, time.Second},
 	}
 	for _, d := range durations {
@@ -121,7 +129,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Timeout <= c.Heartbeat {
 		return c, errors.New("server: Timeout must be longer than Heartbeat")
 	}
-	if c.DTLSRetries < 0 || c.MaxQueue < 0 || c.MaxQueueBytes < 0 {
+	if c.DTLSRetries < 0 || c.MaxQueue < 0 || c.MaxQueueBytes < 0 || c.MaxMixed < 0 || c.MaxBroadcast < 0 {
 		return c, errors.New("server: a limit is negative")
 	}
 	return c.withLimits(), nil
@@ -131,6 +139,12 @@ func (c Config) withLimits() Config {
 	if c.DTLSRetries == 0 {
 		c.DTLSRetries = 3
 	}
+	if c.MaxMixed == 0 {
+		c.MaxMixed = 16
+	}
+	if c.MaxBroadcast == 0 {
+		c.MaxBroadcast = 1000
+	}
 	if c.MaxQueue == 0 {
 		c.MaxQueue = 1024
 	}
@@ -138,6 +152,14 @@ func (c Config) withLimits() Config {
 		c.MaxQueueBytes = 1 << 20
 	}
 	return c
+}
+
+// maxMembers is how many may be in a room of this type.
+func (c *Config) maxMembers(kind RoomType) int {
+	if kind == RoomMCU {
+		return c.MaxMixed
+	}
+	return c.MaxBroadcast
 }
 
 // randomID makes ids such as s-9m2kq…: the kind's initial and 80 random bits.

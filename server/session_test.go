@@ -19,7 +19,7 @@ func TestWelcome(t *testing.T) {
 		c, welcome := w.enter("alice")
 		if welcome.UserID != "alice" || welcome.SessionID != "session-alice-1" || welcome.Resumed || welcome.Version != 1 ||
 			welcome.Heartbeat != 30 || welcome.Timeout != 90 || welcome.ResumeWindow != 60 || welcome.Call != nil ||
-			strings.Join(welcome.Features, " ") != "resume callid ack" {
+			strings.Join(welcome.Features, " ") != "resume callid ack rooms" {
 			t.Errorf("welcome is %+v", welcome)
 		}
 		synctest.Wait()

@@ -51,6 +51,11 @@ type RoomState interface {
 	// LeaveRoom removes a member, and its leg if the session is not in another
 	// room by now.
 	LeaveRoom(ctx context.Context, m MemberRecord) error
+	// PutRole writes a member's new role.
+	PutRole(ctx context.Context, m MemberRecord) error
+	// PutRoomMedia writes whether media flows in the room, and where it is
+	// recorded. A room that was closed stays so.
+	PutRoomMedia(ctx context.Context, r RoomMedia) error
 	// CloseRoom removes the room.
 	CloseRoom(ctx context.Context, roomID string) error
 }
@@ -60,8 +65,7 @@ type LegState interface {
 	// SaveLeg writes the record's fields that are not empty and prolongs it by
 	// LegTTL.
 	SaveLeg(ctx context.Context, l LegRecord) error
-	// LegConnected writes the leg's ConnectedAt and that the room's media
-	// started.
+	// LegConnected writes the leg's ConnectedAt.
 	LegConnected(ctx context.Context, l LegRecord) error
 }
 
@@ -103,6 +107,13 @@ const (
 	RolePublisher  = signaling.RolePublisher
 	RoleSubscriber = signaling.RoleSubscriber
 )
+
+// RoomMedia is what changes of a room while it lasts.
+type RoomMedia struct {
+	RoomID        string
+	Started       bool   // media of a member flows into the room
+	RecordingPath string // of the recording that is being made; empty if there is none
+}
 
 // MemberRecord is a user in a room.
 type MemberRecord struct {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/callbench/callbench/signaling"
@@ -25,11 +26,15 @@ func (r *room) mediaEvent(l *leg, e MediaEvent) {
 		if e.State == StateConnected {
 			r.dtlsConnected(l)
 		}
-	case MediaFlowIn, MediaFlowOut, MediaTranscoding:
+	case MediaFlowOut:
+		r.legLog(l, e, "medium", e.Medium)
+		l.flow(e)
+		r.flowed()
+	case MediaFlowIn, MediaTranscoding:
 		r.legLog(l, e, "medium", e.Medium)
 	case MediaLost:
 		r.legLog(l, e, "error", e.Detail)
-		r.host.mediaFailed(l.member)
+		r.lost(l)
 	case MediaFailure:
 		r.legLog(l, e, "error", e.Detail)
 	default:
@@ -52,6 +57,38 @@ func (l *leg) endpointID() string {
 		return ""
 	}
 	return l.endpoint.ID()
+}
+
+// flow notes whether media of a kind flows from the member.
+func (l *leg) flow(e MediaEvent) {
+	if l.flows == nil {
+		l.flows = make(map[string]bool)
+	}
+	l.flows[e.Medium] = e.State == StateFlowing
+}
+
+// flowed writes down whether media of any member flows into the room, if that
+// changed, and lets a recording begin that waited for it.
+func (r *room) flowed() {
+	now := slices.ContainsFunc(r.members, func(m *member) bool {
+		return m.leg != nil && (m.leg.flows[Audio] || m.leg.flows[Video])
+	})
+	if now != r.flowing && r.opened {
+		r.flowing = now
+		r.saveMedia()
+	}
+	if rec := r.recording; rec != nil {
+		rec.tryStart()
+	}
+}
+
+// saveMedia writes down whether media flows, and where it is recorded.
+func (r *room) saveMedia() {
+	media := RoomMedia{RoomID: r.id, Started: r.flowing}
+	if r.recording != nil {
+		media.RecordingPath = r.recording.path
+	}
+	r.save("room media", func(ctx context.Context) error { return r.srv.cfg.State.PutRoomMedia(ctx, media) }, nil)
 }
 
 // local tells the member a candidate of the media server's, or that there are

@@ -66,6 +66,7 @@ func TestCallMessages(t *testing.T) {
 		"media lost later": {func(w *world, _, bob *client, ref signaling.RTC) {
 			bob.rtc(signaling.ActionAnswer, ref)
 			time.Sleep(2 * time.Second)
+			w.media.set(func(m *fakeMedia) { m.fail["create pipeline"] = server.ErrMediaGone })
 			w.media.endpoint("p1.e1").on(server.MediaEvent{Kind: server.MediaLost})
 		}, `accepted 2 "Call, 0:02"`},
 	} {

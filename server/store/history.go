@@ -65,7 +65,9 @@ func (h *MemoryHistory) RoomEnded(_ context.Context, r server.RoomHistory) error
 func (h *MemoryHistory) putRoom(r server.RoomHistory) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	i := slices.IndexFunc(h.rooms, func(o server.RoomHistory) bool { return o.RoomID == r.RoomID })
+	i := slices.IndexFunc(h.rooms, func(o server.RoomHistory) bool {
+		return o.RoomID == r.RoomID && o.CreatedAt.UnixMilli() == r.CreatedAt.UnixMilli()
+	})
 	if i < 0 {
 		h.rooms = append(h.rooms, r)
 		return

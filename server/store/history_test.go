@@ -25,6 +25,7 @@ type books struct {
 // historySuite is what every History and Archive must do.
 var historySuite = map[string]func(*testing.T, books){
 	"room":        testHistoryRoom,
+	"room again":  testHistoryRoomAgain,
 	"members":     testHistoryMembers,
 	"calls":       testHistoryCalls,
 	"missed":      testHistoryMissed,
@@ -106,6 +107,22 @@ func testHistoryRoom(t *testing.T, b books) {
 	other.CreatedAt, other.EndedAt = at.Add(time.Minute), at.Add(time.Hour)
 	must(t, b.RoomEnded(ctx, other))
 	same(t, "both rooms", b.rooms(t), []server.RoomHistory{room, other})
+}
+
+// testHistoryRoomAgain opens two rooms of one name, one after the other: a conference's
+// name is its members', who meet in it every day.
+func testHistoryRoomAgain(t *testing.T, b books) {
+	ctx, monday := t.Context(), b.room("standup")
+	monday.Type, monday.CallID = server.RoomMCU, ""
+	tuesday := monday
+	tuesday.CreatedAt = at.Add(24 * time.Hour)
+	for _, room := range []*server.RoomHistory{&monday, &tuesday} {
+		must(t, b.RoomStarted(ctx, *room))
+		room.EndedAt, room.Reason = room.CreatedAt.Add(time.Hour), signaling.ReasonLeft
+		must(t, b.RoomEnded(ctx, *room))
+		must(t, b.RoomEnded(ctx, *room))
+	}
+	same(t, "both rooms", b.rooms(t), []server.RoomHistory{monday, tuesday})
 }
 
 func testHistoryMembers(t *testing.T, b books) {

@@ -20,14 +20,23 @@ func membersKey(id string) string      { return "rtc:room:" + id + ":members" }
 func presenceKey(user string) string   { return "user:" + user + ":presence" }
 func statusChannel(user string) string { return "user:" + user + ":status" }
 
-const mediaStarted = "mediaStarted"
+// Fields of a room that change while it lasts.
+const (
+	mediaStarted  = "mediaStarted"
+	recordingPath = "recordingPath"
+)
 
 func sessionFields(r server.SessionRecord) []string {
 	return []string{"userId", r.UserID, "connectionTime", millis(r.ConnectedAt), "lastHeartbeat", millis(r.HeartbeatAt)}
 }
 
 func roomFields(r server.RoomRecord) []string {
-	return []string{"roomType", string(r.Type), "createdTime", millis(r.CreatedAt), mediaStarted, "false", "recordingPath", ""}
+	return []string{"roomType", string(r.Type), "createdTime", millis(r.CreatedAt), mediaStarted, "false", recordingPath, ""}
+}
+
+// mediaFields are the fields of a room that change.
+func mediaFields(r server.RoomMedia) []string {
+	return []string{mediaStarted, strconv.FormatBool(r.Started), recordingPath, r.RecordingPath}
 }
 
 // legFields leaves out what is empty, so that a later record adds to an earlier.

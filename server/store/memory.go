@@ -169,6 +169,24 @@ func (m *Memory) LeaveRoom(_ context.Context, r server.MemberRecord) error {
 	return nil
 }
 
+// PutRole implements server.RoomState.
+func (m *Memory) PutRole(_ context.Context, r server.MemberRecord) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.set(membersKey(r.RoomID), 0, r.UserID, string(r.Role))
+	return nil
+}
+
+// PutRoomMedia implements server.RoomState.
+func (m *Memory) PutRoomMedia(_ context.Context, r server.RoomMedia) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.hashes[roomKey(r.RoomID)]; ok {
+		m.set(roomKey(r.RoomID), 0, mediaFields(r)...)
+	}
+	return nil
+}
+
 // CloseRoom implements server.RoomState.
 func (m *Memory) CloseRoom(_ context.Context, roomID string) error {
 	m.mu.Lock()
@@ -191,6 +209,5 @@ func (m *Memory) LegConnected(_ context.Context, l server.LegRecord) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.set(legKey(l.SessionID), server.LegTTL, legFields(l)...)
-	m.set(roomKey(l.RoomID), 0, mediaStarted, "true")
 	return nil
 }

@@ -116,10 +116,7 @@ func (r *Redis) PutPresence(ctx context.Context, p signaling.State) (uint64, err
 	if err != nil {
 		return 0, fmt.Errorf("put presence: %w", err)
 	}
-	var args []any
-	for _, f := range append(presenceFields(p), statusChannel(p.UserID), strings.TrimSuffix(string(text), "}")) {
-		args = append(args, f)
-	}
+	args := anys(append(presenceFields(p), statusChannel(p.UserID), strings.TrimSuffix(string(text), "}")))
 	var put *redis.Cmd
 	err = r.run(ctx, "put presence", func(pipe redis.Pipeliner) {
 		put = pipe.Eval(ctx, putPresence, []string{presenceKey(p.UserID)}, args...)
@@ -128,6 +125,14 @@ func (r *Redis) PutPresence(ctx context.Context, p signaling.State) (uint64, err
 		return 0, err
 	}
 	return put.Uint64()
+}
+
+// anys are the arguments of a script.
+func anys(fields []string) (args []any) {
+	for _, f := range fields {
+		args = append(args, f)
+	}
+	return args
 }
 
 // GetPresence implements server.PresenceState.
@@ -175,6 +180,19 @@ func (r *Redis) LeaveRoom(ctx context.Context, m server.MemberRecord) error {
 	})
 }
 
+// PutRole implements server.RoomState.
+func (r *Redis) PutRole(ctx context.Context, m server.MemberRecord) error {
+	return r.run(ctx, "put role", func(p redis.Pipeliner) { p.HSet(ctx, membersKey(m.RoomID), m.UserID, string(m.Role)) })
+}
+
+// putMedia changes a room that exists.
+const putMedia = `if redis.call('EXISTS', KEYS[1]) == 1 then return redis.call('HSET', KEYS[1], unpack(ARGV)) end return 0`
+
+// PutRoomMedia implements server.RoomState.
+func (r *Redis) PutRoomMedia(ctx context.Context, m server.RoomMedia) error {
+	return r.run(ctx, "put room media", func(p redis.Pipeliner) { p.Eval(ctx, putMedia, []string{roomKey(m.RoomID)}, anys(mediaFields(m))...) })
+}
+
 // CloseRoom implements server.RoomState.
 func (r *Redis) CloseRoom(ctx context.Context, roomID string) error {
 	return r.run(ctx, "close room", func(p redis.Pipeliner) { p.Del(ctx, roomKey(roomID), membersKey(roomID)) })
@@ -187,8 +205,5 @@ func (r *Redis) SaveLeg(ctx context.Context, l server.LegRecord) error {
 
 // LegConnected implements server.LegState.
 func (r *Redis) LegConnected(ctx context.Context, l server.LegRecord) error {
-	return r.run(ctx, "leg connected", func(p redis.Pipeliner) {
-		saveLeg(ctx, p, l)
-		p.HSet(ctx, roomKey(l.RoomID), mediaStarted, "true")
-	})
+	return r.run(ctx, "leg connected", func(p redis.Pipeliner) { saveLeg(ctx, p, l) })
 }

@@ -107,7 +107,8 @@ func testRoom(t *testing.T, p place) {
 	p.expect(t, members, 0, map[string]string{alice.UserID: "publisher", bob.UserID: "subscriber"})
 	legB.ConnectedAt = at
 	must(t, p.LegConnected(ctx, legB))
-	fields["mediaStarted"] = "true"
+	must(t, p.PutRoomMedia(ctx, server.RoomMedia{RoomID: alice.RoomID, Started: true, RecordingPath: "file:///r/1.webm"}))
+	fields["mediaStarted"], fields["recordingPath"] = "true", "file:///r/1.webm"
 	p.expect(t, state, 0, fields)
 	must(t, p.LeaveRoom(ctx, alice))
 	p.expect(t, members, 0, map[string]string{bob.UserID: "subscriber"})

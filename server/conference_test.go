@@ -1,0 +1,474 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/signaling"
+)
+
+// enters brings a user into a room and has it offer.
+func enters(w *world, name string, room signaling.RTC) (*client, signaling.RTC) {
+	w.t.Helper()
+	c := w.join(name)
+	return c, c.comesInto(room)
+}
+
+// comesInto joins and offers, and returns what the acknowledgement of join says.
+func (c *client) comesInto(room signaling.RTC) signaling.RTC {
+	c.w.t.Helper()
+	in := c.rtc(signaling.ActionJoin, room)
+	c.rtc(signaling.ActionOffer, signaling.RTC{RoomID: in.RoomID, SDP: sdpOffer})
+	synctest.Wait()
+	return in
+}
+
+func who(members []signaling.Member) string {
+	var names []string
+	for _, m := range members {
+		names = append(names, m.UserID+"="+string(m.Role))
+	}
+	return strings.Join(names, " ")
+}
+
+// told lists what a client was told of a room's members.
+func (c *client) told(kind string) (all []string) {
+	for _, f := range c.got(kind) {
+		var d signaling.RTC
+		if err := f.Into(&d); err != nil {
+			c.w.t.Fatal(err)
+		}
+		all = append(all, strings.Join(strings.Fields(fmt.Sprint(d.UserID, " ", d.Role, " ", d.Reason)), " "))
+	}
+	return all
+}
+
+func (c *client) wasTold(kind string, want ...string) {
+	c.w.t.Helper()
+	if got := c.told(kind); !slices.Equal(got, want) {
+		c.w.t.Errorf("%s was told %s of %q, want %q", c.name, kind, got, want)
+	}
+}
+
+var (
+	mixed     = signaling.RTC{RoomID: "standup", RoomType: "mcu"}
+	broadcast = signaling.RTC{RoomID: "stage", RoomType: "broadcast"}
+)
+
+func TestMixedRoom(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, in := enters(w, "alice", mixed)
+		if in.RoomID != "standup" || in.RoomType != "mcu" || in.Role != server.RolePublisher || who(in.Members) != "alice=publisher" {
+			t.Errorf("alice is in %+v", in)
+		}
+		bob, in := enters(w, "bob", signaling.RTC{RoomID: "standup"})
+		if who(in.Members) != "alice=publisher bob=publisher" {
+			t.Errorf("bob is in with %s", who(in.Members))
+		}
+		carol, in := enters(w, "carol", signaling.RTC{RoomID: "standup", Role: server.RoleSubscriber})
+		if in.Role != server.RoleSubscriber || who(in.Members) != "alice=publisher bob=publisher carol=subscriber" {
+			t.Errorf("carol is in as %s with %s", in.Role, who(in.Members))
+		}
+		alice.wasTold("rtc/joined", "bob publisher", "carol subscriber")
+		for _, want := range []string{"p1.m1.h1>p1.e1", "p1.e1>p1.m1.h1", "p1.m1.h2>p1.e2", "p1.e2>p1.m1.h2", "p1.m1.h3>p1.e3"} {
+			if w.journal.count("kms connect "+want) != 1 {
+				t.Errorf("%s is not connected once:\n%s", want, strings.Join(w.journal.list(), "\n"))
+			}
+		}
+		if w.journal.count("kms connect p1.e3") != 0 {
+			t.Error("a subscriber is mixed")
+		}
+		fields, _ := w.state.Hash("rtc:room:standup:members")
+		if fmt.Sprint(fields) != "map[alice:publisher bob:publisher carol:subscriber]" {
+			t.Errorf("members in State are %v", fields)
+		}
+		if fields, _ := w.state.Hash("rtc:room:standup:state"); fields["roomType"] != "mcu" || fields["mediaStarted"] != "true" {
+			t.Errorf("the room in State is %v", fields)
+		}
+		bob.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		carol.wasTold("rtc/left", "bob left")
+		bob.refused(signaling.CodeNoSuchRoom, signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		carol.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		synctest.Wait()
+		rows := w.history.Rooms()
+		if len(rows) != 1 || rows[0].Type != server.RoomMCU || rows[0].Creator != "alice" || rows[0].Status() != "ended" || len(w.history.Members("standup")) != 3 {
+			t.Errorf("history is %+v, %+v", rows, w.history.Members("standup"))
+		}
+		alice.refused(signaling.CodeNoSuchRoom, signaling.ActionJoin, signaling.RTC{RoomID: "standup"})
+	})
+}
+
+func TestBroadcastRoom(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, in := enters(w, "alice", broadcast)
+		if in.Role != server.RolePublisher {
+			t.Errorf("who makes the room is %s", in.Role)
+		}
+		bob, in := enters(w, "bob", broadcast)
+		if in.Role != server.RoleSubscriber {
+			t.Errorf("who comes later is %s", in.Role)
+		}
+		carol := w.join("carol")
+		carol.refused(signaling.CodeBadState, signaling.ActionJoin, signaling.RTC{RoomID: "stage", Role: server.RolePublisher})
+		carol.comesInto(broadcast)
+		if w.journal.count("kms connect p1.e1>p1.e2") != 1 || w.journal.count("kms connect p1.e1>p1.e3") != 1 || w.journal.count("kms connect") != 2 {
+			t.Errorf("what is connected is not alice with each of the others:\n%s", strings.Join(w.journal.list(), "\n"))
+		}
+
+		// Carol is on stage now.
+		role := signaling.RTC{RoomID: "stage", UserID: "carol", Role: server.RolePublisher}
+		bob.refused(signaling.CodeForbidden, signaling.ActionRole, role)
+		bob.refused(signaling.CodeForbidden, signaling.ActionRole, signaling.RTC{RoomID: "stage", Role: server.RolePublisher})
+		alice.rtc(signaling.ActionRole, role)
+		synctest.Wait()
+		bob.wasTold("rtc/role", "alice subscriber", "carol publisher")
+		alice.wasTold("rtc/negotiate", "role_changed")
+		carol.wasTold("rtc/negotiate", "role_changed")
+		bob.wasTold("rtc/negotiate")
+		for _, c := range []*client{alice, carol} {
+			c.rtc(signaling.ActionOffer, signaling.RTC{RoomID: "stage", SDP: sdpOffer})
+		}
+		synctest.Wait()
+		endpoint := func(user string) string {
+			leg, _ := w.state.Hash("rtc:session:session-" + user + "-1")
+			return leg["endpointId"]
+		}
+		for _, sink := range []string{endpoint("bob"), endpoint("alice")} {
+			if w.journal.count("kms connect "+endpoint("carol")+">"+sink) != 1 {
+				t.Errorf("carol is not heard at %s:\n%s", sink, strings.Join(w.journal.list(), "\n"))
+			}
+		}
+		fields, _ := w.state.Hash("rtc:room:stage:members")
+		if fmt.Sprint(fields) != "map[alice:subscriber bob:subscriber carol:publisher]" {
+			t.Errorf("members in State are %v", fields)
+		}
+		if rows := w.history.Members("stage"); len(rows) != 5 {
+			t.Errorf("stays in history are %+v", rows)
+		}
+
+		// The publisher leaves; the stage is free for who takes it.
+		carol.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "stage"})
+		bob.rtc(signaling.ActionRole, signaling.RTC{RoomID: "stage", Role: server.RolePublisher})
+		for _, c := range []*client{alice, bob} {
+			c.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "stage"})
+		}
+	})
+}
+
+func TestKick(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, _ := enters(w, "alice", mixed)
+		bob, _ := enters(w, "bob", mixed)
+		carol, _ := enters(w, "carol", mixed)
+		bob.refused(signaling.CodeForbidden, signaling.ActionKick, signaling.RTC{RoomID: "standup", UserID: "carol"})
+		alice.refused(signaling.CodeUserUnavailable, signaling.ActionKick, signaling.RTC{RoomID: "standup", UserID: "dave"})
+		alice.rtc(signaling.ActionKick, signaling.RTC{RoomID: "standup", UserID: "carol"})
+		if d := carol.one("rtc/ended"); d.Reason != signaling.ReasonKicked || d.RoomID != "standup" {
+			t.Errorf("carol was told %+v", d)
+		}
+		bob.wasTold("rtc/left", "carol kicked")
+		carol.refused(signaling.CodeNoSuchRoom, signaling.ActionOffer, signaling.RTC{RoomID: "standup", SDP: sdpOffer})
+		for _, c := range []*client{alice, bob} {
+			c.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		}
+	})
+}
+
+// TestRoomRefuses is what a room does not allow.
+func TestRoomRefuses(t *testing.T) {
+	bubble(t, func(c *server.Config) { c.MaxMixed = 2 }, func(t *testing.T, w *world) {
+		alice, _ := enters(w, "alice", mixed)
+		bob := w.join("bob")
+		bob.refused(signaling.CodeNoSuchRoom, signaling.ActionJoin, signaling.RTC{RoomID: "nowhere"})
+		bob.refused(signaling.CodeBadData, signaling.ActionJoin, signaling.RTC{RoomID: "../etc", RoomType: "mcu"})
+		bob.refused(signaling.CodeBadData, signaling.ActionJoin, signaling.RTC{RoomID: "x", RoomType: "1v1"})
+		bob.refused(signaling.CodeBadData, signaling.ActionJoin, signaling.RTC{RoomID: "x", RoomType: "mcu", Role: "boss"})
+		bob.refused(signaling.CodeBadState, signaling.ActionJoin, signaling.RTC{RoomID: "standup", RoomType: "broadcast"})
+		bob.refused(signaling.CodeNoSuchRoom, signaling.ActionOffer, signaling.RTC{RoomID: "standup", SDP: sdpOffer})
+		bob.refused(signaling.CodeBadState, signaling.ActionCancel, bob.comesInto(mixed))
+		carol := w.join("carol")
+		carol.refused(signaling.CodeRoomFull, signaling.ActionJoin, mixed)
+		carol.refused(signaling.CodeBusy, signaling.ActionCall, signaling.RTC{TargetUser: "alice"})
+		alice.refused(signaling.CodeBusy, signaling.ActionJoin, broadcast)
+		alice.refused(signaling.CodeBusy, signaling.ActionCall, signaling.RTC{TargetUser: "carol"})
+		again := alice.rtc(signaling.ActionJoin, mixed) // who is in stays in
+		if who(again.Members) != "alice=publisher bob=publisher" {
+			t.Errorf("alice is in with %s", who(again.Members))
+		}
+		alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		bob.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		synctest.Wait()
+		if left := w.media.left(); len(left) != 0 {
+			t.Errorf("the media server has %q", left)
+		}
+	})
+}
+
+// TestLeaveAndComeBack leaves and comes back in one breath, into the same room and
+// into another.
+func TestLeaveAndComeBack(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, _ := enters(w, "alice", mixed)
+		bob, _ := enters(w, "bob", mixed)
+		w.media.set(func(m *fakeMedia) { m.delay["release endpoint"] = time.Second })
+		for range 3 {
+			alice.send(signaling.TypeRTC, signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+			alice.comesInto(mixed)
+		}
+		alice.send(signaling.TypeRTC, signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		if in := alice.comesInto(broadcast); in.RoomID != "stage" {
+			t.Errorf("alice is in %+v", in)
+		}
+		bob.wasTold("rtc/joined", "alice publisher", "alice publisher", "alice publisher")
+		bob.wasTold("rtc/left", "alice left", "alice left", "alice left", "alice left")
+		bob.send(signaling.TypeRTC, signaling.ActionLeave, signaling.RTC{RoomID: "standup"}) // the last one
+		bob.comesInto(mixed)
+		w.media.set(func(m *fakeMedia) { m.delay["release pipeline"] = time.Second })
+		bob.send(signaling.TypeRTC, signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		time.Sleep(1500 * time.Millisecond) // the pipeline is being released
+		bob.comesInto(mixed)
+		alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "stage"})
+		bob.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		synctest.Wait()
+		if rows := w.history.Rooms(); len(rows) != 3 || slices.ContainsFunc(rows, func(r server.RoomHistory) bool { return r.Status() != "ended" }) {
+			t.Errorf("rooms in history are %+v", rows)
+		}
+	})
+}
+
+// TestRoomAndNetwork drops and loses members.
+func TestRoomAndNetwork(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, _ := enters(w, "alice", broadcast)
+		bob, welcome := w.enter("bob")
+		bob.comesInto(broadcast)
+		bob.drop()
+		synctest.Wait()
+		alice.wasTold("rtc/reconnecting", "bob")
+		back, again := w.rejoin(bob, welcome.ResumeToken)
+		if again.Call == nil || again.Call.RoomID != "stage" || again.Call.RoomType != "broadcast" {
+			t.Errorf("bob came back to %+v", again.Call)
+		}
+		synctest.Wait()
+		alice.wasTold("rtc/reconnected", "bob")
+		back.drop()
+		time.Sleep(2 * time.Minute)
+		alice.wasTold("rtc/left", "bob dropped")
+		alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "stage"})
+	})
+}
+
+// TestRoomRevived loses the media server: in a new pipeline everybody is asked for
+// an offer, and where none can be made the room ends with the reason.
+func TestRoomRevived(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, _ := enters(w, "alice", mixed)
+		bob, _ := enters(w, "bob", mixed)
+		lose := func(ids ...string) {
+			for _, id := range ids {
+				w.media.endpoint(id).on(server.MediaEvent{Kind: server.MediaLost, Detail: "gone"})
+			}
+			synctest.Wait()
+		}
+		lose("p1.e1", "p1.e2")
+		for _, c := range []*client{alice, bob} {
+			c.wasTold("rtc/negotiate", "media_restarted")
+			c.rtc(signaling.ActionOffer, signaling.RTC{RoomID: "standup", SDP: sdpOffer})
+		}
+		synctest.Wait()
+		if left := w.media.left(); slices.ContainsFunc(left, func(id string) bool { return strings.HasPrefix(id, "p1") }) || len(left) != 6 {
+			t.Errorf("the media server has %q", left)
+		}
+		w.media.set(func(m *fakeMedia) { m.fail["create pipeline"] = errors.New("no") })
+		lose("p2.e1", "p2.e2")
+		for _, c := range []*client{alice, bob} {
+			if d := c.one("rtc/ended"); d.Reason != signaling.ReasonMediaFailed {
+				t.Errorf("%s was told %+v", c.name, d)
+			}
+		}
+		time.Sleep(time.Minute)
+		if rows := w.history.Rooms(); len(rows) != 1 || rows[0].Reason != signaling.ReasonMediaFailed {
+			t.Errorf("history is %+v", rows)
+		}
+	})
+}
+
+// TestRoomWithoutMedia lets the media server fail as the room begins.
+func TestRoomWithoutMedia(t *testing.T) {
+	for _, op := range []string{"create pipeline", "create mixer", "create endpoint", "create port", "connect"} {
+		t.Run(op, func(t *testing.T) {
+			bubble(t, nil, func(t *testing.T, w *world) {
+				w.media.set(func(m *fakeMedia) { m.fail[op] = errors.New("no") })
+				alice := w.join("alice")
+				alice.refused(signaling.CodeMediaFailed, signaling.ActionJoin, mixed)
+				synctest.Wait()
+				w.media.set(func(m *fakeMedia) { clear(m.fail) })
+				alice.comesInto(mixed)
+				alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+			})
+		})
+	}
+}
+
+// shelf is where recordings of tests go.
+type shelf struct{}
+
+func (shelf) URI(room, recording string) string {
+	return "file:///r/" + room + "/" + recording + ".webm"
+}
+func (shelf) Size(context.Context, string) (int64, error) { return 4711, nil }
+
+func records(c *server.Config) { c.Recordings = shelf{} }
+
+// recordings lists the states that a client was told of.
+func (c *client) recordings() string {
+	var states []string
+	for _, f := range c.got("rtc/recording") {
+		var d signaling.RTC
+		if err := f.Into(&d); err != nil {
+			c.w.t.Fatal(err)
+		}
+		states = append(states, d.Recording)
+	}
+	return strings.Join(states, " ")
+}
+
+// TestRecording records a room of every type.
+func TestRecording(t *testing.T) {
+	for name, test := range map[string]struct {
+		open func(w *world) (alice, bob *client, ref signaling.RTC)
+		feed string
+	}{
+		"mcu": {func(w *world) (*client, *client, signaling.RTC) {
+			alice, _ := enters(w, "alice", mixed)
+			bob, _ := enters(w, "bob", mixed)
+			return alice, bob, signaling.RTC{RoomID: "standup"}
+		}, "p1.m1.h3>p1.r1"},
+		"broadcast": {func(w *world) (*client, *client, signaling.RTC) {
+			alice, _ := enters(w, "alice", broadcast)
+			bob, _ := enters(w, "bob", broadcast)
+			return alice, bob, signaling.RTC{RoomID: "stage"}
+		}, "p1.e1>p1.r1"},
+		"1v1": {connected, "p1.m1.h3>p1.r1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, records, func(t *testing.T, w *world) {
+				alice, bob, ref := test.open(w)
+				ref.Recording = signaling.RecordStart
+				started := alice.rtc(signaling.ActionRecord, ref)
+				synctest.Wait()
+				if bob.recordings() != "requested recording" || started.RecordingID == "" {
+					t.Fatalf("bob was told of %q of %+v:\n%s", bob.recordings(), started, strings.Join(w.journal.list(), "\n"))
+				}
+				if w.journal.count("kms connect "+test.feed) != 1 {
+					t.Errorf("%s is not connected:\n%s", test.feed, strings.Join(w.journal.list(), "\n"))
+				}
+				fields, _ := w.state.Hash("rtc:room:" + ref.RoomID + ":state")
+				if fields["recordingPath"] != "file:///r/"+ref.RoomID+"/"+started.RecordingID+".webm" {
+					t.Errorf("the room in State is %v", fields)
+				}
+				alice.refused(signaling.CodeBadState, signaling.ActionRecord, ref)
+				time.Sleep(20 * time.Second)
+				ref.Recording = signaling.RecordStop
+				alice.rtc(signaling.ActionRecord, ref)
+				synctest.Wait()
+				if bob.recordings() != "requested recording stopping ready" {
+					t.Errorf("bob was told of %q", bob.recordings())
+				}
+				alice.refused(signaling.CodeBadState, signaling.ActionRecord, ref)
+				rows, err := w.history.Archive().Recordings(t.Context(), ref.RoomID, server.Page{Limit: 10})
+				if err != nil || len(rows) != 1 || rows[0].Status != "ready" || rows[0].Duration() != 20*time.Second || rows[0].FileSize != 4711 ||
+					strings.Join(rows[0].Participants, " ") != "alice bob" || rows[0].File != "file:///r/"+ref.RoomID+"/"+started.RecordingID+".webm" {
+					t.Errorf("history is %+v, %v", rows, err)
+				}
+				if slices.ContainsFunc(w.media.left(), func(id string) bool { return strings.Contains(id, ".r") }) {
+					t.Errorf("the media server has %q", w.media.left())
+				}
+				ref.Recording = ""
+				alice.rtc(signaling.ActionLeave, ref)
+				bob.rtc(signaling.ActionLeave, ref)
+			})
+		})
+	}
+}
+
+// TestRecordingEnds ends recordings otherwise than by a request to stop.
+func TestRecordingEnds(t *testing.T) {
+	start := signaling.RTC{RoomID: "standup", Recording: signaling.RecordStart}
+	for name, test := range map[string]struct {
+		before func(m *fakeMedia)
+		after  func(w *world, alice *client)
+		states string
+	}{
+		"the room ends": {nil, func(_ *world, alice *client) { alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"}) }, "requested recording stopping ready"},
+		"no media":      {func(m *fakeMedia) { m.starved["video"] = true }, func(*world, *client) { time.Sleep(time.Minute) }, "requested failed"},
+		"refused":       {func(m *fakeMedia) { m.fail["create recorder"] = errors.New("no") }, func(*world, *client) {}, "requested failed"},
+		"full disk": {nil, func(w *world, _ *client) {
+			w.media.recorder("p1.r1").on(server.RecorderEvent{Kind: server.RecorderFailed, Detail: "no space"})
+		}, "requested recording failed"},
+		"media server lost": {nil, func(w *world, _ *client) {
+			w.media.endpoint("p1.e1").on(server.MediaEvent{Kind: server.MediaLost})
+		}, "requested recording failed"},
+		"hanging stop": {func(m *fakeMedia) { m.hang["stop"] = true }, func(_ *world, alice *client) {
+			alice.rtc(signaling.ActionRecord, signaling.RTC{RoomID: "standup", Recording: signaling.RecordStop})
+			time.Sleep(time.Minute)
+		}, "requested recording stopping failed"},
+		"stopped too early": {func(m *fakeMedia) { m.starved["audio"] = true }, func(_ *world, alice *client) {
+			alice.rtc(signaling.ActionRecord, signaling.RTC{RoomID: "standup", Recording: signaling.RecordStop})
+		}, "requested failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, records, func(t *testing.T, w *world) {
+				if test.before != nil {
+					w.media.set(test.before)
+				}
+				alice, _ := enters(w, "alice", mixed)
+				alice.rtc(signaling.ActionRecord, start)
+				synctest.Wait()
+				test.after(w, alice)
+				synctest.Wait()
+				rows, err := w.history.Archive().Recordings(t.Context(), "standup", server.Page{Limit: 10})
+				last := test.states[strings.LastIndex(test.states, " ")+1:]
+				if err != nil || len(rows) != 1 || rows[0].Status != last {
+					t.Errorf("history is %+v, %v, want %s", rows, err, last)
+				}
+				if name != "the room ends" {
+					if alice.recordings() != test.states {
+						t.Errorf("alice was told of %q, want %q", alice.recordings(), test.states)
+					}
+					alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+				}
+				time.Sleep(time.Minute)
+				if left := w.media.left(); len(left) != 0 {
+					t.Errorf("the media server has %q", left)
+				}
+			})
+		})
+	}
+}
+
+func TestRecordingRefused(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, _ := enters(w, "alice", mixed)
+		alice.refused(signaling.CodeForbidden, signaling.ActionRecord, signaling.RTC{RoomID: "standup", Recording: "start"})
+		alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+	})
+	bubble(t, records, func(t *testing.T, w *world) {
+		alice, _ := enters(w, "alice", mixed)
+		bob, _ := enters(w, "bob", mixed)
+		bob.refused(signaling.CodeForbidden, signaling.ActionRecord, signaling.RTC{RoomID: "standup", Recording: "start"})
+		alice.refused(signaling.CodeBadData, signaling.ActionRecord, signaling.RTC{RoomID: "standup", Recording: "pause"})
+		alice.refused(signaling.CodeBadState, signaling.ActionRecord, signaling.RTC{RoomID: "standup", Recording: "stop"})
+		for _, c := range []*client{alice, bob} {
+			c.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		}
+	})
+}

@@ -1,0 +1,115 @@
+package server
+
+import (
+	"context"
+
+	"github.com/callbench/callbench/signaling"
+)
+
+// wire implements host. In an mcu every member has a port of the mixer: all hear
+// what comes out of it, and what a publisher sends goes in. In a broadcast the
+// publisher's endpoint feeds those of all others.
+func (c *conference) wire(l *leg, then func(error)) {
+	m := l.member
+	switch {
+	case c.kind == RoomMCU:
+		c.wireMixed(l, then)
+	case m.role == RolePublisher:
+		sinks := c.audience(m)
+		c.wired(l, then, func(ctx context.Context) error {
+			for _, sink := range sinks {
+				if err := l.endpoint.Connect(ctx, sink); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	default:
+		pub := c.publisher()
+		if pub == nil || pub.leg == nil || pub.leg.endpoint == nil || pub.leg.dead { // its own leg will find this one
+			c.legReady(l, then)
+			return
+		}
+		source := pub.leg
+		c.wired(l, then, func(ctx context.Context) error {
+			err := source.endpoint.Connect(ctx, l.endpoint)
+			if err != nil && source.gone.Load() { // it was replaced or left meanwhile
+				return nil
+			}
+			return err
+		})
+	}
+}
+
+// audience are the endpoints that hear the publisher, and its recorder.
+func (c *conference) audience(pub *member) (sinks []Element) {
+	for _, m := range c.present() {
+		if m != pub && m.leg != nil && !m.leg.dead && m.leg.endpoint != nil {
+			sinks = append(sinks, m.leg.endpoint)
+		}
+	}
+	if rec := c.recording; rec != nil && rec.recorder != nil {
+		sinks = append(sinks, rec.recorder)
+	}
+	return sinks
+}
+
+// wireMixed connects a leg with its member's port. A leg that replaces another
+// takes its port over.
+func (c *conference) wireMixed(l *leg, then func(error)) {
+	port, publishes := l.member.port, l.member.role == RolePublisher
+	var made Element
+	c.wired(l, func(err error) {
+		if made != nil && l.member.port == nil {
+			l.member.port = made
+		}
+		then(err)
+	}, func(ctx context.Context) (err error) {
+		if port == nil {
+			if made, err = c.mixer.NewPort(ctx); err != nil {
+				return err
+			}
+			port = made
+		}
+		if err := port.Connect(ctx, l.endpoint); err != nil || !publishes {
+			return err
+		}
+		return l.endpoint.Connect(ctx, port)
+	})
+}
+
+// wired connects a leg and continues with it if it is still wanted.
+func (r *room) wired(l *leg, then func(error), connect func(context.Context) error) {
+	r.do("connect endpoints", l.party(), connect, func(err error) {
+		switch {
+		case l.dead:
+			then(errLegGone)
+		case err != nil:
+			then(err)
+		default:
+			r.legReady(l, then)
+		}
+	})
+}
+
+// mayNegotiate implements host.
+func (c *conference) mayNegotiate(m *member) bool { return m != nil }
+
+// negotiates implements host.
+func (c *conference) negotiates() bool { return true }
+
+// legConnected implements host.
+func (c *conference) legConnected(*leg) {}
+
+// mediaFailed implements host: the member is taken out, and the others stay.
+func (c *conference) mediaFailed(m *member) { c.expel(m, signaling.ReasonMediaFailed, func() {}) }
+
+// recordable implements host: the publisher of a broadcast, or all that are mixed.
+func (c *conference) recordable() (sources []*member, mixed bool) {
+	for _, m := range c.present() {
+		if m.role == RolePublisher && m.leg != nil {
+			sources = append(sources, m)
+		}
+	}
+	return sources, c.kind == RoomMCU
+}
