@@ -35,11 +35,16 @@ type Config struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
-func (c Config) withDefaults() (Config, error) {
+// host is the URL's. An error does not tell the URL, which may hold a secret.
+func (c Config) host() (string, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return c, errors.New("push: the URL must be http://… or https://…") // without the URL, which may hold a secret
+		return "", errors.New("push: the URL must be http://… or https://…")
 	}
+	return u.Host, nil
+}
+
+func (c Config) withDefaults() (Config, error) {
 	if c.Timeout < 0 || c.Backoff < 0 || c.InFlight < 0 {
 		return c, errors.New("push: a limit is negative")
 	}
@@ -62,6 +67,7 @@ func (c Config) withDefaults() (Config, error) {
 // product knows the devices of its users and how to wake them.
 type Webhook struct {
 	cfg    Config
+	host   string
 	signer *Signer
 	client *http.Client
 	slots  chan struct{} // one for each attempt under way
@@ -70,6 +76,10 @@ type Webhook struct {
 // New makes a webhook. It lives until Close.
 func New(cfg Config) (*Webhook, error) {
 	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	host, err := cfg.host()
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +92,15 @@ func New(cfg Config) (*Webhook, error) {
 	if cfg.Dial != nil {
 		transport.Proxy, transport.DialContext = nil, cfg.Dial
 	}
-	return &Webhook{cfg: cfg, signer: signer, slots: make(chan struct{}, cfg.InFlight),
+	return &Webhook{cfg: cfg, host: host, signer: signer, slots: make(chan struct{}, cfg.InFlight),
 		client: &http.Client{Transport: transport, Timeout: cfg.Timeout, CheckRedirect: refuse}}, nil
 }
 
 // refuse follows no redirect: the secret's signatures are for one address only.
 func refuse(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// Host is where the webhook is. The rest of its URL is nobody's business.
+func (w *Webhook) Host() string { return w.host }
 
 // Close gives up the connections that are kept for the next notification.
 func (w *Webhook) Close() error {
