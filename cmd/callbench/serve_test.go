@@ -141,13 +141,25 @@ func TestServeWakes(t *testing.T) {
 		if err := ann.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
 			t.Fatal(err)
 		}
-		if got := <-told; !strings.Contains(got, `"from":"ann","to":"ben"`) || strings.Contains(got, "cancel") != strings.Contains(frame, "leave") {
+		if got := hears(t, told); !strings.Contains(got, `"from":"ann","to":"ben"`) || strings.Contains(got, "cancel") != strings.Contains(frame, "leave") {
 			t.Errorf("after %s the webhook was told %s", frame, got)
 		}
 	}
 	ann.Close()
 	if _, output := stop(); !strings.Contains(output, "webhook at 127.0.0.1:") || strings.Contains(output, "hidden") {
 		t.Errorf("it says:\n%s", output)
+	}
+}
+
+// hears is what comes next.
+func hears(t *testing.T, from <-chan string) string {
+	t.Helper()
+	select {
+	case s := <-from:
+		return s
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing is heard")
+		return ""
 	}
 }
 
