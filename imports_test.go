@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"server":             {"signaling", "internal/serial"},
 	"server/kms":         {"server", "kurento", "internal/serial"},
 	"server/store":       {"server", "signaling"},
+	"server/push":        {"server", "signaling"},
 	"server/demo":        {},
 	"server/turn":        {"signaling"},
 	"simclient":          {"signaling", "simclient/media", "internal/serial"},

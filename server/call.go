@@ -33,36 +33,42 @@ func (s callState) String() string {
 }
 
 // call is one attempt of two users to talk: the host of a room of its own, on
-// whose queue everything in it belongs.
+// whose queue everything in it belongs. While it rings, every device of the
+// callee's is a member; ring.go has what that means.
 type call struct {
 	*room
-	caller, callee *member
-	before         []*room      // what the two have not left when this call begins
-	state          atomic.Int32 // a callState, written on the queue only
-	answeredAt     time.Time    // when the callee said yes
-	connected      bool         // both legs have been connected
-	endedAt        time.Time    // when the call came to its end; what follows is clearing up
-	reason         signaling.Reason
-	became         signaling.Outcome
-	endedBy        *member // who left first; nil if the server ended the call
-	timer          *time.Timer
-	rung           bool
-	dialed         bool     // dialing has come to its end, well or not
-	posted         bool     // the conversation was told what became of the call
-	hurry          bool     // the server shuts down: nobody is waited for
-	closing        bool     // the room is being closed
-	later          []func() // what came while dialing
+	caller     *member
+	to         string       // the user that is called
+	callee     *member      // its device that answered; nil before
+	before     []*room      // what the two have not left when this call begins
+	state      atomic.Int32 // a callState, written on the queue only
+	answeredAt time.Time    // when the callee said yes
+	connected  bool         // both legs have been connected
+	endedAt    time.Time    // when the call came to its end; what follows is clearing up
+	reason     signaling.Reason
+	became     signaling.Outcome
+	endedBy    *member // who left first; nil if the server ended the call
+	timer      *time.Timer
+	expires    time.Time              // when the ringing ends
+	rung       bool                   // the caller was told that it rings
+	leaver     *session               // who left first, as the connections know; the directory's
+	woken      bool                   // Push was asked to wake devices
+	hush       func(signaling.Reason) // has Push tell those that they need not ring; nil if there is nothing to tell
+	dialed     bool                   // dialing has come to its end, well or not
+	posted     bool                   // the conversation was told what became of the call
+	hurry      bool                   // the server shuts down: nobody is waited for
+	closing    bool                   // the room is being closed
+	later      []func()               // what came while dialing
 }
 
 // newCall makes a call that nobody knows yet.
-func newCall(from, to *session) *call {
+func newCall(from *session, to string) *call {
 	s := from.srv
 	callID := s.cfg.NewID("call", from.user)
-	c := &call{room: newRoom(s, s.cfg.NewID("room", from.user), from.user, Room1v1)}
+	c := &call{room: newRoom(s, s.cfg.NewID("room", from.user), from.user, Room1v1), to: to}
 	c.host, c.callID = c, callID
 	c.log = s.log.With("call", c.callID, "room", c.id)
 	c.caller = c.add(from, RolePublisher)
-	c.callee = c.add(to, RolePublisher)
 	c.caller.invited = true
 	return c
 }
@@ -96,21 +102,32 @@ func (c *call) after(d time.Duration, f func()) {
 	c.timer = t
 }
 
-// refFor describes the call to a session that came back. It may be called by
-// anybody.
+// refFor describes the call to a session that came back. To one that is in it no
+// more, because another device answered, it is over. It may be called by anybody.
 func (c *call) refFor(u *session) *signaling.CallRef {
-	peer := c.caller
-	if peer.session == u {
-		peer = c.callee
+	peer, at := c.caller.user, c.at()
+	if c.caller.session == u {
+		peer = c.to
 	}
-	return &signaling.CallRef{CallID: c.callID, RoomID: c.id, Peer: peer.user, State: c.at().String()}
+	if u.room.Load() != c.room {
+		at = max(at, stateEnding)
+	}
+	return &signaling.CallRef{CallID: c.callID, RoomID: c.id, Peer: peer, State: at.String()}
+}
+
+// peer is the other one of the two who talk; nil if nobody has answered yet.
+func (c *call) peer(of *member) *member {
+	if of == c.caller {
+		return c.callee
+	}
+	return c.caller
 }
 
 // start begins the call when the earlier calls of both, which are ending, have
 // told them so: nobody hears of a new call before it has heard of the old one's
 // end.
 func (c *call) start(r request) {
-	c.log.Info("call.start", "session", r.id, "user", c.caller.user, "request", r.frame.ID, "callee", c.callee.user)
+	c.log.Info("call.start", "session", r.id, "user", c.caller.user, "request", r.frame.ID, "callee", c.to)
 	before := c.before
 	c.before = nil // nobody needs them any more
 	c.waitFor(before, func() { c.dial(r) })
@@ -174,15 +191,6 @@ func (c *call) stillborn(r request, err error) {
 	c.runLater()
 }
 
-// invite is steps 7 and 8.
-func (c *call) invite() {
-	c.move(stateRinging)
-	c.callee.invited = true
-	c.callee.session.push(signaling.TypeInvite, "", signaling.Invite{
-		RoomID: c.id, CallID: c.callID, From: c.caller.user, Expire: seconds(c.srv.cfg.RingTimeout)})
-	c.after(c.srv.cfg.RingTimeout, func() { c.end(signaling.ReasonNoAnswer, nil) })
-}
-
 // dialing reports whether the call cannot end yet: what would end it waits in
 // later.
 func (c *call) dialing() bool { return c.at() == stateDialing && !c.dialed }
@@ -206,10 +214,10 @@ func (c *call) asking(r request) *member {
 	return nil
 }
 
-// ringing forwards that the callee's device rings.
+// ringing forwards that a device of the callee's rings, the first time.
 func (c *call) ringing(r request) {
 	m := c.asking(r)
-	if m != c.callee || c.at() != stateRinging {
+	if !c.rings(m) {
 		r.fail(c.wrongState(m))
 		return
 	}
@@ -222,15 +230,21 @@ func (c *call) ringing(r request) {
 	}
 }
 
-// accept is steps 9 to 14: the callee comes in, and gets its endpoint.
+// accept is steps 9 to 14: the callee comes in by the device that answers first,
+// and gets its endpoint. The others need not ring any more.
 func (c *call) accept(r request) {
 	m := c.asking(r)
-	if m != c.callee || c.at() != stateRinging {
+	if !c.rings(m) {
 		r.fail(c.wrongState(m))
 		return
 	}
-	c.answeredAt = time.Now()
+	if !c.srv.users.win(c, m) {
+		r.fail(signaling.Errorf(signaling.CodeBadState, "the call is ending"))
+		return
+	}
+	c.answeredAt, c.callee = time.Now(), m
 	c.move(stateAccepting)
+	c.dismiss()
 	c.newLeg(m, nil, func(err error) { c.accepted(r, m, err) })
 }
 
@@ -261,9 +275,9 @@ func (c *call) accepted(r request, m *member, err error) {
 func (c *call) join(r request) {
 	m := c.asking(r)
 	switch at := c.at(); {
-	case m == c.callee && at == stateRinging:
+	case c.rings(m):
 		c.accept(r)
-	case m != nil && at == stateActive, m == c.caller && (at == stateRinging || at == stateAccepting):
+	case m != nil && !m.told && at == stateActive, m == c.caller && (at == stateRinging || at == stateAccepting):
 		r.ack(nil)
 	default:
 		r.fail(c.wrongState(m))
@@ -278,7 +292,7 @@ func (c *call) activate(r request, m *member) {
 	data := c.ref()
 	data.UserID = m.user
 	c.push(c.caller, signaling.ActionAnswer, data)
-	for _, m := range c.members {
+	for _, m := range []*member{c.caller, c.callee} {
 		if m.away {
 			c.tellConnection(m)
 		}
@@ -291,8 +305,11 @@ func (c *call) activate(r request, m *member) {
 // wrongState is why a request cannot be done now; m is who asked, nil if it is
 // in the call no more.
 func (c *call) wrongState(m *member) error {
-	if m == nil {
+	switch {
+	case m == nil:
 		return noSuchCall()
+	case c.elsewhere(m):
+		return signaling.Errorf(signaling.CodeBadState, "another device has answered the call")
 	}
 	return signaling.Errorf(signaling.CodeBadState, "the call is %s", c.at())
 }
@@ -300,14 +317,18 @@ func (c *call) wrongState(m *member) error {
 func noSuchCall() error { return signaling.Errorf(signaling.CodeNoSuchCall, "there is no such call") }
 
 // connection notes that a member's connection dropped or came back, and tells
-// the other one.
+// the other one. If no device of the callee's is connected that rings, others
+// are woken.
 func (c *call) connection(u *session, up bool) {
 	m := c.memberOf(u)
 	if m == nil || m.away != up {
 		return
 	}
 	m.away = !up
-	if c.at() == stateActive {
+	switch {
+	case c.at() == stateRinging:
+		c.wake()
+	case c.at() == stateActive && !m.told:
 		c.tellConnection(m)
 	}
 }
@@ -317,7 +338,7 @@ func (c *call) tellConnection(m *member) {
 	if m.away {
 		action = signaling.ActionReconnecting
 	}
-	if peer := c.peer(m); !peer.left {
+	if peer := c.peer(m); peer != nil && !peer.left {
 		data := c.ref()
 		data.UserID = m.user
 		c.push(peer, action, data)

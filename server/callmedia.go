@@ -2,14 +2,16 @@ package server
 
 import (
 	"context"
-	"slices"
 	"time"
 )
 
 // wire implements host: the two legs of a call are joined both ways. If the other
 // one is not made yet, or being made anew, it will do the same when it is.
 func (c *call) wire(l *leg, then func(error)) {
-	peer := c.peer(l.member).leg
+	var peer *leg
+	if other := c.peer(l.member); other != nil {
+		peer = other.leg
+	}
 	if peer == nil || peer.dead || peer.endpoint == nil {
 		c.legReady(l, then)
 		return
@@ -38,7 +40,7 @@ func (c *call) wire(l *leg, then func(error)) {
 // mayNegotiate implements host. The callee may right behind its answer; what it
 // sends is kept until the call is active.
 func (c *call) mayNegotiate(m *member) bool {
-	return m != nil && (c.at() == stateActive || c.at() == stateAccepting && m == c.callee)
+	return m != nil && !m.told && (c.at() == stateActive || c.at() == stateAccepting && m == c.callee)
 }
 
 // negotiates implements host.
@@ -46,7 +48,7 @@ func (c *call) negotiates() bool { return c.at() == stateActive }
 
 // legConnected implements host: when both legs are, the call is set up.
 func (c *call) legConnected(*leg) {
-	if !c.connected && !slices.ContainsFunc(c.members, func(m *member) bool { return m.leg == nil || !m.leg.dtlsUp }) {
+	if !c.connected && c.caller.leg.dtlsUp && c.callee != nil && c.callee.leg.dtlsUp {
 		c.connected = true
 		c.srv.metrics.setup.Observe(time.Since(c.answeredAt).Seconds())
 	}

@@ -314,3 +314,14 @@ func (c *client) closeCode() int {
 	}
 	return ce.Code
 }
+
+// receives says that the client has every push so far.
+func (c *client) receives() {
+	synctest.Wait()
+	c.mu.Lock()
+	seq := c.lastSeq
+	c.mu.Unlock()
+	if seq > 0 {
+		c.send(signaling.TypeAck, "", signaling.Receipt{Seq: seq})
+	}
+}

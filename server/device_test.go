@@ -91,22 +91,6 @@ func TestOtherDevices(t *testing.T) {
 	})
 }
 
-// TestResumedDeviceRings is called though another session began later: it
-// connected last.
-func TestResumedDeviceRings(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, w *world) {
-		alice := w.join("alice")
-		phone, welcome := w.enter("bob")
-		laptop := w.join("bob")
-		phone.drop()
-		phone, _ = w.rejoin(phone, welcome.ResumeToken)
-		alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
-		if p, l := len(phone.got("rtc_invite")), len(laptop.got("rtc_invite")); p != 1 || l != 0 {
-			t.Errorf("the phone was invited %d times, the laptop %d times", p, l)
-		}
-	})
-}
-
 func TestDeviceIsTooLong(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		c := w.dial("alice", nil)

@@ -48,6 +48,11 @@ func (d *directory) add(s *session) bool {
 	if len(d.byUser[s.user]) == 1 {
 		s.srv.came(s.user, s.since)
 	}
+	if in := d.in[s.user]; in != nil {
+		if c, ok := in.host.(*call); ok { // which may ring
+			c.queue.Do(func() { c.arrived(s) })
+		}
+	}
 	return true
 }
 
@@ -63,16 +68,6 @@ func (d *directory) remove(s *session) {
 		return
 	}
 	d.byUser[s.user] = rest
-}
-
-// renew makes a session that came back the user's newest.
-func (d *directory) renew(s *session) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	all := d.byUser[s.user]
-	if i := slices.Index(all, s); i >= 0 {
-		d.byUser[s.user] = append(slices.Delete(all, i, i+1), s)
-	}
 }
 
 // replaced are the sessions that a new one ends: those of the same user that
@@ -113,47 +108,39 @@ func (d *directory) others(s *session) (others []*session) {
 	return others
 }
 
-// reach is the session that a call to the user goes to: the newest that is
-// connected, or else the newest that may still be resumed.
-func (d *directory) reach(user string) *session {
-	all := d.sessions(user)
-	for _, s := range slices.Backward(all) {
-		if s.attached() {
-			return s
-		}
-	}
-	if len(all) == 0 {
-		return nil
-	}
-	return all[len(all)-1]
-}
-
-// engagement is why a call could not be: who of the two is in another, or is
-// gone.
+// engagement is why a call could not be: one of the two is in another room, or is
+// not there.
 type engagement struct {
-	who *member
-	in  *room // nil if who is gone
-	err error
+	callee bool  // it is the callee
+	in     *room // nil if it is not there
+	err    error
 }
 
-// engage puts both users into the call, or neither if one is in a call already.
-// It returns nil if it did.
+// engage puts both users into the call, the callee with all its devices, or
+// neither if one is in a room already. It returns nil if it did. A callee without
+// a device can be called if Push may wake one.
 func (d *directory) engage(c *call) *engagement {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return &engagement{err: signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")}
 	}
-	for _, m := range c.members { // the caller first
-		if d.byID[m.session.id] != m.session { // it ended a moment ago
-			return &engagement{m, nil, unavailable()}
-		}
-		if in := d.in[m.user]; in != nil {
-			return &engagement{m, in, signaling.Errorf(signaling.CodeBusy, "one of the two is in a call")}
-		}
+	busy := signaling.Errorf(signaling.CodeBusy, "one of the two is in a call")
+	switch from := c.caller.session; {
+	case d.byID[from.id] != from: // it ended a moment ago
+		return &engagement{false, nil, unavailable()}
+	case d.in[from.user] != nil:
+		return &engagement{false, d.in[from.user], busy}
+	case d.in[c.to] != nil:
+		return &engagement{true, d.in[c.to], busy}
+	case len(d.byUser[c.to]) == 0 && c.srv.cfg.Push == nil:
+		return &engagement{true, nil, unavailable()}
 	}
+	for _, u := range d.byUser[c.to] {
+		c.add(u, RolePublisher)
+	}
+	d.in[c.caller.user], d.in[c.to] = c.room, c.room
 	for _, m := range c.members {
-		d.in[m.user] = c.room
 		m.session.room.Store(c.room)
 		c.before = append(c.before, m.session.ending...)
 	}
@@ -171,6 +158,9 @@ func (d *directory) release(r *room) {
 
 // free is release; d.mu is held.
 func (d *directory) free(r *room) {
+	if c, ok := r.host.(*call); ok && d.in[c.to] == r { // of whom no device may be there
+		delete(d.in, c.to)
+	}
 	for _, m := range r.members {
 		if d.in[m.user] == r {
 			delete(d.in, m.user)
@@ -181,13 +171,18 @@ func (d *directory) free(r *room) {
 	}
 }
 
-// leave takes a session out of a call, which thereby ends, and hands the call
-// what the session asked for. Both in one step: whoever is engaged with one of
-// the members after that finds on the call's queue that it ends.
+// leave takes a session out of a call, which thereby ends if it was in it, and
+// hands the call what the session asked for. Both in one step: whoever is engaged
+// with one of the members after that finds on the call's queue that it ends.
 func (d *directory) leave(u *session, r *room, f func()) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.free(r)
+	if u.room.Load() == r {
+		if c, ok := r.host.(*call); ok && c.leaver == nil {
+			c.leaver = u
+		}
+		d.free(r)
+	}
 	d.part(u, r)
 	return r.queue.Do(f)
 }

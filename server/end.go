@@ -7,14 +7,19 @@ import (
 )
 
 // leave is step 27, or 31: a member hangs up, cancels, declines, or confirms
-// that the call is over. In a call that is ending all of these words confirm.
+// that the call is over. In a call that is ending all of these words confirm, and
+// so they do for a device whose call another one answered.
 func (c *call) leave(r request) {
 	m := c.asking(r)
-	if m == nil || c.at() != stateEnding && !c.mayEnd(m, r.frame.Action) {
+	switch {
+	case c.elsewhere(m), c.rings(m) && r.frame.Action == signaling.ActionBusy && c.othersRing(m):
+		c.withdraw(m)
+		r.ack(nil)
+		return
+	case m == nil || c.at() != stateEnding && !c.mayEnd(m, r.frame.Action):
 		r.fail(c.wrongState(m))
 		return
-	}
-	if c.dialing() {
+	case c.dialing():
 		c.later = append(c.later, func() { c.leave(r) })
 		return
 	}
@@ -32,7 +37,7 @@ func (c *call) mayEnd(m *member, a signaling.Action) bool {
 	case signaling.ActionCancel:
 		return m == c.caller
 	case signaling.ActionReject, signaling.ActionBusy:
-		return m == c.callee && c.at() == stateRinging
+		return c.rings(m)
 	}
 	return true
 }
@@ -58,14 +63,18 @@ func (c *call) gone(u *session) {
 		return
 	}
 	m := c.memberOf(u)
-	if m == nil {
-		return
-	}
-	if c.at() != stateEnding {
+	switch {
+	case m == nil:
+	case c.elsewhere(m), m != c.caller && c.at() <= stateRinging && (c.othersRing(m) || c.mayWake()):
+		c.withdraw(m)
+	case c.at() == stateRinging && !time.Now().Before(c.expires): // the ring timer runs out in this instant
+		c.end(signaling.ReasonNoAnswer, nil)
+		c.out(m, func() { c.settle(nil) })
+	case c.at() != stateEnding:
 		c.end(signaling.ReasonDropped, m)
-		return
+	default:
+		c.out(m, func() { c.settle(c.announce) })
 	}
-	c.out(m, func() { c.settle(c.announce) })
 }
 
 // end ends the call on the server's own account: by is the member that was
@@ -91,6 +100,7 @@ func (c *call) end(reason signaling.Reason, by *member) {
 func (c *call) begin(reason signaling.Reason, by *member) {
 	c.reason, c.endedBy, c.endedAt, c.became = reason, by, time.Now(), c.outcome(reason, by)
 	c.move(stateEnding)
+	c.silence(reason)
 	c.srv.users.release(c.room)
 	c.endRecording(func() {})
 	for _, m := range c.members {
@@ -125,16 +135,9 @@ func (c *call) tell() {
 	if c.at() != stateEnding {
 		return
 	}
-	data := c.ref()
-	data.Reason = c.reason
-	if c.endedBy != nil {
-		data.UserID = c.endedBy.user
-	}
 	for _, m := range c.members {
 		if !m.left && !m.told {
-			m.told = true
-			c.log.Info("call.ended", "user", m.user, "session", m.session.id, "reason", string(c.reason))
-			c.push(m, signaling.ActionEnded, data)
+			c.tellEnd(m, c.reasonFor(m))
 		}
 	}
 	switch {
@@ -143,6 +146,18 @@ func (c *call) tell() {
 	case c.timer == nil:
 		c.after(c.srv.cfg.ConfirmTimeout, c.giveUp)
 	}
+}
+
+// tellEnd tells a member why the call is over for it.
+func (c *call) tellEnd(m *member, reason signaling.Reason) {
+	data := c.ref()
+	data.Reason = reason
+	if c.endedBy != nil {
+		data.UserID = c.endedBy.user
+	}
+	m.told = true
+	c.log.Info("call.ended", "user", m.user, "session", m.session.id, "reason", string(reason))
+	c.push(m, signaling.ActionEnded, data)
 }
 
 // hasten tells the end of a call whose members are in another one already, even
@@ -197,6 +212,11 @@ func (c *call) settle(then func()) {
 func (c *call) over(then func()) {
 	c.move(stateEnded)
 	c.srv.metrics.ended.WithLabelValues(string(c.reason)).Inc()
+	for _, m := range c.members {
+		if !m.left { // another device answered, and this one has not confirmed that
+			c.withdraw(m)
+		}
+	}
 	c.srv.users.over(c.room)
 	then()
 	c.post()

@@ -69,7 +69,6 @@ func (s *Server) resume(c *conn, id string, h signaling.Hello, who *Identity) bo
 	if !ok {
 		return false
 	}
-	s.users.renew(u)
 	for _, f := range acked {
 		f()
 	}

@@ -24,7 +24,8 @@ type Inbox interface {
 	// the server's own messages. A message for m.To whose MessageID is one of
 	// the last MaxRepeats that m.From sent is not stored: fresh is false then,
 	// and the letter is the one that was, of which Content may be missing. The
-	// error is ErrInboxFull if no more may wait for the owner.
+	// error is ErrInboxFull if no more may wait for the owner. A message with
+	// Call is the server's own: it repeats none and is none of the last.
 	Put(ctx context.Context, owner string, m signaling.Message) (l Letter, fresh bool, err error)
 	// Undelivered lists the oldest letters of the owner that have a higher
 	// number than after, oldest first, limit of them at most.

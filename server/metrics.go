@@ -22,6 +22,7 @@ type metrics struct {
 	setup     prometheus.Histogram     // from call to the second leg's media
 	operation *prometheus.HistogramVec // of the media server
 	lost      *prometheus.CounterVec   // requests to State, History and Inbox that failed
+	notified  *prometheus.CounterVec   // what Push was told, by type and outcome
 }
 
 // Buckets in seconds. Kurento answers most requests within 10 ms, and the first
@@ -41,7 +42,8 @@ func newMetrics(s *Server) *metrics {
 		operation: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "callbench_media_operation_seconds", Help: "Time that operations of the media server took.", Buckets: operationBuckets}, []string{"operation", "outcome"}),
 		lost:      counter("callbench_state_failures_total", "Requests to Redis, the history or the inbox that failed.", "operation"),
 	}
-	m.registry.MustRegister(m.ended, m.refused, m.sessions, m.setup, m.operation, m.lost, population{s})
+	m.notified = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "callbench_notifications_total", Help: "Notifications for devices that are not connected."}, []string{"type", "outcome"})
+	m.registry.MustRegister(m.ended, m.refused, m.sessions, m.setup, m.operation, m.lost, m.notified, population{s})
 	return m
 }
 

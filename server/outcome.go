@@ -36,7 +36,7 @@ func (c *call) post() {
 	if l.Outcome == signaling.OutcomeAccepted {
 		l.Duration = seconds(c.endedAt.Sub(c.answeredAt))
 	}
-	c.srv.post(callMessage(c.caller.user, c.callee.user, l))
+	c.srv.post(callMessage(c.caller.user, c.to, l))
 }
 
 // missed tells a user that it was called and could not be reached, or was in

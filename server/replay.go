@@ -1,5 +1,11 @@
 package server
 
+import (
+	"time"
+
+	"github.com/callbench/callbench/signaling"
+)
+
 // Limits of what a session remembers, from docs/protocol.md.
 const (
 	maxReplay      = 512     // pushes
@@ -18,8 +24,9 @@ type replay struct {
 
 // kept is a push and what is to be done when the client has it.
 type kept struct {
-	frame []byte
-	acked func() // may be nil
+	frame   []byte
+	acked   func()    // may be nil
+	expires time.Time // of an invitation: until when it can be answered; zero of what does not age
 }
 
 // add appends the push with the next sequence number. What has to go for it
@@ -27,7 +34,7 @@ type kept struct {
 // client was connected all the time, or it could not have resumed.
 func (r *replay) add(frame []byte, acked func()) {
 	r.last++
-	r.kept = append(r.kept, kept{frame, acked})
+	r.kept = append(r.kept, kept{frame: frame, acked: acked})
 	r.bytes += len(frame)
 	for len(r.kept) > maxReplay || r.bytes > maxReplayBytes {
 		if f := r.kept[0].acked; f != nil && len(r.due) < maxReplay {
@@ -46,6 +53,14 @@ func (r *replay) drop() {
 	r.kept = r.kept[1:]
 	if len(r.kept) == 0 {
 		r.kept = nil
+	}
+}
+
+// age says until when the push that was added last can be answered. Whoever gets
+// it later is told how long that is then.
+func (r *replay) age(expires time.Time) {
+	if len(r.kept) > 0 {
+		r.kept[len(r.kept)-1].expires = expires
 	}
 }
 
@@ -82,8 +97,36 @@ func (r *replay) frames() [][]byte {
 	frames := make([][]byte, len(r.kept))
 	for i, k := range r.kept {
 		frames[i] = k.frame
+		if !k.expires.IsZero() {
+			frames[i] = aged(k.frame, time.Until(k.expires))
+		}
 	}
 	return frames
+}
+
+// expiry is until when an invitation that is sent now can be answered.
+func expiry(f signaling.Frame) time.Time {
+	var data signaling.Invite
+	if f.Into(&data) != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(data.Expire) * time.Second)
+}
+
+// aged is an invitation with as much time as is left. One that cannot be answered
+// any more has none.
+func aged(invitation []byte, left time.Duration) []byte {
+	f, err := signaling.Decode(invitation)
+	var data signaling.Invite
+	if err != nil || f.Into(&data) != nil {
+		return invitation // it was rendered here, so it can be read
+	}
+	data.Expire = wholeSeconds(left)
+	b, err := encode(f, data)
+	if err != nil {
+		return invitation
+	}
+	return b
 }
 
 // answers remembers how a session's latest requests were answered, so that one

@@ -79,8 +79,8 @@ type host interface {
 	ended() bool
 }
 
-// member is a party of a room. The callee of a call is one from the start, and in
-// the room once it has accepted.
+// member is a party of a room. The devices of a call's callee are members from
+// the start, and the one that answers is in the room once it has.
 type member struct {
 	room    *room
 	user    string
@@ -115,16 +115,6 @@ func (r *room) add(u *session, role Role) *member {
 func (r *room) memberOf(u *session) *member {
 	for _, m := range r.members {
 		if m.session == u && !m.left {
-			return m
-		}
-	}
-	return nil
-}
-
-// peer is the other member of a room for two.
-func (r *room) peer(of *member) *member {
-	for _, m := range r.members {
-		if m != of {
 			return m
 		}
 	}

@@ -25,18 +25,18 @@ func handleCall(r request) error {
 	if err := r.rtc(&in); err != nil {
 		return err
 	}
-	if in.TargetUser == "" || in.TargetUser == r.user || len(in.TargetUser) > maxUser {
-		return signaling.Errorf(signaling.CodeBadData, "targetUser is missing, oneself, or longer than %d bytes", maxUser)
+	switch {
+	case in.TargetUser == "":
+		return signaling.Errorf(signaling.CodeBadData, "targetUser is missing")
+	case in.TargetUser == r.user:
+		return signaling.Errorf(signaling.CodeBadData, "targetUser is oneself: a user cannot call its own devices")
+	case len(in.TargetUser) > maxUser:
+		return signaling.Errorf(signaling.CodeBadData, "targetUser is longer than %d bytes", maxUser)
 	}
 	if err := r.reach(in.TargetUser); err != nil {
 		return err
 	}
-	to := r.srv.users.reach(in.TargetUser)
-	if to == nil {
-		r.srv.missed(r.user, in.TargetUser, r.srv.cfg.NewID("call", r.user))
-		return unavailable()
-	}
-	return newCall(r.session, to).engage(r, false)
+	return newCall(r.session, in.TargetUser).engage(r, false)
 }
 
 // engage puts both into the call and starts it. A caller that is in another call
@@ -48,8 +48,8 @@ func (c *call) engage(r request, again bool) error {
 	case not == nil:
 		c.queue.Do(func() { c.start(r) })
 		return nil
-	case not.who == c.callee:
-		c.srv.missed(c.caller.user, c.callee.user, c.callID)
+	case not.callee:
+		c.srv.missed(c.caller.user, c.to, c.callID)
 	case not.in != nil && !again:
 		retry := func() {
 			if err := c.engage(r, true); err != nil {

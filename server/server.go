@@ -40,6 +40,12 @@ type Config struct {
 	// Inbox keeps messages for who is not there. Nil keeps none: a message to a
 	// user without a session is refused with user_unavailable.
 	Inbox Inbox
+	// Push wakes devices of a user that is called and has no connection. Nil: a
+	// user without a session cannot be called.
+	Push Push
+	// PushAll tells Push of every call, so that it can wake devices beside those
+	// that are connected.
+	PushAll bool
 	// Relations say who may reach whom. Nil: every user is known and reached by
 	// everybody, and has no contacts.
 	Relations Relations
@@ -178,6 +184,8 @@ type Server struct {
 	rolls    [spread]roll
 	life     context.Context // of what is done for users: ends when Close has waited long enough
 	giveUp   context.CancelFunc
+	pushing  context.Context // of what Push is asked for: ends StoreTimeout after the last call
+	stopPush context.CancelFunc
 	metrics  *metrics
 
 	mu     sync.Mutex
@@ -196,6 +204,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{})}
 	s.users.init()
 	s.life, s.giveUp = context.WithCancel(context.Background())
+	s.pushing, s.stopPush = context.WithCancel(context.Background())
 	for i := range spread {
 		s.mail[i].srv, s.rolls[i].srv = s, s
 		s.rolls[i].there = make(map[string]*standing)
@@ -302,7 +311,10 @@ func (s *Server) Close() {
 		u.end(causeShutdown)
 	}
 	s.closeConns()
+	patience := time.AfterFunc(s.cfg.StoreTimeout, s.stopPush)
 	s.work.Wait()
+	patience.Stop()
+	s.stopPush()
 	s.closeQueues()
 }
 

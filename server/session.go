@@ -243,6 +243,9 @@ func (u *session) emit(f signaling.Frame, acked func()) {
 	b := signaling.Render(f)
 	u.frameLog("frame.out", &f)
 	u.sent.add(b, acked)
+	if f.Type == signaling.TypeInvite {
+		u.sent.age(expiry(f))
+	}
 	if u.conn != nil {
 		u.conn.send(b)
 	}

@@ -18,11 +18,12 @@ var callStates = []string{"none", "dialing", "ringing", "accepting", "active", "
 
 // row is an event and what it does in each of the states.
 type row struct {
-	event string
-	do    func(p *play)
-	tune  func(c *server.Config)
-	ready func(p *play) // before the event
-	cells [7]string
+	event  string
+	second bool // E has a second device, F
+	do     func(p *play)
+	tune   func(c *server.Config)
+	ready  func(p *play) // before the event
+	cells  [7]string
 }
 
 func request(who func(p *play) *client, a signaling.Action) func(p *play) {
@@ -32,6 +33,7 @@ func request(who func(p *play) *client, a signaling.Action) func(p *play) {
 func caller(p *play) *client { return p.c }
 func callee(p *play) *client { return p.e }
 func third(p *play) *client  { return p.t }
+func second(p *play) *client { return p.f[0] }
 
 func calls(who func(p *play) *client, target string) func(p *play) {
 	return func(p *play) { p.ask(who(p), signaling.ActionCall, signaling.RTC{TargetUser: target}) }
@@ -273,6 +275,87 @@ var table = []row{
 		"no_such_call",
 		"no_such_call",
 	}},
+	{event: "F: `answer`", second: true, do: request(second, signaling.ActionAnswer), cells: [7]string{
+		"no_such_call",
+		"no_such_call",
+		"ack; → active; C ← answer; E ← ended answered_elsewhere",
+		"bad_state",
+		"bad_state",
+		"bad_state",
+		"no_such_call",
+	}},
+	{event: "F: `reject`", second: true, do: request(second, signaling.ActionReject), cells: [7]string{
+		"no_such_call",
+		"no_such_call",
+		"ack; → ending; C ← ended declined, message declined; E ← ended declined_elsewhere, message declined; F ← message declined",
+		"ack",
+		"ack",
+		"ack",
+		"no_such_call",
+	}},
+	{event: "F: `busy`", second: true, do: request(second, signaling.ActionBusy), cells: [7]string{
+		"no_such_call",
+		"no_such_call",
+		"ack",
+		"ack",
+		"ack",
+		"ack",
+		"no_such_call",
+	}},
+	{event: "F: `leave`", second: true, do: request(second, signaling.ActionLeave), cells: [7]string{
+		"no_such_call",
+		"no_such_call",
+		"ack; → ending; C ← ended declined, message declined; E ← ended declined_elsewhere, message declined; F ← message declined",
+		"ack",
+		"ack",
+		"ack",
+		"no_such_call",
+	}},
+	{event: "F calls T", second: true, do: calls(second, "carol"), cells: [7]string{
+		"ack; new call ringing; T ← rtc_invite",
+		"busy",
+		"busy",
+		"busy",
+		"busy",
+		"ack; new call ringing; T ← rtc_invite",
+		"ack; new call ringing; T ← rtc_invite",
+	}},
+	{event: "F's session begins", ready: func(p *play) { p.e.receives() }, do: func(p *play) { p.second() }, cells: [7]string{
+		"nothing",
+		"later: call: ack; → ringing; E ← rtc_invite; F ← rtc_invite",
+		"F ← rtc_invite",
+		"nothing",
+		"nothing",
+		"nothing",
+		"nothing",
+	}},
+	{event: "F's session ends", second: true, do: func(p *play) { p.bye(second(p)) }, cells: [7]string{
+		"nothing",
+		"later: call: ack; → ringing; E ← rtc_invite",
+		"nothing",
+		"nothing",
+		"nothing",
+		"nothing",
+		"nothing",
+	}},
+	{event: "E's session ends, E has F", second: true, do: func(p *play) { p.bye(p.e) }, cells: [7]string{
+		"nothing",
+		"later: call: ack; → ringing; F ← rtc_invite",
+		"nothing",
+		"→ ending; later: C ← ended dropped, message accepted; F ← message accepted",
+		"→ ending; C ← ended dropped, message accepted; F ← message accepted",
+		"→ ended",
+		"nothing",
+	}},
+	{event: "C: `cancel`, E has F", second: true, do: request(caller, signaling.ActionCancel), cells: [7]string{
+		"no_such_call",
+		"later: ack; call: ack; → ended; C ← message cancelled; E ← message cancelled; F ← message cancelled",
+		"ack; → ending; C ← message cancelled; E ← ended cancelled, message cancelled; F ← ended cancelled, message cancelled",
+		"→ ending; later: ack; answer: no_such_call; C ← message accepted; E ← ended hangup, message accepted; F ← message accepted",
+		"ack; → ending; C ← message accepted; E ← ended hangup, message accepted; F ← message accepted",
+		"no_such_call",
+		"no_such_call",
+	}},
 	{event: "ring time-out", do: func(*play) { time.Sleep(short) }, tune: func(c *server.Config) { c.RingTimeout = short }, cells: [7]string{
 		"nothing",
 		"nothing",
@@ -402,7 +485,7 @@ func TestStates(t *testing.T) {
 					}
 				}
 				bubble(t, tune, func(t *testing.T, w *world) {
-					p := enterState(w, state)
+					p := enterState(w, state, r.second)
 					if got := p.stands(p.id); got != state {
 						t.Fatalf("the call is %s", got)
 					}

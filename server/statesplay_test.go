@@ -38,13 +38,16 @@ func (s slowRooms) JoinRoom(ctx context.Context, m server.MemberRecord, l server
 	return s.State.JoinRoom(ctx, m, l)
 }
 
-// play is one cell of the table: a call of alice's, who is C, to bob, who is E,
-// in a state, and carol, who is T. What is seen is what came since the last look.
+// play is one cell of the table: a call of alice's, who is C, to bob, who is E and
+// may have a second device F, in a state, and carol, who is T. What is seen is what
+// came since the last look.
 type play struct {
 	w      *world
 	state  string
 	c, e   *client
 	t      *client
+	f      []*client // F's connections; none if there is no F
+	both   bool      // F is there from the start
 	tokens map[string]string
 	id     string // of the call; empty where there is none
 	ref    signaling.RTC
@@ -58,14 +61,18 @@ type play struct {
 	stood string
 }
 
-// enterState brings the call to the state.
-func enterState(w *world, state string) *play {
+// enterState brings the call to the state. The second device of E's, if it is to be
+// there, rings too and hears that E has answered.
+func enterState(w *world, state string, second bool) *play {
 	p := &play{w: w, state: state, tokens: make(map[string]string), seen: make(map[string]uint64),
 		ref: signaling.RTC{CallID: "call-of-nobody", RoomID: "room-of-nobody"}}
 	w.media.set(func(m *fakeMedia) { m.silent = true })
 	for name, at := range map[string]**client{"alice": &p.c, "bob": &p.e, "carol": &p.t} {
 		c, welcome := w.enter(name)
 		*at, p.tokens[name] = c, welcome.ResumeToken
+	}
+	if p.both = second; second {
+		p.second()
 	}
 	p.until = time.Now().Add(hold)
 	at := slices.Index(callStates, state)
@@ -78,6 +85,7 @@ func enterState(w *world, state string) *play {
 		p.held, p.by = p.e.send(signaling.TypeRTC, signaling.ActionAnswer, p.ref), p.e
 	}
 	if at >= slices.Index(callStates, "ending") {
+		synctest.Wait()
 		p.c.rtc(signaling.ActionLeave, p.ref)
 	}
 	if at >= slices.Index(callStates, "ended") {
@@ -89,6 +97,14 @@ func enterState(w *world, state string) *play {
 	synctest.Wait()
 	return p
 }
+
+// second begins a session of E's second device.
+func (p *play) second() {
+	f, welcome := p.w.enter("bob")
+	p.f, p.tokens["F"] = append(p.f, f), welcome.ResumeToken
+}
+
+func (p *play) isF(c *client) bool { return slices.Contains(p.f, c) }
 
 func (p *play) isHeld() bool { return p.state == "dialing" || p.state == "accepting" }
 
@@ -129,8 +145,8 @@ func (p *play) look() string {
 	}
 	p.stood = p.stands(p.id)
 	out = append(out, p.newCalls()...)
-	for _, who := range []struct{ letter, name string }{{"C", "alice"}, {"E", "bob"}, {"T", "carol"}} {
-		if told := p.told(who.name); len(told) > 0 {
+	for _, who := range []struct{ letter, name string }{{"C", "alice"}, {"E", "bob"}, {"F", "bob"}, {"T", "carol"}} {
+		if told := p.told(who.letter, who.name); len(told) > 0 {
 			out = append(out, who.letter+" ← "+strings.Join(told, ", "))
 		}
 	}
@@ -147,7 +163,7 @@ func (p *play) answered(c *client, id *string) string {
 	}
 	var f signaling.Frame
 	for _, on := range p.w.clients { // on whatever connection
-		if a, ok := on.answer(*id); ok && on.name == c.name {
+		if a, ok := on.answer(*id); ok && on.name == c.name && p.isF(on) == p.isF(c) {
 			f = a
 		}
 	}
@@ -175,11 +191,11 @@ func (p *play) newCalls() (out []string) {
 	return out
 }
 
-// told are the pushes of a user since the last look, on whatever connection.
-func (p *play) told(name string) (kinds []string) {
-	before := p.seen[name]
+// told are the pushes of a party since the last look, on whatever connection.
+func (p *play) told(letter, name string) (kinds []string) {
+	before := p.seen[letter]
 	for _, c := range p.w.clients {
-		if c.name != name {
+		if c.name != name || p.isF(c) != (letter == "F") {
 			continue
 		}
 		c.mu.Lock()
@@ -187,7 +203,7 @@ func (p *play) told(name string) (kinds []string) {
 		c.mu.Unlock()
 		for _, f := range frames {
 			if f.Seq > before {
-				p.seen[name] = max(p.seen[name], f.Seq)
+				p.seen[letter] = max(p.seen[letter], f.Seq)
 				kinds = append(kinds, tale(f))
 			}
 		}
@@ -225,7 +241,7 @@ func (p *play) cell(do func(p *play)) string {
 	time.Sleep(time.Until(p.until))
 	later := p.look()
 	switch {
-	case later == usual[p.state]:
+	case later == p.usual():
 		return out
 	case out == "nothing":
 		return "later: " + later
@@ -234,9 +250,14 @@ func (p *play) cell(do func(p *play)) string {
 }
 
 // usual is how a state that is held goes on by itself.
-var usual = map[string]string{
-	"dialing":   "call: ack; → ringing; E ← rtc_invite",
-	"accepting": "answer: ack; → active; C ← answer",
+func (p *play) usual() string {
+	switch {
+	case p.state == "accepting":
+		return "answer: ack; → active; C ← answer"
+	case p.both:
+		return "call: ack; → ringing; E ← rtc_invite; F ← rtc_invite"
+	}
+	return "call: ack; → ringing; E ← rtc_invite"
 }
 
 // lose drops a client's connection.

@@ -15,6 +15,7 @@ import (
 	"github.com/callbench/callbench/kmsmock"
 	"github.com/callbench/callbench/server"
 	"github.com/callbench/callbench/server/kms"
+	"github.com/callbench/callbench/server/push"
 	"github.com/callbench/callbench/server/store"
 	"github.com/callbench/callbench/server/turn"
 	"github.com/callbench/callbench/signaling"
@@ -138,6 +139,17 @@ func ownAddresses() (own []netip.Prefix) {
 		}
 	}
 	return own
+}
+
+// push tells a webhook of calls to who is not connected. Its URL may hold a secret.
+func (h *host) push(hook, secret string) (server.Push, error) {
+	w, err := push.New(push.Config{URL: hook, Secret: secret, Log: h.log})
+	if err != nil {
+		return nil, err
+	}
+	h.part("push", "webhook at "+w.Host())
+	h.stop = append(h.stop, w.Close)
+	return w, nil
 }
 
 // state keeps what is now, in Redis or in memory. A Redis that is not there is

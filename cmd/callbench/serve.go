@@ -27,6 +27,9 @@ type serveCmd struct {
 	TurnSecret string     `env:"CALLBENCH_TURN_SECRET" help:"Secret of the TURN server's REST credentials."`
 	Secret     string     `env:"CALLBENCH_SECRET" help:"Secret that tokens are signed with (HS256), 32 bytes or more; random if not given."`
 	Users      []string   `default:"alice,bob,carol" help:"Demo users: each other's contacts, with tokens and a page. Empty (-users=): no demo, everybody with a token is known."`
+	PushURL    string     `name:"push-url" placeholder:"https://HOST/PATH" help:"A webhook that wakes the devices of users that are called and not connected; if not given, those cannot be called."`
+	PushSecret string     `env:"CALLBENCH_PUSH_SECRET" help:"Secret that the webhook's requests are signed with, 24 bytes or more."`
+	PushAll    bool       `name:"push-all" help:"Tell the webhook of calls to users that are connected, too."`
 	Level0     bool       `name:"level0" help:"Speak level 0 of the protocol only, the design document's frames."`
 	LogLevel   slog.Level `default:"WARN" help:"What the log on standard error tells from: DEBUG, INFO, WARN, ERROR."`
 }
@@ -76,6 +79,9 @@ func (c *serveCmd) check() error {
 	if (c.Turn == "") != (c.TurnSecret == "") {
 		return errors.New("-turn and -turn-secret go together")
 	}
+	if (c.PushURL == "") != (c.PushSecret == "") || c.PushAll && c.PushURL == "" {
+		return errors.New("-push-url and -push-secret (CALLBENCH_PUSH_SECRET) go together, and -push-all with them")
+	}
 	c.Users = slices.DeleteFunc(c.Users, func(u string) bool { return u == "" })
 	return nil
 }
@@ -93,6 +99,12 @@ func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
 	}
 	if cfg.State, err = h.state(ctx, c.Redis); err != nil {
 		return nil, err
+	}
+	if c.PushURL != "" {
+		if cfg.Push, err = h.push(c.PushURL, c.PushSecret); err != nil {
+			return nil, err
+		}
+		cfg.PushAll = c.PushAll
 	}
 	if len(c.Users) > 0 {
 		cfg.Relations = friends(c.Users)

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +17,9 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/gorilla/websocket"
+
+	"github.com/callbench/callbench/server/push"
 )
 
 // said is what a command prints while it runs.
@@ -104,6 +109,60 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// A user that is not connected is called through the webhook, which is told when
+// that is over.
+func TestServeWakes(t *testing.T) {
+	secret := "a secret of at least 24 bytes"
+	signer, err := push.NewSigner(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan string, 8)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err = errors.Join(err, signer.Verify(r.Header, body, time.Now())); err != nil {
+			t.Error(err)
+		}
+		told <- string(body)
+	}))
+	defer hook.Close()
+	t.Setenv("CALLBENCH_PUSH_SECRET", secret)
+	addr, stop := served(t, "-users", "ann,ben", "-push-url", hook.URL+"/?key=hidden")
+	_, body := get(t, "http://"+addr+"/users.json")
+	var users []struct{ Name, Token string }
+	if err := json.Unmarshal([]byte(body), &users); err != nil {
+		t.Fatal(err)
+	}
+	ann, _, err := websocket.DefaultDialer.Dial("ws://"+addr+"/ws", http.Header{"Authorization": {"Bearer " + users[0].Token}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, frame := range []string{`{"type":"rtc","action":"call","targetUser":"ben"}`, `{"type":"rtc","action":"leave"}`} {
+		if err := ann.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
+			t.Fatal(err)
+		}
+		if got := hears(t, told); !strings.Contains(got, `"from":"ann","to":"ben"`) || strings.Contains(got, "cancel") != strings.Contains(frame, "leave") {
+			t.Errorf("after %s the webhook was told %s", frame, got)
+		}
+	}
+	ann.Close()
+	if _, output := stop(); !strings.Contains(output, "webhook at 127.0.0.1:") || strings.Contains(output, "hidden") {
+		t.Errorf("it says:\n%s", output)
+	}
+}
+
+// hears is what comes next.
+func hears(t *testing.T, from <-chan string) string {
+	t.Helper()
+	select {
+	case s := <-from:
+		return s
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing is heard")
+		return ""
+	}
+}
+
 // Without demo users there is no page that hands out tokens.
 func TestServeWithoutDemo(t *testing.T) {
 	addr, stop := served(t, "-users=")
@@ -119,6 +178,8 @@ func TestServeRefusesWhatItCannotUse(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"-secret=short", "32 bytes"},
 		{"-turn=turn:127.0.0.1:3478", "-turn-secret"},
+		{"-push-url=http://127.0.0.1:1/", "-push-secret"},
+		{"-push-all", "-push-url"},
 		{"-listen=nowhere", "listen for clients"},
 		{"-kms=ws://127.0.0.1:1/kurento", "connect to the media server"},
 	} {

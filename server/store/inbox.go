@@ -28,7 +28,7 @@ type sent struct {
 func (i *MemoryInbox) Put(_ context.Context, owner string, m signaling.Message) (server.Letter, bool, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	own := owner == m.To
+	own := owner == m.To && m.Call == nil // what became of a call is the server's word, and nobody repeats it
 	if own {
 		if s := i.senders[m.From]; s != nil {
 			if first, ok := s.byID[m.MessageID]; ok {

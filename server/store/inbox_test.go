@@ -18,6 +18,7 @@ var inboxSuite = map[string]func(*testing.T, server.Inbox){
 	"parts":     testInboxParts,
 	"repeats":   testInboxRepeats,
 	"copies":    testInboxCopies,
+	"calls":     testInboxCalls,
 	"limit":     testInboxLimit,
 	"many":      testInboxMany,
 	"forgetful": testInboxForgets,
@@ -98,6 +99,28 @@ func testInboxParts(t *testing.T, i server.Inbox) {
 		if got := waiting(t, i, "bob", after, 3); !slices.Equal(got, want) {
 			t.Errorf("after %d wait %q, want %q", after, got, want)
 		}
+	}
+}
+
+// testInboxCalls makes as many calls as repetitions are recognised of: a message
+// that was sent before them is still known.
+func testInboxCalls(t *testing.T, i server.Inbox) {
+	call := func(id string) signaling.Message {
+		m := note("alice", "bob", id)
+		m.Call = &signaling.CallLog{CallID: id, Outcome: signaling.OutcomeMissed}
+		return m
+	}
+	put(t, i, note("alice", "bob", "first"))
+	for n := range server.MaxRepeats {
+		l := put(t, i, call(fmt.Sprint(n)))
+		must(t, i.Delivered(t.Context(), "bob", l.Number))
+	}
+	if _, fresh, err := i.Put(t.Context(), "bob", note("alice", "bob", "first")); err != nil || fresh {
+		t.Errorf("the calls have used up the window: fresh is %v, %v", fresh, err)
+	}
+	put(t, i, call("first")) // ids of messages are the client's, and none of the server's business
+	if got := waiting(t, i, "bob", 0, 10); !slices.Equal(got, []string{"first", "first"}) {
+		t.Errorf("%q wait", got)
 	}
 }
 
