@@ -17,6 +17,7 @@ var settings = []FieldSpec{
 	{Name: "timeout", Kind: Duration, Help: "how long an expectation may take that has no within=; 5s if not set. clean has its own: 15s"},
 	{Name: "delay", Kind: Duration, Help: "one-way delay of each client's network in the virtual world; 20ms if not set"},
 	{Name: "level", Kind: Number, Help: "the highest protocol level that the server speaks; 1 if not set. callbench run -level 0 sets it for all", Values: []string{"0", "1"}},
+	{Name: "room_limit", Kind: Number, Help: "how many members a room of several may have; as many as the server lets in by default if not set"},
 	{Name: "turn_ttl", Kind: Duration, Help: "how long TURN credentials are good, in whole seconds; 5m if not set"},
 	{Name: "video", Kind: Text, Help: "bit rate of the video that clients send: 200k (320x240, VP8 or H264), which it is if not set, or 500k (640x360, VP8)", Values: []string{"200k", "500k"}},
 }

@@ -88,7 +88,7 @@ var clientExpectations = []Expectation{
 // worldExpectations are about the system's own parts, and the run as a whole.
 var worldExpectations = []Expectation{
 	{Name: "history", World: true, Usage: "[1v1|mcu|broadcast]", Help: "a room in the history is as described", Max: 1, round: roundHistory,
-		Fields: []FieldSpec{{Name: "status", Kind: Text, Help: "where it stands", Values: []string{"active", "ended"}}, {Name: "members", Kind: Number, Help: "how many ever joined"}, {Name: "reason", Kind: Text, Help: "why it ended", Values: reasons(signaling.ActionEnded)}, {Name: "answered", Kind: Text, Help: "whether the callee came into the room", Values: []string{"yes", "no"}},
+		Fields: []FieldSpec{{Name: "status", Kind: Text, Help: "where it stands", Values: []string{"active", "ended"}}, {Name: "members", Kind: Number, Help: "how many ever joined"}, {Name: "reason", Kind: Text, Help: "why it ended", Values: append(reasons(signaling.ActionEnded), reasons(signaling.ActionLeft)...)}, {Name: "answered", Kind: Text, Help: "whether the callee came into the room", Values: []string{"yes", "no"}},
 			{Name: "duration", Kind: Duration, Help: "how long the room was there"}, {Name: "count", Kind: Number, Help: "how many such rooms there are; at least one if absent"}}},
 	{Name: "redis", World: true, Usage: `"key"`, Help: "there is a key; * in it stands for anything", Min: 1, Max: 1, round: roundRedis,
 		Fields: []FieldSpec{{Name: "count", Kind: Number, Help: "how many such keys there are; at least one if absent"}, {Name: "field", Kind: Text, Help: "a field of the hash that is there and not empty"},

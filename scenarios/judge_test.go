@@ -488,6 +488,7 @@ func TestHistoryOfRooms(t *testing.T) {
 		{"under way", stage, []string{row("status=active users=alice,bob")}, ""},
 		{"two rooms of one name", append(slices.Clone(gone), "5 bob room.entered call=stage type=mcu", "6 bob room.ended call=stage reason=hangup by=bob"), []string{good, row("status=ended reason=hangup users=bob")}, ""},
 		{"kicked", append(slices.Clone(stage), "3 bob room.ended call=stage reason=kicked by=alice"), []string{row("status=active users=alice,bob")}, ""},
+		{"one had to go before the end", append(slices.Clone(stage), "3 bob room.ended call=stage reason=media_failed", "4 alice room.ended call=stage reason=hangup by=alice"), []string{row("status=ended reason=left users=alice,bob")}, ""},
 		{"no room", gone, nil, "the room stage is not in the history"},
 		{"a room of nobody's", nil, []string{good}, "the history has the room stage, and no client was in it"},
 		{"still active", gone, []string{row("status=active reason=media_failed users=alice,bob")}, "everybody has gone out of the room stage, and it is active"},

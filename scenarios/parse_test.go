@@ -204,6 +204,7 @@ func TestMistakes(t *testing.T) {
 		{head + "expect recording file=good", `"good" is none of plays, broken, absent`},
 		{head + "expect alice history misssed", `history: "misssed" is none of calls, missed, members, recordings`},
 		{"clients recording=electron\nrecording hangup", `"recording" cannot name a client`},
+		{"set room_limit=few\n" + head + "alice hangup", `"few" is not a number`},
 		{"set turn_ttl=soon\n" + head + "alice hangup", `"soon" is not a duration`},
 		{"clients net=electron\nnet hangup", `"net" cannot name a client`},
 		{"clients a=electron a=electron\na hangup", "client a is there twice"},

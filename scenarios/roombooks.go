@@ -92,10 +92,18 @@ func (r *seenRoom) compare(rows []trace.Event) (out []string) {
 	if users = slices.Compact(users); !slices.Equal(users, r.users) {
 		out = append(out, fmt.Sprintf("%s were in the room %s; the history has the members %s", strings.Join(r.users, " and "), r.name, strings.Join(users, " and ")))
 	}
-	for _, e := range r.ends {
-		if !e.guess && !slices.Contains(reasons, e.reason) {
-			out = append(out, fmt.Sprintf("%s was told that the room %s ended with %s; the history says %s", e.client, r.name, e.reason, strings.Join(reasons, " and ")))
-		}
+	return append(out, r.reason(reasons)...)
+}
+
+// reason holds why the last one had to go against why the rooms ended: whoever had
+// to go before did not end it.
+func (r *seenRoom) reason(reasons []string) []string {
+	if len(r.inside) > 0 || len(r.ends) == 0 {
+		return nil
 	}
-	return out
+	last := r.ends[len(r.ends)-1]
+	if last.guess || slices.Contains(reasons, last.reason) {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s was told that the room %s ended with %s; the history says %s", last.client, r.name, last.reason, strings.Join(reasons, " and "))}
 }

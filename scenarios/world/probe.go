@@ -38,7 +38,7 @@ func (y *system) Probe(ctx context.Context) ([]scenarios.Finding, error) {
 		if r.EndedAt.IsZero() {
 			found = append(found, left("room", r.RoomID))
 		}
-		members := y.history.Members(r.RoomID)
+		members := membersOf(r, y.history.Members(r.RoomID))
 		for _, m := range members {
 			if m.LeftAt.IsZero() && !r.EndedAt.IsZero() {
 				found = append(found, left("member", m.UserID+" of "+r.RoomID))
@@ -51,6 +51,13 @@ func (y *system) Probe(ctx context.Context) ([]scenarios.Finding, error) {
 		found = append(append(found, recordings...), inHistory(r, members))
 	}
 	return found, nil
+}
+
+// membersOf are the members of one of the rooms of a name.
+func membersOf(r server.RoomHistory, all []server.MemberHistory) []server.MemberHistory {
+	return slices.DeleteFunc(all, func(m server.MemberHistory) bool {
+		return m.JoinedAt.Before(r.CreatedAt) || !r.EndedAt.IsZero() && m.JoinedAt.After(r.EndedAt)
+	})
 }
 
 func left(where, id string) scenarios.Finding {
