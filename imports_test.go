@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 	"simclient/media":    {},
 	"scenarios":          {"signaling", "reports", "reports/trace"},
 	"scenarios/world": {"scenarios", "signaling", "simclient", "simclient/media", "server", "server/kms", "server/store", "server/turn", "kurento",
-		"kmsmock", "reports", "reports/trace", "internal/netsim", "internal/bubble"},
+		"kmsmock", "kmsmock/clip", "reports", "reports/trace", "internal/netsim", "internal/bubble"},
 	"loadtest":        {"scenarios", "scenarios/world", "reports", "reports/trace"},
 	"reports":         {"reports/trace"},
 	"reports/trace":   {},

@@ -16,8 +16,10 @@ import (
 type books struct {
 	calls []*seenCall
 	now   map[string]*seenCall // by client: the call that it was last in
-	rooms []trace.Event        // what the last look found
+	rooms []trace.Event        // those of calls that the last look found
+	many  []trace.Event        // those of several members
 	whole bool                 // that look was the one at the end of the run
+	stays roomBooks
 }
 
 // seenCall is a call as its clients saw it.
@@ -26,6 +28,8 @@ type seenCall struct {
 	caller, callee string // users
 	accepted       map[string]bool
 	tried          bool      // somebody accepted, and may not have learned what became of that
+	elsewhere      bool      // a device was told that another one answered
+	declined       bool      // a device was told that another one declined
 	ends           []seenEnd // one for each client
 }
 
@@ -40,6 +44,7 @@ func (b *books) observe(s *Scenario, e trace.Event) {
 	if s.client(e.Actor) == nil {
 		return
 	}
+	b.stays.observe(s, e)
 	switch e.Kind {
 	case "call.outgoing":
 		b.begin(e, s.user(e.Actor), e.Get("to"))
@@ -110,14 +115,24 @@ func (c *seenCall) end(s *Scenario, e trace.Event) {
 	if e.Get("by") == "" && end.reason == string(signaling.ReasonDropped) || s.plain(s.user(e.Actor)) {
 		end.guess = true
 	}
+	switch signaling.Reason(end.reason) {
+	case signaling.ReasonAnsweredElsewhere:
+		c.elsewhere, end.guess = true, true
+	case signaling.ReasonDeclinedElsewhere:
+		end.guess, c.declined = true, true
+	}
 	c.ends = append(c.ends, end)
 }
 
 // look takes what a look at the world found.
 func (b *books) look(found []trace.Event, last bool) {
-	b.rooms, b.whole = b.rooms[:0:0], last
+	b.rooms, b.many, b.whole = nil, nil, last
 	for _, e := range found {
-		if e.Get("what") == "room" {
+		switch {
+		case e.Get("what") != "room":
+		case contains(roomTypes, e.Get("type")):
+			b.many = append(b.many, e)
+		default:
 			b.rooms = append(b.rooms, e)
 		}
 	}
@@ -146,7 +161,7 @@ func (b *books) differences() []string {
 			out = append(out, fmt.Sprintf("the history has the room %s, and no client saw a call in it", r.Get("room")))
 		}
 	}
-	return out
+	return append(out, b.stays.differences(b.many)...)
 }
 
 // roomsOf finds a call's rooms by their ids. Without an id it is the first room
@@ -179,6 +194,12 @@ func (c *seenCall) compare(r trace.Event) []string {
 		if !e.guess && e.reason != r.Get("reason") {
 			out = append(out, fmt.Sprintf("%s was told that %s ended with %s; the history says %s", e.client, c.name(), e.reason, r.Get("reason")))
 		}
+	}
+	if c.elsewhere && !c.accepted[c.callee] && !c.tried {
+		out = append(out, fmt.Sprintf("a device was told that another one had answered %s, and none had", c.name()))
+	}
+	if c.declined && r.Get("reason") != string(signaling.ReasonDeclined) && r.Get("reason") != string(signaling.ReasonBusy) {
+		out = append(out, fmt.Sprintf("a device was told that another one had declined %s; the history says %s", c.name(), r.Get("reason")))
 	}
 	members := strings.Fields(strings.ReplaceAll(r.Get("users"), ",", " "))
 	slices.Sort(members)

@@ -9,7 +9,9 @@ import (
 // returned as a *signaling.Error.
 type Caller interface {
 	Party
+	RoomMember
 	Messenger
+	Archivist
 	App
 	Connect(context.Context) error
 	// RefreshToken shows a newer token in the middle of a session.
@@ -31,8 +33,6 @@ type Party interface {
 	Reject(context.Context) error
 	Busy(context.Context) error
 	Cancel(context.Context) error
-	// Join joins a room; "" is the one of the ringing call.
-	Join(ctx context.Context, room string) error
 }
 
 // Messenger is what a client does in conversations.

@@ -17,28 +17,34 @@ var settings = []FieldSpec{
 	{Name: "timeout", Kind: Duration, Help: "how long an expectation may take that has no within=; 5s if not set. clean has its own: 15s"},
 	{Name: "delay", Kind: Duration, Help: "one-way delay of each client's network in the virtual world; 20ms if not set"},
 	{Name: "level", Kind: Number, Help: "the highest protocol level that the server speaks; 1 if not set. callbench run -level 0 sets it for all", Values: []string{"0", "1"}},
+	{Name: "room_limit", Kind: Number, Help: "how many members a room of several may have; as many as the server lets in by default if not set"},
 	{Name: "turn_ttl", Kind: Duration, Help: "how long TURN credentials are good, in whole seconds; 5m if not set"},
 	{Name: "video", Kind: Text, Help: "bit rate of the video that clients send: 200k (320x240, VP8 or H264), which it is if not set, or 500k (640x360, VP8)", Values: []string{"200k", "500k"}},
 }
 
 // Capabilities are the words that need takes; a world says which it has.
 var Capabilities = map[string]string{
-	"ack":           "the server answers each request, so that a refusal can be told from silence (protocol level 1)",
-	"callid":        "the server names calls, says when the callee rings and why a call ended (protocol level 1)",
-	"im":            "the server stores and delivers messages",
-	"kmsevents":     "the media server shows in the trace what it is asked for, as kmsmock does",
-	"media":         "RTP really flows",
-	"presence":      "the server tells who is online",
-	"resume":        "the server speaks resume (protocol level 1)",
-	"virtualtime":   "minutes pass in no time: the virtual world only",
-	needTURN:        "relayed candidates through a TURN server",
-	needAllocations: "a TURN server whose allocations can be listed",
-	needRotation:    "a TURN server whose secrets can be changed, and clients that can ask for other credentials (protocol level 1)",
+	"ack":             "the server answers each request, so that a refusal can be told from silence (protocol level 1)",
+	"callid":          "the server names calls, says when the callee rings and why a call ended (protocol level 1)",
+	needHistory:       "clients can ask the server for what is over (protocol level 1)",
+	needKMSControl:    "the media server can be made to fail",
+	needRedisControl:  "Redis can be made to fail",
+	needServerControl: "the signaling server can be killed and started again",
+	needRooms:         "the server has rooms of several members, and tells who is in them (protocol level 1)",
+	"im":              "the server stores and delivers messages",
+	"kmsevents":       "the media server shows in the trace what it is asked for, as kmsmock does",
+	"media":           "RTP really flows",
+	"presence":        "the server tells who is online",
+	"resume":          "the server speaks resume (protocol level 1)",
+	"virtualtime":     "minutes pass in no time: the virtual world only",
+	needTURN:          "relayed candidates through a TURN server",
+	needAllocations:   "a TURN server whose allocations can be listed",
+	needRotation:      "a TURN server whose secrets can be changed, and clients that can ask for other credentials (protocol level 1)",
 }
 
 // ofLevel1 are the capabilities that level 0 of the protocol has no words for.
 // It has none for other TURN credentials than those that a client begins with.
-var ofLevel1 = []string{"ack", "callid", "resume", needRotation}
+var ofLevel1 = []string{"ack", "callid", "resume", needRotation, needHistory, needRooms}
 
 // profiles are the client profiles that can be played.
 var profiles = []string{"electron", "react-native"}
@@ -212,6 +218,10 @@ func (c *checker) expectation(st Step, cl Clause) {
 	case "message":
 		if st.Kind == Never && len(cl.Args) > 1 {
 			c.fail("never message takes one text; more are an order")
+		}
+	case "history":
+		if err := checkPage(cl, world); err != nil {
+			c.fail("%v", err)
 		}
 	case "turn":
 		if err := c.s.says(needAllocations, "expect turn"); err != nil {

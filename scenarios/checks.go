@@ -13,7 +13,7 @@ import (
 
 // checks are the rules that every run is held to, whatever its script says:
 //
-//	wrong-origin    marked media of somebody who is not in the call arrived
+//	wrong-origin    marked media of somebody who is not in the call or room arrived
 //	ended-twice     a client was told twice that one call ended
 //	candidate-lost  a candidate that the media server gathered was not passed on to the client
 //	                (where the media server tells what it gathered, as kmsmock does)
@@ -28,7 +28,7 @@ type checks struct {
 
 // rules says what each check expects.
 var rules = map[string]string{
-	"wrong-origin":   "media comes from the other party of the call alone",
+	"wrong-origin":   "media comes from the other party of the call, or from members of the room, alone",
 	"ended-twice":    "a client is told once that a call has ended",
 	"candidate-lost": "every candidate that the media server gathers reaches its client",
 	"sequence":       "the server's pushes to a client are numbered without a gap",
@@ -76,7 +76,9 @@ func (c *checks) observe(s *Scenario, e trace.Event) {
 		if e.Get("frame") == "rtc/candidate" {
 			c.pushed[e.Get("user")]++
 		}
-	case "call.ended":
+	case "room.entered": // it may be left, and come into again
+		delete(c.ended, [2]string{e.Actor, e.Get("call")})
+	case "call.ended", "room.ended":
 		if e.Actor != "server" && e.Get("call") != "" { // whose record is one for each member that it tells
 			c.ended[[2]string{e.Actor, e.Get("call")}]++
 		}
@@ -94,7 +96,7 @@ func (c *checks) observe(s *Scenario, e trace.Event) {
 func (c *checks) failures() []reports.Failure {
 	var out []reports.Failure
 	for _, k := range slices.Sorted(maps.Keys(c.wrong)) {
-		out = append(out, reports.Failure{Check: "wrong-origin", Message: fmt.Sprintf("%s: %d units came from somebody who is not the other party of the call", k, c.wrong[k])})
+		out = append(out, reports.Failure{Check: "wrong-origin", Message: fmt.Sprintf("%s: %d units came from somebody who is not the other party of the call, or not in the room", k, c.wrong[k])})
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(c.ended), func(a, b [2]string) int {
 		return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1]))

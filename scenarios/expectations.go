@@ -22,6 +22,7 @@ type Expectation struct {
 	World    bool // about the world, not about a client
 
 	kind  trace.Kind        // the event that fulfils it …
+	or    trace.Kind        // … or this one …
 	where map[string]string // … with these attributes
 
 	parts func(Clause) []match                     // several events must be seen, one for each part
@@ -47,12 +48,15 @@ var (
 )
 
 // Expectations is the table of expectations.
-var Expectations = []Expectation{
+var Expectations = slices.Concat(callExpectations, roomExpectations, clientExpectations, worldExpectations)
+
+// callExpectations are what clients see of calls.
+var callExpectations = []Expectation{
 	{Name: "incoming", Help: "the invitation to a call arrives", kind: "call.incoming", Fields: []FieldSpec{fromField}},
 	{Name: "ringing", Help: "the caller learns that the callee rings", kind: "call.ringing"},
 	{Name: "accepted", Help: "the call was answered", kind: "call.accepted"},
 	{Name: "connected", Help: "ICE and DTLS are up; says nothing about media", kind: "call.connected", Fields: []FieldSpec{{Name: "same", Kind: Text, Help: `"call": the call that the client was in before`}}},
-	{Name: "media", Usage: "[audio,video]", Help: "marked media of the other party arrives, proven since the last action", Max: 1,
+	{Name: "media", Usage: "[audio,video]", Help: "marked media of the other party, or of a member of the room, arrives, proven since the last action", Max: 1,
 		Fields: []FieldSpec{fromField, {Name: "same", Kind: Text, Help: `"call": the call that the client was in before`}}, parts: mediaParts},
 	{Name: "silent", Usage: "[audio|video]", Help: "media stops arriving", Max: 1, parts: silentParts},
 	{Name: "received", Help: "what has arrived in the call so far, counted by markers: clients tell it every second, and the first to do so from now on counts", parts: receivedParts,
@@ -62,10 +66,15 @@ var Expectations = []Expectation{
 	{Name: "resumed", Help: "the client has its session back", kind: "session.resumed"},
 	{Name: "peer-reconnecting", Help: "the client is told that the other party's connection dropped", kind: "call.reconnecting"},
 	{Name: "peer-reconnected", Help: "the client is told that the other party is back", kind: "call.reconnected"},
-	{Name: "negotiate", Help: "the server asks for a new leg", kind: "call.negotiate", Fields: []FieldSpec{{Name: "reason", Kind: Text, Help: "why", Values: reasons(signaling.ActionNegotiate)}}},
+	{Name: "negotiate", Help: "the server, or the client's own ICE, asks for a new leg", kind: "call.negotiate", Fields: []FieldSpec{{Name: "reason", Kind: Text, Help: "why", Values: reasons(signaling.ActionNegotiate)}}},
 	pairExpectation,
-	{Name: "ended", Help: "the call is over", kind: "call.ended", Fields: []FieldSpec{{Name: "reason", Kind: Text, Help: "why", Values: reasons(signaling.ActionEnded)}, {Name: "by", Kind: Text, Help: "who left"}}},
+	{Name: "ended", Help: "the call is over, or the client's time in its room", kind: "call.ended", or: "room.ended", Fields: []FieldSpec{{Name: "reason", Kind: Text, Help: "why", Values: reasons(signaling.ActionEnded)}, {Name: "by", Kind: Text, Help: "who left"}}},
 	{Name: "hangup", Help: "the call is over because a party left it", kind: "call.ended", where: map[string]string{"reason": "hangup"}},
+}
+
+// clientExpectations are what else clients see.
+var clientExpectations = []Expectation{
+	pageExpectation,
 	{Name: "message", Usage: `["text" …]`, Help: "an IM message arrives: one with this text, or any; several texts are messages that arrive in this order", Max: 10, parts: messageParts,
 		Fields: []FieldSpec{fromField, {Name: "to", Kind: Text, Help: "who it is for"}, {Name: "outcome", Kind: Text, Help: "what became of the call that it tells of", Values: outcomes},
 			{Name: "duration", Kind: Duration, Help: "how long that call was, from the answer to the end"}}},
@@ -74,13 +83,18 @@ var Expectations = []Expectation{
 			{Name: "last_seen", Kind: Number, Help: "when the user was last there, in Unix milliseconds"}, {Name: "version", Kind: Number, Help: "of the user's presence"}}},
 	{Name: "error", Help: "a frame of the client was refused", kind: "error", Fields: []FieldSpec{{Name: "code", Kind: Text, Help: "error code", Values: codes()}}},
 	{Name: "event", Usage: "<kind>", Help: "any event of the trace by its kind; fields are its attributes. Besides clients, server, kms, turn, redis and history have events", Min: 1, Max: 1, parts: eventParts},
+}
+
+// worldExpectations are about the system's own parts, and the run as a whole.
+var worldExpectations = []Expectation{
 	{Name: "history", World: true, Usage: "[1v1|mcu|broadcast]", Help: "a room in the history is as described", Max: 1, round: roundHistory,
-		Fields: []FieldSpec{{Name: "status", Kind: Text, Help: "where it stands", Values: []string{"active", "ended"}}, {Name: "members", Kind: Number, Help: "how many ever joined"}, {Name: "reason", Kind: Text, Help: "why it ended", Values: reasons(signaling.ActionEnded)}, {Name: "answered", Kind: Text, Help: "whether the callee came into the room", Values: []string{"yes", "no"}},
+		Fields: []FieldSpec{{Name: "status", Kind: Text, Help: "where it stands", Values: []string{"active", "ended"}}, {Name: "members", Kind: Number, Help: "how many ever joined"}, {Name: "reason", Kind: Text, Help: "why it ended", Values: append(reasons(signaling.ActionEnded), reasons(signaling.ActionLeft)...)}, {Name: "answered", Kind: Text, Help: "whether the callee came into the room", Values: []string{"yes", "no"}},
 			{Name: "duration", Kind: Duration, Help: "how long the room was there"}, {Name: "count", Kind: Number, Help: "how many such rooms there are; at least one if absent"}}},
 	{Name: "redis", World: true, Usage: `"key"`, Help: "there is a key; * in it stands for anything", Min: 1, Max: 1, round: roundRedis,
 		Fields: []FieldSpec{{Name: "count", Kind: Number, Help: "how many such keys there are; at least one if absent"}, {Name: "field", Kind: Text, Help: "a field of the hash that is there and not empty"},
 			{Name: "value", Kind: Text, Help: "what it holds"}, {Name: "ttl", Kind: Duration, Help: "how long the key has left"}}},
 	{Name: "clean", World: true, Help: "nothing of a call is left: see below", round: roundClean},
+	recordingExpectation,
 	turnExpectation,
 	{Name: "steps", World: true, Help: "the 34 steps of the design's 1v1 call were seen in their order, in the run's first call: see below", now: func(j *Judge, _ Clause) bool { return j.steps.missing() == "" },
 		instead: func(j *Judge, _ Clause) string { return j.steps.missing() }},
@@ -113,7 +127,7 @@ func (x *Expectation) matches(c Clause) []match {
 		return x.parts(c)
 	}
 	return []match{{what: x.Name, event: func(j *Judge, e trace.Event) bool {
-		if e.Kind != x.kind {
+		if e.Kind != x.kind && (x.or == "" || e.Kind != x.or) {
 			return false
 		}
 		for k, v := range x.where {
@@ -122,7 +136,7 @@ func (x *Expectation) matches(c Clause) []match {
 			}
 		}
 		return j.fieldsHold(c.Fields, e)
-	}, near: func(e trace.Event) bool { return e.Kind == x.kind }}}
+	}, near: func(e trace.Event) bool { return e.Kind == x.kind || x.or != "" && e.Kind == x.or }}}
 }
 
 // fieldsHold compares a clause's fields with an event's attributes.
@@ -136,6 +150,9 @@ func (j *Judge) fieldsHold(fields []Field, e trace.Event) bool {
 		}
 		if f.Key == "from" || f.Key == "by" || f.Key == "user" {
 			f.Value = j.s.user(f.Value)
+		}
+		if f.Key == "from" && f.Op == "=" && comesFrom(e.Get(f.Key), f.Value) {
+			continue
 		}
 		if !e.Has(f.Key) || !compare(e.Get(f.Key), f.Op, f.Value) {
 			return false

@@ -316,7 +316,7 @@ func (j *Judge) happened(e trace.Event) {
 
 func (j *Judge) track(e trace.Event) {
 	switch e.Kind {
-	case "call.incoming", "call.outgoing", "call.accepted": // a caller of level 0 learns it from the last one
+	case "call.incoming", "call.outgoing", "call.accepted", "room.entered": // a caller of level 0 learns it from the last one
 		j.callNow[e.Actor] = e.Get("call")
 	}
 	j.media.observe(e)

@@ -121,6 +121,26 @@ var expectationCases = []struct {
 		[]string{"2 probe what=key key=rtc:session:a field.endpointId=1", "2 probe what=key key=rtc:session:b field.endpointId=", "2 probe what=key key=ws:session:c field.endpointId=1", "2 probe what=done"}},
 	{"redis", `expect redis "rtc:room:*:state" field=mediaStarted value=true ttl<=0s`, []string{"2 probe what=key key=rtc:room:r:state field.mediaStarted=true ttl=0", "2 probe what=done"}, []string{"2 probe what=key key=rtc:room:r:state field.mediaStarted=false ttl=0", "2 probe what=key key=rtc:room:q:state field.mediaStarted=true ttl=9", "2 probe what=done"}},
 	{"redis", `expect redis "rtc:*" count=0`, []string{"2 probe what=done"}, []string{"2 probe what=key key=rtc:session:a", "2 probe what=done"}},
+	{"media", "expect alice media audio from=bob", []string{"2 alice media.window media=audio units=30 window_ms=1000 from=bob,carol"},
+		[]string{"2 alice media.window media=audio units=30 window_ms=1000 from=bobby,carol", "2 alice media.window media=audio units=30 window_ms=1000 from="}},
+	{"ended", "expect bob ended reason=kicked by=alice", []string{"2 bob room.ended call=stage reason=kicked by=alice"}, []string{"2 bob room.left call=stage reason=kicked user=alice", "2 bob room.ended call=stage reason=dropped by=alice"}},
+	{"room", "expect alice room members=2", []string{"2 alice room.joined call=stage user=bob members=2"}, []string{"2 alice room.joined call=stage user=bob members=3", "2 bob room.entered call=stage members=2"}},
+	{"room", "expect alice room type=mcu role=publisher members=1", []string{"2 alice room.entered call=stage type=mcu role=publisher members=1"},
+		[]string{"2 alice room.entered call=stage type=broadcast role=publisher members=1", "2 alice room.joined call=stage role=publisher user=bob members=1"}},
+	{"joined", "expect alice joined user=bob role=subscriber", []string{"2 alice room.joined call=stage user=bob role=subscriber members=2"}, []string{"2 alice room.joined call=stage user=bob role=publisher", "2 alice room.joined call=stage user=carol role=subscriber"}},
+	{"left", "expect alice left user=bob reason=kicked", []string{"2 alice room.left call=stage user=bob reason=kicked"}, []string{"2 alice room.left call=stage user=bob reason=left", "2 bob room.left call=stage user=bob reason=kicked"}},
+	{"role", "expect alice role user=bob role=publisher", []string{"2 alice room.role call=stage user=bob role=publisher"}, []string{"2 alice room.role call=stage user=alice role=publisher", "2 alice room.role call=stage user=bob role=subscriber"}},
+	{"recording", "expect alice recording state=ready", []string{"2 alice room.recording call=stage state=ready recording=1"}, []string{"2 alice room.recording call=stage state=failed recording=1", "2 bob room.recording call=stage state=ready"}},
+	{"recording", "expect recording state=ready duration>=9s participants=alice,bob file=plays plays>=9s count=1", []string{"2 probe what=recording state=ready duration=10 participants=alice,bob file=plays plays=10", "2 probe what=done"},
+		[]string{"2 probe what=recording state=failed duration=10 participants=alice,bob file=plays plays=10", "2 probe what=recording state=ready duration=10 participants=alice file=plays plays=10",
+			"2 probe what=recording state=ready duration=10 participants=alice,bob file=broken plays=10", "2 probe what=recording state=ready duration=10 participants=alice,bob file=plays plays=3", "2 probe what=done"}},
+	{"recording", "expect recording size>100 file=plays", []string{"2 probe what=recording size=101", "2 probe what=done"}, []string{"2 probe what=recording size=99", "2 probe what=done"}}, // the file cannot be seen
+	{"history", "expect alice history missed count=1 more=false", []string{"2 alice history.page what=missed count=1 more=false"},
+		[]string{"2 alice history.page what=calls count=1 more=false", "2 alice history.page what=missed count=2 more=false", "2 bob history.page what=missed count=1 more=false"}},
+	{"history", "expect alice history calls caller=bob duration>=1m count=2", []string{"2 alice history.item what=calls caller=bob duration=61", "2 alice history.page what=calls count=2 more=false"},
+		[]string{"2 alice history.item what=calls caller=bob duration=59", "2 alice history.item what=missed caller=bob duration=61", "2 alice history.page what=calls count=2 more=false"}},
+	{"history", "expect alice history members user=bob role=publisher", []string{"2 alice history.item what=members userId=bob role=publisher", "2 alice history.page what=members count=1 more=false"},
+		[]string{"2 alice history.item what=members userId=alice role=publisher", "2 alice history.item what=members userId=bob role=subscriber", "2 alice history.page what=members count=2 more=false"}},
 	{"span", "expect span a..b took>=1s took<=2s", []string{}, nil},
 	{"steps", "expect steps", []string{}, nil},
 }
@@ -307,6 +327,8 @@ func TestActions(t *testing.T) {
 		"send": "alice send x", "close": "alice close", "net": "net alice cut", "connect": "alice connect", "reopen": "alice reopen", "join": "alice join",
 		"reject": "alice reject", "busy": "alice busy", "cancel": "alice cancel", "message": "alice message bob hi", "ask": "alice ask bob", "presence": "alice presence online",
 		"refresh": "alice refresh", "background": "alice background", "foreground": "alice foreground", "sleep": "alice sleep 1s", "token": "token alice wrong",
+		"leave": "alice leave", "role": "alice role bob publisher", "kick": "alice kick bob", "record": "alice record start", "history": "alice history calls",
+		"kms": "kms kill", "redis": "redis flush", "server": "server kill",
 		"block": "block bob alice", "turn": "turn rotate", "unblock": "unblock bob alice"}
 	for _, v := range Verbs {
 		step := steps[v.Name]
@@ -315,8 +337,8 @@ func TestActions(t *testing.T) {
 			continue
 		}
 		head, line := pair, "x.call:2: "
-		if v.Name == "turn" {
-			head, line = "need rotation\n"+pair, "x.call:3: "
+		if need := map[string]string{"turn": needRotation, "role": needRooms, "kick": needRooms, "history": needHistory, "kms": needKMSControl, "redis": needRedisControl, "server": needServerControl}[v.Name]; need != "" {
+			head, line = "need "+need+"\n"+pair, "x.call:3: "
 		}
 		if r := judge(t, record(t, head+step+"\n", "virtual", "1 begin 0", "1 end 0")); r.Verdict != reports.Pass {
 			t.Errorf("%s: %+v", step, r.Failures)
@@ -425,6 +447,13 @@ func TestHistoryEqualsWhatTheClientsSaw(t *testing.T) {
 		{"the same, and the answer came too late", crossed, []string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=hangup users=alice"}, ""},
 		{"a session that was lost", lost, []string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=cancelled users=alice"}, ""},
 		{"nobody accepted", lost, []string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=cancelled users=alice,bob"}, "members alice and bob"},
+		{"another device answered", append(slices.Clone(answered), "2 bob.desk call.incoming call=c1 room=r1 from=alice", "2 bob.desk call.ended call=c1 reason=answered_elsewhere by=bob"), []string{good}, ""},
+		{"another device answered a call that nobody answered", append(slices.Clone(lost), "2 bob.desk call.incoming call=c1 room=r1 from=alice", "2 bob.desk call.ended call=c1 reason=answered_elsewhere"),
+			[]string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=cancelled users=alice"}, "another one had answered c1, and none had"},
+		{"another device declined", append(slices.Clone(lost[:2]), "2 bob.desk call.incoming call=c1 room=r1 from=alice", "2 bob.desk call.ended call=c1 reason=declined_elsewhere", "3 alice call.ended call=c1 reason=declined by=bob"),
+			[]string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=declined users=alice"}, ""},
+		{"another device declined a call that was missed", append(slices.Clone(lost), "2 bob.desk call.incoming call=c1 room=r1 from=alice", "2 bob.desk call.ended call=c1 reason=declined_elsewhere"),
+			[]string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=cancelled users=alice"}, "another one had declined c1; the history says cancelled"},
 		{"no room is known", []string{"1 alice call.outgoing to=bob", "2 alice call.ended reason=cancelled by=alice"}, []string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=cancelled users=alice"}, ""},
 		{"no room is known to the caller", []string{"1 alice call.outgoing to=bob", "1 bob call.incoming room=r1 from=alice", "2 alice call.ended reason=hangup by=alice", "2 bob call.ended reason=cancelled by=alice"},
 			[]string{"probe what=room room=r1 call=c1 creator=alice status=ended reason=cancelled users=alice"}, ""},
@@ -433,13 +462,58 @@ func TestHistoryEqualsWhatTheClientsSaw(t *testing.T) {
 		for _, r := range c.rooms {
 			lines = append(lines, "20 "+r)
 		}
-		r := judge(t, record(t, pair+"alice call bob\n", "virtual", append(lines, "20 probe what=done final=true")...))
+		r := judge(t, record(t, pair+"clients bob.desk=electron\nalice call bob\n", "virtual", append(lines, "20 probe what=done final=true")...))
 		switch {
 		case c.say == "" && r.Verdict != reports.Pass:
 			t.Errorf("%s: %+v", c.name, r.Failures)
 		case c.say != "" && (r.Verdict != reports.Fail || r.Failures[0].Check != "history-differs" || !strings.Contains(r.Failures[0].Message, c.say)):
 			t.Errorf("%s: %s %+v", c.name, r.Verdict, r.Failures)
 		}
+	}
+}
+
+// What members saw of a room of several, and what the history must then say.
+func TestHistoryOfRooms(t *testing.T) {
+	stage := []string{"1 alice room.entered call=stage type=mcu role=publisher members=1", "2 bob room.entered call=stage type=mcu role=publisher members=2"}
+	gone := append(slices.Clone(stage), "3 bob room.ended call=stage reason=hangup by=bob", "4 alice room.ended call=stage reason=media_failed")
+	row := func(rest string) string { return "20 probe what=room room=stage type=mcu creator=alice " + rest }
+	good := row("status=ended reason=media_failed users=alice,bob")
+	for _, c := range []struct {
+		name   string
+		events []string
+		rooms  []string
+		say    string // what the failure says; "" if there is none
+	}{
+		{"as it was", gone, []string{good}, ""},
+		{"under way", stage, []string{row("status=active users=alice,bob")}, ""},
+		{"two rooms of one name", append(slices.Clone(gone), "5 bob room.entered call=stage type=mcu", "6 bob room.ended call=stage reason=hangup by=bob"), []string{good, row("status=ended reason=hangup users=bob")}, ""},
+		{"kicked", append(slices.Clone(stage), "3 bob room.ended call=stage reason=kicked by=alice"), []string{row("status=active users=alice,bob")}, ""},
+		{"one had to go before the end", append(slices.Clone(stage), "3 bob room.ended call=stage reason=media_failed", "4 alice room.ended call=stage reason=hangup by=alice"), []string{row("status=ended reason=left users=alice,bob")}, ""},
+		{"no room", gone, nil, "the room stage is not in the history"},
+		{"a room of nobody's", nil, []string{good}, "the history has the room stage, and no client was in it"},
+		{"still active", gone, []string{row("status=active reason=media_failed users=alice,bob")}, "everybody has gone out of the room stage, and it is active"},
+		{"another reason", gone, []string{row("status=ended reason=hangup users=alice,bob")}, "alice was told that the room stage ended with media_failed; the history says hangup"},
+		{"a member too few", gone, []string{row("status=ended reason=media_failed users=alice")}, "alice and bob were in the room stage; the history has the members alice"},
+	} {
+		lines := append(append([]string{"1 begin 0", "1 end 0"}, c.events...), c.rooms...)
+		r := judge(t, record(t, pair+"alice hangup\n", "virtual", append(lines, "20 probe what=done final=true")...))
+		switch {
+		case c.say == "" && r.Verdict != reports.Pass:
+			t.Errorf("%s: %+v", c.name, r.Failures)
+		case c.say != "" && (r.Verdict != reports.Fail || r.Failures[0].Check != "history-differs" || !strings.Contains(r.Failures[0].Message, c.say)):
+			t.Errorf("%s: %s %+v", c.name, r.Verdict, r.Failures)
+		}
+	}
+}
+
+// A room may be left and come into again, and ends once for each time.
+func TestRoomsEndOncePerStay(t *testing.T) {
+	stays := []string{"1 begin 0", "1 end 0", "1 bob room.entered call=stage", "2 bob room.ended call=stage reason=hangup by=bob", "3 bob room.entered call=stage", "4 bob room.ended call=stage reason=hangup by=bob"}
+	if r := judge(t, record(t, pair+"alice hangup\n", "virtual", stays...)); r.Verdict != reports.Pass {
+		t.Errorf("%+v", r.Failures)
+	}
+	if r := judge(t, record(t, pair+"alice hangup\n", "virtual", append(stays, "5 bob room.ended call=stage reason=hangup")...)); r.Verdict != reports.Fail || r.Failures[0].Check != "ended-twice" {
+		t.Errorf("%s %+v", r.Verdict, r.Failures)
 	}
 }
 

@@ -244,7 +244,7 @@ func (p *parser) addClient(c Client) {
 
 // reserved are the words that a client cannot be called.
 var reserved = map[string]bool{"at": true, "expect": true, "never": true, "net": true, "script": true, "server": true,
-	"kms": true, "turn": true, "redis": true, "mysql": true, "history": true, "clean": true, "span": true, "steps": true, "kill": true,
+	"kms": true, "recording": true, "turn": true, "redis": true, "mysql": true, "history": true, "clean": true, "span": true, "steps": true, "kill": true,
 	"start": true, "token": true, "block": true, "unblock": true, "need": true, "set": true, "clients": true, "case": true, "mix": true, "require": true, "or": true, "as": true}
 
 // parseStep reads [at T] [!|?] [expect|never] actors verb args… [or …] [as span].
@@ -321,7 +321,7 @@ func (p *parser) parseSpan(st *Step, words []string) []string {
 // history, clean …) have none.
 func (p *parser) parseActors(st *Step, words []string) []string {
 	part := len(words) > 1 && systemParts[words[0]] && words[1] == "event"
-	if worldWords[words[0]] && !part {
+	if !part && (worldWords[words[0]] || st.Kind == Action && actedOn[words[0]]) {
 		return words
 	}
 	st.Actors = strings.Split(words[0], ",")
@@ -341,7 +341,11 @@ var systemParts = map[string]bool{"server": true, "kms": true, "turn": true, "re
 
 // worldWords begin a step that is not about clients.
 var worldWords = map[string]bool{"net": true, "kill": true, "start": true, "history": true, "clean": true, "span": true,
-	"turn": true, "redis": true, "steps": true, "token": true, "block": true, "unblock": true}
+	"recording": true, "turn": true, "redis": true, "steps": true, "token": true, "block": true, "unblock": true}
+
+// actedOn are the parts of the system that a script can act on, and that nothing
+// but events can be expected of.
+var actedOn = map[string]bool{"kms": true, "server": true}
 
 func splitOr(words []string) [][]string {
 	parts := [][]string{nil}

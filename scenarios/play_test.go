@@ -12,6 +12,7 @@ import (
 
 	"github.com/callbench/callbench/reports"
 	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/signaling"
 )
 
 // notebook is a world that writes down what it is asked for, and whose clients
@@ -40,6 +41,16 @@ func (n *notebook) Block(user, other string, on bool) error {
 	return n.note("block %s %s %v", user, other, on)
 }
 func (n *notebook) Probe(context.Context) ([]Finding, error) { return n.rooms, nil }
+func (n *notebook) KillKMS()                                 { _ = n.note("kms kill") }
+func (n *notebook) RestartKMS(after time.Duration)           { _ = n.note("kms restart %v", after) }
+func (n *notebook) HangKMS() error                           { return n.note("kms hang") }
+func (n *notebook) BreakKMS(f KMSFault) error                { return n.note("kms %v", f) }
+func (n *notebook) HealKMS()                                 { _ = n.note("kms heal") }
+func (n *notebook) RestartRedis(away time.Duration)          { _ = n.note("redis restart %v", away) }
+func (n *notebook) FlushRedis()                              { _ = n.note("redis flush") }
+func (n *notebook) SlowRedis(d time.Duration)                { _ = n.note("redis slow %v", d) }
+func (n *notebook) KillServer() error                        { return n.note("server kill") }
+func (n *notebook) StartServer() error                       { return n.note("server start") }
 func (n *notebook) Settle() time.Duration                    { return 300 * time.Millisecond }
 func (n *notebook) Close() error                             { return nil }
 
@@ -68,15 +79,24 @@ func (s *scribe) note(format string, args ...any) error {
 	return s.book.note("%s %s", s.name, fmt.Sprintf(format, args...))
 }
 
-func (s *scribe) Connect(context.Context) error             { return s.note("connect %d", s.n) }
-func (s *scribe) Call(_ context.Context, user string) error { return s.note("call %s", user) }
-func (s *scribe) Accept(context.Context) error              { return s.note("accept") }
-func (s *scribe) Hangup(context.Context) error              { return s.note("hangup") }
-func (s *scribe) Reject(context.Context) error              { return s.note("reject") }
-func (s *scribe) Busy(context.Context) error                { return s.note("busy") }
-func (s *scribe) Cancel(context.Context) error              { return s.note("cancel") }
-func (s *scribe) Join(_ context.Context, room string) error {
-	err := s.note("join %q", room)
+func (s *scribe) Connect(context.Context) error              { return s.note("connect %d", s.n) }
+func (s *scribe) Call(_ context.Context, user string) error  { return s.note("call %s", user) }
+func (s *scribe) Accept(context.Context) error               { return s.note("accept") }
+func (s *scribe) Hangup(context.Context) error               { return s.note("hangup") }
+func (s *scribe) Reject(context.Context) error               { return s.note("reject") }
+func (s *scribe) Busy(context.Context) error                 { return s.note("busy") }
+func (s *scribe) Cancel(context.Context) error               { return s.note("cancel") }
+func (s *scribe) Leave(_ context.Context, room string) error { return s.note("leave %q", room) }
+func (s *scribe) SetRole(_ context.Context, user, role string) error {
+	return s.note("role %s %s", user, role)
+}
+func (s *scribe) Kick(_ context.Context, user string) error   { return s.note("kick %s", user) }
+func (s *scribe) Record(_ context.Context, what string) error { return s.note("record %s", what) }
+func (s *scribe) AskHistory(_ context.Context, q signaling.HistoryQuery) error {
+	return s.note("history %s %s %d", q.What, q.RoomID, q.Limit)
+}
+func (s *scribe) Join(_ context.Context, room, kind, role string) error {
+	err := s.note("join %q %s %s", room, kind, role)
 	if room == "slow" {
 		time.Sleep(5 * time.Second)
 		err = s.note("joined")
@@ -117,45 +137,68 @@ func playIn(t *testing.T, n *notebook, text string) reports.Scenario {
 
 // Every verb does what it says, to whom it says.
 func TestVerbsAct(t *testing.T) {
-	const head = "clients alice=electron bob.phone=electron bob.desk=electron:offline\n"
+	const head = "need rooms history kms-control redis-control server-control\nclients alice=electron bob.phone=electron bob.desk=electron:offline\n"
 	for step, want := range map[string]string{
-		"bob.desk connect":                    "bob.desk connect 3",
-		"alice reopen":                        "alice connect 4",
-		"alice call bob":                      "alice call bob",
-		"bob.phone accept":                    "bob.phone accept",
-		"bob.phone join":                      `bob.phone join ""`,
-		"bob.phone join stage":                `bob.phone join "stage"`,
-		"bob.phone reject":                    "bob.phone reject",
-		"bob.phone busy":                      "bob.phone busy",
-		"alice cancel":                        "alice cancel",
-		"alice hangup":                        "alice hangup",
-		`alice message bob.desk "hello, you"`: `alice message bob "hello, you"`,
-		"alice ask bob":                       "alice ask bob",
-		"alice presence offline":              "alice presence offline",
-		"alice refresh":                       "alice refresh",
-		"alice background":                    "alice background",
-		"alice foreground":                    "alice foreground",
-		"alice sleep 90ms":                    "alice sleep 90ms",
-		"alice drop":                          "alice drop",
-		`alice send "not json"`:               "alice send 8 not json",
-		"alice send size=70000":               `alice send 70000 {"type":"message","d`,
-		"alice send binary":                   "alice send binary 4",
-		`alice send {"type":"rtc"}`:           `alice send 14 {"type":"rtc"}`,
-		"alice close":                         "alice close 1",
-		"net alice cut":                       "net alice cut",
-		"net alice restore":                   "net alice restore",
-		"net alice reset":                     "net alice reset",
-		"net alice hold":                      "net alice hold up=true down=true",
-		"net alice hold up":                   "net alice hold up=true down=false",
-		"net alice hold down":                 "net alice hold up=false down=true",
-		"net alice udp cut":                   "net alice udp true",
-		"net alice udp restore":               "net alice udp false",
-		"net alice loss=2.5":                  "net alice loss 2.5",
-		"net alice delay=90ms":                "net alice delay 90ms",
-		"token alice wrong":                   "token alice wrong",
-		"token alice 30s":                     "token alice 30s",
-		"block bob alice":                     "block bob alice true",
-		"unblock bob alice":                   "block bob alice false",
+		"bob.desk connect":     "bob.desk connect 3",
+		"alice reopen":         "alice connect 4",
+		"alice call bob":       "alice call bob",
+		"bob.phone accept":     "bob.phone accept",
+		"bob.phone join":       `bob.phone join ""  `,
+		"bob.phone join stage": `bob.phone join "stage"  `,
+		"alice join stage type=broadcast role=publisher": `alice join "stage" broadcast publisher`,
+		"alice leave":                   `alice leave ""`,
+		"alice leave stage":             `alice leave "stage"`,
+		"alice role bob subscriber":     "alice role bob subscriber",
+		"alice kick bob.desk":           "alice kick bob",
+		"alice record start":            "alice record start",
+		"alice history missed limit=5":  "alice history missed  5",
+		"alice history members room=r1": "alice history members r1 0",
+		"alice history more":            "alice history   0",
+		"kms kill":                      "kms kill",
+		"kms restart":                   "kms restart 1s",
+		"kms restart after=3s":          "kms restart 3s",
+		"kms hang":                      "kms hang",
+		"kms heal":                      "kms heal",
+		"kms fault error on=create class=RecorderEndpoint nth=2 count=1": "kms {error create RecorderEndpoint 2 1 0s 40009 }",
+		"kms fault delay on=processOffer delay=300ms":                    "kms {delay processOffer  0 0 300ms 40009 }",
+		"kms fault recorder failure=no_space":                            "kms {recorder   0 0 0s 40009 no_space}",
+		"redis restart after=2s":                                         "redis restart 2s",
+		"redis flush":                                                    "redis flush",
+		"redis slow delay=50ms":                                          "redis slow 50ms",
+		"server kill":                                                    "server kill",
+		"server restart after=1ms":                                       "server kill",
+		"server start":                                                   "server start",
+		"bob.phone reject":                                               "bob.phone reject",
+		"bob.phone busy":                                                 "bob.phone busy",
+		"alice cancel":                                                   "alice cancel",
+		"alice hangup":                                                   "alice hangup",
+		`alice message bob.desk "hello, you"`:                            `alice message bob "hello, you"`,
+		"alice ask bob":                                                  "alice ask bob",
+		"alice presence offline":                                         "alice presence offline",
+		"alice refresh":                                                  "alice refresh",
+		"alice background":                                               "alice background",
+		"alice foreground":                                               "alice foreground",
+		"alice sleep 90ms":                                               "alice sleep 90ms",
+		"alice drop":                                                     "alice drop",
+		`alice send "not json"`:                                          "alice send 8 not json",
+		"alice send size=70000":                                          `alice send 70000 {"type":"message","d`,
+		"alice send binary":                                              "alice send binary 4",
+		`alice send {"type":"rtc"}`:                                      `alice send 14 {"type":"rtc"}`,
+		"alice close":                                                    "alice close 1",
+		"net alice cut":                                                  "net alice cut",
+		"net alice restore":                                              "net alice restore",
+		"net alice reset":                                                "net alice reset",
+		"net alice hold":                                                 "net alice hold up=true down=true",
+		"net alice hold up":                                              "net alice hold up=true down=false",
+		"net alice hold down":                                            "net alice hold up=false down=true",
+		"net alice udp cut":                                              "net alice udp true",
+		"net alice udp restore":                                          "net alice udp false",
+		"net alice loss=2.5":                                             "net alice loss 2.5",
+		"net alice delay=90ms":                                           "net alice delay 90ms",
+		"token alice wrong":                                              "token alice wrong",
+		"token alice 30s":                                                "token alice 30s",
+		"block bob alice":                                                "block bob alice true",
+		"unblock bob alice":                                              "block bob alice false",
 	} {
 		n := &notebook{}
 		if r := playIn(t, n, head+step+"\n"); r.Verdict != reports.Pass {
@@ -189,7 +232,7 @@ func TestTimedActionsRace(t *testing.T) {
 		if r.Verdict != reports.Pass {
 			t.Fatal(r.Reason)
 		}
-		want := []string{"alice connect 1", "bob connect 2", `alice join "slow"`, "bob accept", "alice joined", "bob drop", "alice close 1", "bob close 2"}
+		want := []string{"alice connect 1", "bob connect 2", `alice join "slow"  `, "bob accept", "alice joined", "bob drop", "alice close 1", "bob close 2"}
 		if diff := cmp.Diff(want, n.lines); diff != "" {
 			t.Error(diff)
 		}

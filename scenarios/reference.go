@@ -38,12 +38,16 @@ Besides what the script expects, every run is held to these rules: no media of w
 ends twice for a client (ended-twice), no candidate that the media server gathered lost before the client
 (candidate-lost; where the media server tells what it gathered, as kmsmock does), no gap in the server's pushes (sequence), and
 a history that says what the clients saw (history-differs): every call that ended for a client has one room, with the reason that
-the clients were told and the members that accepted, and no room is of a call that no client saw.
+the clients were told and the members that accepted, and no room is of a call that no client saw; of a room of several members, those that were let in.
 
 The events that ` + "`event`" + ` can wait for are those of the trace: run the scenario once and look into its ` + "`*.trace.jsonl`" + `.
 
+A user with several devices is written bob.phone=… bob.desk=…: bob stands for all of them where clients are meant, and for the user
+where somebody calls or kicks him. In a room of several members media is expected with from=, which names whose it is; a mix
+has one's own in it too.
+
 Both worlds, virtual and local, have all capabilities but virtualtime, which the local one lacks. With ` + "`-level 0`" + ` the server speaks level 0
-of the protocol, and the capabilities of level 1 are lacking. With ` + "`-kms`" + ` there are no kmsevents. With ` + "`-turn`" + ` the secrets of the TURN
+of the protocol, and the capabilities of level 1 are lacking. With ` + "`-kms`" + ` there are no kmsevents and no kms-control. With ` + "`-turn`" + ` the secrets of the TURN
 server cannot be changed, and its allocations are listed with ` + "`-turn-log`" + ` only. A TURN server is there if the scenario needs one; clients of level 0, to whom
 nobody tells it, know it from the beginning.
 `

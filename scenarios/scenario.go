@@ -134,6 +134,20 @@ func (s *Scenario) Level() int {
 // setting.
 func (s *Scenario) Video() string { return cmp.Or(s.Settings["video"], "200k") }
 
+// RoomLimit is how many members a room of several may have; 0 is as the server has it.
+func (s *Scenario) RoomLimit() int {
+	n, err := strconv.Atoi(s.Settings["room_limit"])
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// Records reports whether the script makes recordings.
+func (s *Scenario) Records() bool {
+	return slices.ContainsFunc(s.Steps, func(st Step) bool { return st.Kind == Action && st.Clauses[0].Verb == "record" })
+}
+
 // AtLevel is the scenario as it is played with a server that speaks no more
 // than this level.
 func (s *Scenario) AtLevel(level int) *Scenario {

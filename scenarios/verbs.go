@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +70,10 @@ func reasons(of signaling.Action) []string {
 }
 
 // Verbs is the table of actions.
-var Verbs = []Verb{
+var Verbs = slices.Concat(callVerbs, roomVerbs, clientVerbs, faultVerbs, worldVerbs)
+
+// callVerbs are the actions of calls.
+var callVerbs = []Verb{
 	{Name: "connect", Help: "connects a client that was declared offline or that is not connected any more", client: func(ctx context.Context, c Caller, _ Clause) error { return c.Connect(ctx) }},
 	{Name: "reopen", Help: "opens the app once more on the same device: a new client, while the last one lives on if it was not closed", again: true,
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Connect(ctx) }},
@@ -77,8 +81,6 @@ var Verbs = []Verb{
 		client: func(ctx context.Context, c Caller, cl Clause) error { return c.Call(ctx, cl.Args[0]) }},
 	{Name: "accept", Help: "answers the incoming call",
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Accept(ctx) }},
-	{Name: "join", Usage: "[room]", Help: "joins a room; without one that of the incoming call, which answers it", Max: 1,
-		client: func(ctx context.Context, c Caller, cl Clause) error { return c.Join(ctx, arg(cl, 0)) }},
 	{Name: "reject", Help: "declines the incoming call",
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Reject(ctx) }},
 	{Name: "busy", Help: "declines the incoming call because the device is in another one, of which the server does not know",
@@ -87,6 +89,10 @@ var Verbs = []Verb{
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Cancel(ctx) }},
 	{Name: "hangup", Help: "leaves the call; before the answer this cancels (caller) or declines (callee)",
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Hangup(ctx) }},
+}
+
+// clientVerbs are the other actions of clients.
+var clientVerbs = []Verb{
 	{Name: "message", Usage: `<user> "text"`, Help: "sends an IM message and waits until the server has it", Min: 2, Max: 2, aimed: true,
 		client: func(ctx context.Context, c Caller, cl Clause) error { return c.Message(ctx, cl.Args[0], cl.Args[1]) }},
 	{Name: "ask", Usage: "<user>", Help: "asks for a user's presence", Min: 1, Max: 1, aimed: true,
@@ -95,6 +101,7 @@ var Verbs = []Verb{
 		client: func(ctx context.Context, c Caller, cl Clause) error { return c.SetPresence(ctx, cl.Args[0]) }},
 	{Name: "refresh", Help: "sends a newer token",
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.RefreshToken(ctx) }},
+	historyVerb,
 	{Name: "background", Help: "the app goes to the background, and does there what its profile says",
 		client: func(_ context.Context, c Caller, _ Clause) error { c.Background(); return nil }},
 	{Name: "foreground", Help: "the app comes back from the background",
@@ -111,6 +118,10 @@ var Verbs = []Verb{
 		Max: 1, Fields: []FieldSpec{{Name: "size", Kind: Number, Help: "bytes of a message that is well-formed but for its length"}}, target: checkSend, client: send},
 	{Name: "close", Help: "closes the client for good",
 		client: func(_ context.Context, c Caller, _ Clause) error { return c.Close() }},
+}
+
+// worldVerbs are the actions on what clients stand on.
+var worldVerbs = []Verb{
 	{Name: "net", Usage: "<clients> [udp] [cut|restore|reset|hold] [up|down|both]", World: true, Min: 1, Max: 3,
 		Help: "acts on clients' networks: cut drops every packet and stalls every stream, udp cut drops datagrams only, hold stalls streams until reset has lost what is in flight " +
 			"(hold up: to the server, hold down: to the client), restore ends all that, udp restore ends udp cut, reset breaks the streams",

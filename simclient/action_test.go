@@ -34,7 +34,7 @@ func TestWaysToLeave(t *testing.T) {
 					a.none(t, eventViolation)
 					a.none(t, eventError)
 					for _, leave := range []func() error{func() error { return a.Reject(r.ctx) }, func() error { return a.Busy(r.ctx) },
-						func() error { return a.Cancel(r.ctx) }, func() error { return a.Join(r.ctx, "") }} {
+						func() error { return a.Cancel(r.ctx) }, func() error { return a.Join(r.ctx, "", RoomOptions{}) }} {
 						if err := leave(); !errors.Is(err, ErrNoCall) {
 							t.Errorf("after the end: %v, want ErrNoCall", err)
 						}
@@ -88,13 +88,13 @@ func TestJoin(t *testing.T) {
 		alice, bob := r.connected("alice"), r.connected("bob")
 		r.must(alice.Call(r.ctx, "bob"))
 		bob.wait(t, time.Second, eventIncoming)
-		r.must(bob.Join(r.ctx, "r-1"))
+		r.must(bob.Join(r.ctx, "r-1", RoomOptions{}))
 		alice.wait(t, time.Second, eventAccepted, "user=bob")
 		bob.order(t, "signal.sent action=join", "call.accepted user=bob", "signal.sent action=offer")
-		r.must(bob.Join(r.ctx, "")) // a member is there already
+		r.must(bob.Join(r.ctx, "", RoomOptions{})) // a member is there already
 		bob.one(t, eventAccepted)
 		carol := r.connected("carol")
-		if err := carol.Join(r.ctx, "r-1"); code(err) != signaling.CodeNoSuchCall {
+		if err := carol.Join(r.ctx, "r-1", RoomOptions{}); code(err) != signaling.CodeNoSuchCall {
 			t.Errorf("join somebody else's call: %v", err)
 		}
 	})

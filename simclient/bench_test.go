@@ -16,7 +16,8 @@ func BenchmarkLeg(b *testing.B) {
 	}
 	defer c.Close()
 	k := &call{id: "c-1"}
-	if k.media, err = c.newMediaFlow(k); err != nil {
+	k.media = newMediaFlow(c, k)
+	if err := k.media.layOut(); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()

@@ -46,10 +46,11 @@ func (c *Client) ended(name string) *endedCall {
 	return nil
 }
 
-// call is the call that the client is in.
+// call is the call that the client is in, or the room: of those it is in one.
 type call struct {
 	id, room string
 	peer     string
+	in       *stay // in a room of several members; nil in a call
 	outgoing bool
 	state    callState
 	known    bool // the log tells of it
@@ -172,7 +173,7 @@ func (c *Client) identify(k *call, id, room string) {
 
 // recognize compares the call that a resumed session is in with this side's.
 func (c *Client) recognize(ref *signaling.CallRef) {
-	if k := c.call; k != nil && k.state == callDialing && k.peer == ref.Peer {
+	if k := c.call; k != nil && k.state == callDialing && k.in == nil && k.peer == ref.Peer {
 		c.identify(k, ref.CallID, ref.RoomID)
 	}
 }
@@ -181,7 +182,7 @@ func (c *Client) recognize(ref *signaling.CallRef) {
 // the one that the server named, once everything missed is known.
 func (c *Client) checkCall(r *resumption) {
 	k := c.call
-	if k == nil || k != r.had || k.state == callDialing || k.state == callLeaving || k.id == r.call {
+	if k == nil || k != r.had || k.state == callDialing || k.state == callLeaving || k.id == r.call && (k.in == nil || k.room == r.room) {
 		return
 	}
 	c.violation(k, violationCallLost)
@@ -197,7 +198,7 @@ func (c *Client) invited(f signaling.Frame) {
 	}
 	switch k := c.call; {
 	case k == nil:
-	case k.name() == "" && k.state != callLeaving: // will be refused: the server had made the other one before
+	case (k.name() == "" || k.in != nil && k.state == callDialing) && k.state != callLeaving: // will be refused: the server had made the other one before
 		c.finish(k, string(signaling.CodeBusy), "")
 	case k.state == callLeaving: // was left, or there would be no invitation
 		c.finish(k, k.left, c.cfg.User)
@@ -249,9 +250,9 @@ func (c *Client) acceptBy(k *call, action signaling.Action, data signaling.RTC, 
 	}}, signaling.TypeRTC, action, data)
 }
 
-// join comes into a room: by accepting, if it is the ringing call's. What else
-// it may be is the server's to judge.
-func (c *Client) join(room string, done func(error)) {
+// join comes into a room: by accepting, if it is the ringing call's. One that the
+// client is in already is the server's to judge.
+func (c *Client) join(room string, o RoomOptions, done func(error)) {
 	k := c.call
 	if room == "" && k != nil {
 		room = k.room
@@ -261,8 +262,10 @@ func (c *Client) join(room string, done func(error)) {
 		done(ErrNoCall)
 	case k != nil && k.state == callIncoming && k.room == room:
 		c.acceptBy(k, signaling.ActionJoin, signaling.RTC{RoomID: room}, done)
+	case k != nil && k.room == room:
+		c.ask(k, signaling.ActionJoin, signaling.RTC{RoomID: room, RoomType: o.Type, Role: o.Role}, done)
 	default:
-		c.ask(k, signaling.ActionJoin, signaling.RTC{RoomID: room}, done)
+		c.enter(room, o, done)
 	}
 }
 
@@ -270,12 +273,12 @@ func (c *Client) join(room string, done func(error)) {
 func (c *Client) accepted(k *call, by string) {
 	k.answered, k.state = true, callAccepted
 	c.callEvent(k, eventAccepted, slog.String("user", by))
-	m, err := c.newMediaFlow(k)
-	if err != nil {
-		c.failure(k, "prepare media", err)
-		return
-	}
-	k.media = m
+	c.startMedia(k)
+}
+
+// startMedia makes the first leg.
+func (c *Client) startMedia(k *call) {
+	k.media = newMediaFlow(c, k)
 	c.newLeg(k)
 }
 
@@ -364,6 +367,10 @@ func (c *Client) finish(k *call, reason, by string) {
 	attrs := []slog.Attr{slog.String("reason", reason), slog.Int("level", c.link.level.number())}
 	if by != "" {
 		attrs = append(attrs, slog.String("by", by))
+	}
+	if k.in != nil {
+		c.callEvent(k, eventRoomEnded, attrs...)
+		return
 	}
 	c.callEvent(k, eventCallEnded, attrs...)
 }

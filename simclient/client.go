@@ -152,12 +152,6 @@ func (c *Client) leaveBy(ctx context.Context, action signaling.Action) error {
 	return c.do(ctx, func(done func(error)) { c.quit(action, done) })
 }
 
-// Join comes into a room; "" is that of the call that the client is in or that
-// rings. If the room's call rings here, that accepts it as Accept does.
-func (c *Client) Join(ctx context.Context, room string) error {
-	return c.wrap("join", c.do(ctx, func(done func(error)) { c.join(room, done) }))
-}
-
 // Request sends any frame as a request and returns the acknowledgement, or the
 // *signaling.Error that came instead. It goes around the state machine of the
 // call; data is what signaling.New takes.

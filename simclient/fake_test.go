@@ -23,6 +23,7 @@ type fake struct {
 	mu       sync.Mutex
 	sessions map[string]*fakeSession // by user
 	call     *fakeCall
+	in       *signaling.CallRef // what a resumed session is told that it is in, if there is no call
 	calls    int
 	// onRequest may swallow a request by returning true. It is called with the lock.
 	onRequest func(s *fakeSession, f signaling.Frame) bool
@@ -197,6 +198,9 @@ func (s *fakeSession) attach(ws *websocket.Conn, id string, lastSeq uint64, resu
 	if ice := s.srv.ice; ice != nil {
 		servers, ttl := ice(s.user)
 		w.ICEServers, w.ICETTL = servers, int(ttl.Seconds())
+	}
+	if resumed {
+		w.Call = s.srv.in
 	}
 	if k := s.srv.call; k != nil && resumed {
 		w.Call = &signaling.CallRef{CallID: k.id, RoomID: k.room, Peer: k.caller.user}

@@ -35,11 +35,23 @@ const (
 	eventNegotiate        = "call.negotiate"    // reason, from, leg: the server or the client wants a new leg
 	eventCallEnded        = "call.ended"        // reason, by, level
 
+	// In a room of several members call is the room's name. call.connected,
+	// call.negotiate and the like are of rooms, too.
+	eventEntered   = "room.entered"   // type, role, members, recording: the client is in; members is how many are, itself included
+	eventJoined    = "room.joined"    // user, role, members: somebody else came
+	eventLeft      = "room.left"      // user, reason, members
+	eventRole      = "room.role"      // user, role
+	eventRecording = "room.recording" // state, recording; of calls too
+	eventRoomEnded = "room.ended"     // reason, by, level: the client is out, or the room is over
+
 	eventMessage       = "im.message"     // from, to, message, text; of a call's: outcome, duration in seconds
 	eventMessageSent   = "im.sent"        // to, message: the server has it
 	eventMessageAgain  = "im.duplicate"   // from, to, message: it was delivered before
 	eventPresence      = "presence.state" // user, status, last_seen in Unix milliseconds, version
 	eventPresenceStale = "presence.stale" // the same, and known: the newer version that is known
+
+	eventHistoryItem = "history.item" // what, and what the item says, under the names of the wire
+	eventHistory     = "history.page" // what, count, more: so many items came, and there are more
 
 	eventICE        = "ice.state"          // state, leg
 	eventDTLS       = "dtls.state"         // state, leg
@@ -75,6 +87,7 @@ const (
 	violationEndedTwice    = "ended_twice"      // reason
 	violationAcceptedTwice = "accepted_twice"   // user
 	violationSecondCall    = "second_call"      // room
+	violationNoRoom        = "not_in_a_room"    // action: of rooms only, and the client is in a call
 	violationBusyInvite    = "invited_in_call"  // room, from
 	violationCallLost      = "call_lost"        // the resumed session has no such call, and nothing said that it ended
 	violationAnswer        = "unasked_answer"   // an SDP answer without an offer

@@ -188,7 +188,7 @@ func words0(t signaling.Type, action signaling.Action, data any) ([]signaling.Fr
 	case signaling.Message:
 		d.MessageID = ""
 		data = d
-	case signaling.Token:
+	case signaling.Token, signaling.HistoryQuery:
 		return nil, ErrLevel
 	}
 	f, err := signaling.New(t, action, data)
@@ -245,10 +245,28 @@ func (l *level0) onRTC(action signaling.Action, rtc signaling.RTC) {
 	if k.room == "" {
 		k.room = rtc.RoomID
 	}
-	if action == signaling.ActionLeave {
+	switch {
+	case k.in != nil:
+		action, rtc = l.ofRoom(action, rtc)
+	case action == signaling.ActionLeave:
 		action, rtc.Reason = signaling.ActionEnded, k.reason0(rtc.UserID)
 	}
 	c.pushed(k, action, rtc)
+}
+
+// ofRoom says in the words of level 1 what level 0 says of a room of several: who
+// comes and goes. A leave of nobody else's is the end for this side.
+func (l *level0) ofRoom(action signaling.Action, rtc signaling.RTC) (signaling.Action, signaling.RTC) {
+	switch {
+	case action == signaling.ActionJoin:
+		action = signaling.ActionJoined
+	case action != signaling.ActionLeave:
+	case rtc.UserID == "" || rtc.UserID == l.c.cfg.User:
+		action, rtc.Reason = signaling.ActionEnded, signaling.ReasonDropped
+	default:
+		action, rtc.Reason = signaling.ActionLeft, signaling.ReasonLeft
+	}
+	return action, rtc
 }
 
 // means tells whether a frame is about this call. Only its answer and its end can

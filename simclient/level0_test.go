@@ -455,7 +455,7 @@ func TestLevel0NoWords(t *testing.T) {
 		if err := bob.RefreshToken(r.ctx); !errors.Is(err, ErrLevel) {
 			t.Errorf("token: %v", err)
 		}
-		r.must(bob.Join(r.ctx, ""))
+		r.must(bob.Join(r.ctx, "", RoomOptions{}))
 		alice.wait(t, time.Second, eventAccepted, "user=bob")
 	})
 }

@@ -1,6 +1,7 @@
 package simclient
 
 import (
+	"cmp"
 	"log/slog"
 
 	"github.com/callbench/callbench/signaling"
@@ -149,13 +150,13 @@ func (k *call) is(rtc signaling.RTC) bool {
 // stray takes a push about a call that is not the current one.
 func (l *level1) stray(action signaling.Action, rtc signaling.RTC) {
 	c := l.c
-	of := []slog.Attr{slog.String("call", rtc.CallID), slog.String("action", string(action))}
+	of := []slog.Attr{slog.String("call", cmp.Or(rtc.CallID, rtc.RoomID)), slog.String("action", string(action))}
 	switch {
-	case c.ended(rtc.CallID) != nil:
+	case c.ended(cmp.Or(rtc.CallID, rtc.RoomID)) != nil:
 		if action == signaling.ActionEnded {
 			c.violation(nil, violationEndedTwice, append(of, slog.String("reason", string(rtc.Reason)))...)
 		}
-	case c.call != nil && c.call.state == callDialing && c.link.resume != nil:
+	case c.call != nil && c.call.state == callDialing && c.call.in == nil && c.link.resume != nil:
 		// The acknowledgement was lost with the last connection; the replay comes before
 		// the repeated request's.
 		c.identify(c.call, rtc.CallID, rtc.RoomID)

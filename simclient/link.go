@@ -46,7 +46,7 @@ type link struct {
 type resumption struct {
 	attempts, replayed int
 	gap                time.Duration
-	call               string // the call that the server says the session is in
+	call, room         string // that the server says the session is in
 	had                *call  // the call that this side is in
 }
 

@@ -50,12 +50,15 @@ func (l *look) push(packet []byte, at time.Time) {
 	}
 }
 
-// seen logs each barcode of a picture: who is in it. from names the other party of the call.
+// seen logs each barcode of a picture: who is in it. from names the other party of the
+// call, or the member of the room.
 func (m *mediaFlow) seen(found []media.Sighting) {
 	for _, s := range found {
 		from := ""
-		if s.Participant == media.ParticipantHash(m.call.peer) {
-			from = m.call.peer
+		for _, u := range m.c.parties(m.call) {
+			if s.Participant == media.ParticipantHash(u) {
+				from = u
+			}
 		}
 		m.c.callEvent(m.call, eventSeen, slog.String("media", string(media.Video)), slog.String("from", from),
 			slog.Uint64("track", uint64(s.Track)), slog.Uint64("from_hash", uint64(s.Participant)), slog.Uint64("call_hash", uint64(s.Call)),

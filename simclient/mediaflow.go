@@ -35,9 +35,11 @@ type mediaFlow struct {
 	call  *call
 	names trackNames
 	// sections are those of the offers, in their order. senders are those of them that
-	// send.
+	// send, and made all that ever did: a member of a room may have to stop and begin
+	// again.
 	sections []section
 	senders  []*sender
+	made     []*sender
 	sinks    []*sink
 	first    *timer // begins to send
 	started  bool
@@ -47,8 +49,9 @@ type mediaFlow struct {
 
 // section is a media section: what is sent in it, or nil if it only receives.
 type section struct {
-	kind   media.Kind
-	sender *sender
+	kind     media.Kind
+	sender   *sender
+	sendOnly bool
 }
 
 // sink is what proves one kind of received media, in one codec.
@@ -57,26 +60,55 @@ type sink struct {
 	logged media.SinkStats // when the last window was logged
 }
 
-func (c *Client) newMediaFlow(k *call) (*mediaFlow, error) {
-	m := &mediaFlow{c: c, call: k, names: newTrackNames()}
+func newMediaFlow(c *Client, k *call) *mediaFlow {
+	return &mediaFlow{c: c, call: k, names: newTrackNames()}
+}
+
+// layOut makes the sections of the next offer: what this side may capture is sent
+// if it has to send at all, and nothing is received by who only sends.
+func (m *mediaFlow) layOut() error {
+	m.sections, m.senders = nil, nil
+	cfg, receives := &m.c.cfg, m.call.receives()
 	for _, t := range kinds {
-		if t.kind == media.Audio && c.cfg.NoMicrophone || t.kind == media.Video && c.cfg.NoCamera {
-			m.sections = append(m.sections, section{kind: t.kind})
+		mute := t.kind == media.Audio && cfg.NoMicrophone || t.kind == media.Video && cfg.NoCamera
+		if mute || !m.call.sends() {
+			if receives {
+				m.sections = append(m.sections, section{kind: t.kind})
+			}
 			continue
 		}
-		s, err := c.newSender(t.kind, t.number, k)
+		s, err := m.sender(t.kind, t.number)
 		if err != nil {
-			return nil, fmt.Errorf("make %s sender: %w", t.kind, err)
+			return fmt.Errorf("make %s sender: %w", t.kind, err)
 		}
 		if len(s.voices) > 0 {
 			m.senders = append(m.senders, s)
-			m.sections = append(m.sections, section{t.kind, s})
+			m.sections = append(m.sections, section{t.kind, s, !receives})
 		}
 	}
-	if c.cfg.VideoFirst || c.cfg.NoMicrophone && c.cfg.Profile.VideoFirstAlone {
+	if cfg.VideoFirst || cfg.NoMicrophone && cfg.Profile.VideoFirstAlone {
 		slices.Reverse(m.sections)
 	}
-	return m, nil
+	for _, s := range m.made {
+		if !slices.Contains(m.senders, s) {
+			s.stop()
+		}
+	}
+	return nil
+}
+
+// sender finds or makes what sends one kind.
+func (m *mediaFlow) sender(kind media.Kind, number uint8) (*sender, error) {
+	for _, s := range m.made {
+		if s.kind == kind {
+			return s, nil
+		}
+	}
+	s, err := m.c.newSender(kind, number, m.call)
+	if err == nil && len(s.voices) > 0 {
+		m.made = append(m.made, s)
+	}
+	return s, err
 }
 
 // start sends, and begins to tell what comes.
@@ -143,7 +175,7 @@ func (m *mediaFlow) sink(mimeType string) (*sink, error) {
 
 func (m *mediaFlow) addSink(codec media.Codec) (*sink, error) {
 	proof, err := media.NewSink(media.SinkConfig{Codec: codec, SilentAfter: m.c.cfg.Silence, Pacer: m.c.pacer,
-		Expect: media.Expect{Call: m.call.mark(), Participants: []string{m.call.peer}},
+		Expect: m.expected(),
 		OnFlow: func(f media.FlowChange) {
 			m.c.q.now(func() {
 				if m.call.media == m {
@@ -157,6 +189,18 @@ func (m *mediaFlow) addSink(codec media.Codec) (*sink, error) {
 	s := &sink{Sink: proof}
 	m.sinks = append(m.sinks, s)
 	return s, nil
+}
+
+// expected is whose media is right.
+func (m *mediaFlow) expected() media.Expect {
+	return media.Expect{Call: m.call.mark(), Participants: m.c.parties(m.call)}
+}
+
+// expect lets all sinks know whose media is right now.
+func (m *mediaFlow) expect() {
+	for _, s := range m.sinks {
+		s.SetExpect(m.expected())
+	}
 }
 
 // changed logs that media began, fell silent, came back, or is not the peer's.
@@ -192,14 +236,16 @@ func (m *mediaFlow) logWindows(length time.Duration) {
 	for _, t := range kinds {
 		var sum media.SinkStats
 		var lost, packetsLost int64
+		var from []string
 		for _, s := range m.of(t.kind) {
 			now := s.Stats()
+			from = append(from, heard(now, s.logged)...)
 			lost += int64(now.Lost - s.logged.Lost)
 			packetsLost += int64(now.RTP.Lost - s.logged.RTP.Lost)
 			sum = add(sum, now.Sub(s.logged))
 			s.logged = now
 		}
-		m.logStats(eventWindow, t.kind, &sum, lost, packetsLost, ms("window_ms", length))
+		m.logStats(eventWindow, t.kind, m.from(from), &sum, lost, packetsLost, ms("window_ms", length))
 	}
 }
 
@@ -221,22 +267,45 @@ func (m *mediaFlow) stop() {
 		m.window.stop()
 		m.logWindows(time.Since(m.due))
 	}
-	for _, s := range m.senders {
+	for _, s := range m.made {
 		s.stop()
 		s.sent(m.c, m.call)
 	}
 	for _, t := range kinds {
 		var sum media.SinkStats
+		var from []string
 		for _, s := range m.of(t.kind) {
-			sum = add(sum, s.Stats())
+			now := s.Stats()
+			from = append(from, heard(now, media.SinkStats{})...)
+			sum = add(sum, now)
 		}
-		m.logStats(eventMediaTotal, t.kind, &sum, int64(sum.Lost), int64(sum.RTP.Lost),
+		m.logStats(eventMediaTotal, t.kind, m.from(from), &sum, int64(sum.Lost), int64(sum.RTP.Lost),
 			slog.Uint64("key_frames", sum.KeyFrames), slog.Uint64("gaps", sum.Gaps), ms("gap_total_ms", sum.GapTime),
 			ms("gap_max_ms", sum.LongestGap), slog.Uint64("pauses", sum.Pauses), slog.Uint64("restarts", sum.Restarts))
 	}
 	for _, s := range m.sinks {
 		s.Close()
 	}
+}
+
+// heard are the users of whom something good has come since an earlier snapshot.
+func heard(now, before media.SinkStats) (users []string) {
+	for i, o := range now.Origins { // new ones are added behind the old ones
+		if i >= len(before.Origins) && o.Good > 0 || i < len(before.Origins) && o.Good > before.Origins[i].Good {
+			users = append(users, o.Participant)
+		}
+	}
+	return users
+}
+
+// from says whose media was counted: the other party's in a call, and in a room
+// that of all who were heard.
+func (m *mediaFlow) from(heard []string) string {
+	if m.call.in == nil {
+		return m.call.peer
+	}
+	slices.Sort(heard)
+	return strings.Join(slices.Compact(heard), ",")
 }
 
 // stopMedia ends the call's media. It may be called again.
@@ -278,10 +347,10 @@ func add(a, b media.SinkStats) media.SinkStats {
 	return a
 }
 
-func (m *mediaFlow) logStats(event string, kind media.Kind, s *media.SinkStats, lost, packetsLost int64, more ...slog.Attr) {
+func (m *mediaFlow) logStats(event string, kind media.Kind, from string, s *media.SinkStats, lost, packetsLost int64, more ...slog.Attr) {
 	m.c.callEvent(m.call, event, append([]slog.Attr{
 		slog.String("media", string(kind)),
-		slog.String("from", m.call.peer),
+		slog.String("from", from),
 		slog.Uint64("units", s.Good),
 		slog.Uint64("packets", s.RTP.Packets),
 		slog.Uint64("bytes", s.RTP.Bytes),

@@ -46,7 +46,11 @@ func (c *Client) renew(k *call, reason signaling.Reason, wants string) {
 func (c *Client) newLeg(k *call) {
 	k.renew = false
 	if k.media == nil {
-		return // preparing it failed
+		return // the call is over
+	}
+	if err := k.media.layOut(); err != nil {
+		c.failure(k, "prepare media", err)
+		return
 	}
 	c.closeLeg(k)
 	k.legs++
@@ -88,18 +92,22 @@ func (c *Client) openLeg(k *call) (*leg, error) {
 }
 
 // openSection adds the track of a media section, or the transceiver of one that
-// only receives.
+// only receives or only sends.
 func (c *Client) openSection(pc *webrtc.PeerConnection, s section) error {
 	if s.sender == nil {
 		_, err := pc.AddTransceiverFromKind(webrtc.NewRTPCodecType(string(s.kind)),
 			webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
 		return err
 	}
-	sender, err := pc.AddTrack(s.sender)
+	direction := webrtc.RTPTransceiverDirectionSendrecv
+	if s.sendOnly {
+		direction = webrtc.RTPTransceiverDirectionSendonly
+	}
+	t, err := pc.AddTransceiverFromTrack(s.sender, webrtc.RTPTransceiverInit{Direction: direction})
 	if err != nil {
 		return err
 	}
-	c.group.Go(func() { s.sender.readRTCP(sender) })
+	c.group.Go(func() { s.sender.readRTCP(t.Sender()) })
 	return nil
 }
 

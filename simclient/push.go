@@ -26,6 +26,10 @@ func (c *Client) pushed(k *call, action signaling.Action, rtc signaling.RTC) {
 		c.callEvent(k, eventPeerReconnecting, slog.String("user", rtc.UserID))
 	case signaling.ActionReconnected:
 		c.callEvent(k, eventPeerReconnected, slog.String("user", rtc.UserID))
+	case signaling.ActionRecording:
+		c.onRecording(k, rtc)
+	case signaling.ActionJoined, signaling.ActionLeft, signaling.ActionRole:
+		c.ofRoom(k, action, rtc)
 	default:
 		c.violation(k, violationUnknownType, slog.String("type", string(signaling.TypeRTC)), slog.String("action", string(action)))
 	}
@@ -51,11 +55,26 @@ func (c *Client) onAnswer(k *call, rtc signaling.RTC) {
 	}
 }
 
-// onEnded ends the call and confirms, unless this side has left too.
+// ofRoom takes a push that only a room of several members has.
+func (c *Client) ofRoom(k *call, action signaling.Action, rtc signaling.RTC) {
+	switch {
+	case k.in == nil:
+		c.violation(k, violationNoRoom, slog.String("action", string(action)))
+	case action == signaling.ActionJoined:
+		c.onJoined(k, rtc)
+	case action == signaling.ActionLeft:
+		c.onLeft(k, rtc)
+	default:
+		c.onRole(k, rtc)
+	}
+}
+
+// onEnded ends the call and confirms, unless this side has left too. Nobody waits
+// for a member of a room of several to confirm.
 func (c *Client) onEnded(k *call, rtc signaling.RTC) {
 	left := k.state == callLeaving
 	c.finish(k, string(rtc.Reason), rtc.UserID)
-	if !left {
+	if !left && k.in == nil {
 		c.tell(k, signaling.ActionLeave, k.ref())
 	}
 }

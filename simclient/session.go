@@ -83,7 +83,7 @@ func (c *Client) resuming(w signaling.Welcome) {
 	c.session.ice.take(w.ICEServers, w.ICETTL)
 	c.link.resume = &resumption{attempts: c.link.backoff.attempts, gap: time.Since(c.link.down)}
 	if w.Call != nil {
-		c.link.resume.call = w.Call.CallID
+		c.link.resume.call, c.link.resume.room = w.Call.CallID, w.Call.RoomID
 		c.recognize(w.Call)
 	}
 	c.link.resume.had = c.call

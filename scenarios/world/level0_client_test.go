@@ -244,7 +244,7 @@ func (w *foreignWorld) foreign(user string, args ...string) *foreigner {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	args = append([]string{"-B", "testdata/level0/client.py", "--url", w.url, "--token", token, "--media-seconds", "30"}, args...)
+	args = append([]string{"-B", "testdata/level0/client.py", "--url", w.url(), "--token", token, "--media-seconds", "30"}, args...)
 	cmd := exec.CommandContext(w.t.Context(), python, args...)
 	f := &foreigner{t: w.t, user: user, events: newSeen[said](w.t), exited: make(chan error, 1), errors: &strings.Builder{}}
 	cmd.Stderr = f.errors

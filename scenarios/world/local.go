@@ -26,7 +26,7 @@ import (
 type Local struct {
 	system
 	seed int64
-	url  string
+	addr string // of the signaling server
 
 	mu    sync.Mutex              // under load many calls share the world
 	links map[string]*netsim.Link // by user and device
@@ -64,6 +64,8 @@ func localLacks(kms string, outside *TURN) func(capability string) string {
 			return "the minutes would pass in real time"
 		case capability == "kmsevents" && kms != "":
 			return "a real Kurento tells nobody what it is asked for"
+		case capability == "kms-control" && kms != "":
+			return "a real Kurento does not fail when it is told to"
 		case outside != nil:
 			return outside.lacks(capability)
 		}
@@ -80,16 +82,13 @@ func newLocal(ctx context.Context, s *scenarios.Scenario, kms string, outside *T
 }
 
 func (l *Local) boot(ctx context.Context, s *scenarios.Scenario, kms string, outside *TURN, plant Plant) error {
-	web, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return fmt.Errorf("listen for clients: %w", err)
-	}
-	l.url = "ws://" + web.Addr().String() + "/ws"
-	p := parts{kmsURL: kms, webListener: web, workers: runtime.GOMAXPROCS(0), plant: plant, level0: s.Level() == 0, video: s.Video()}
+	p := parts{kmsURL: kms, listenWeb: l.listen, workers: runtime.GOMAXPROCS(0), plant: plant}
+	p.demand(s)
+	var err error
 	if kms == "" {
 		p.kmsListener, err = net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return errors.Join(fmt.Errorf("listen for the media server: %w", err), web.Close())
+			return fmt.Errorf("listen for the media server: %w", err)
 		}
 		p.kmsURL = "ws://" + p.kmsListener.Addr().String() + "/kurento"
 		p.mock = kmsmock.Config{Interfaces: []string{"lo"}, Seed: uint64(l.seed)}
@@ -100,6 +99,18 @@ func (l *Local) boot(ctx context.Context, s *scenarios.Scenario, kms string, out
 		}
 	}
 	return l.start(ctx, p)
+}
+
+// listen opens the port for clients: any one, and then the same again.
+func (l *Local) listen() (net.Listener, error) {
+	if l.addr == "" {
+		l.addr = "127.0.0.1:0"
+	}
+	web, err := net.Listen("tcp", l.addr)
+	if err == nil {
+		l.addr = web.Addr().String()
+	}
+	return web, err
 }
 
 // turnOnLoopback opens the sockets of the embedded TURN server, if there is
@@ -116,6 +127,9 @@ func turnOnLoopback(outside *TURN, ttl time.Duration) (*turnParts, error) {
 		peers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		relay: &turn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"}}, nil
 }
+
+// url is where clients reach the signaling server.
+func (l *Local) url() string { return "ws://" + l.addr + "/ws" }
 
 func (l *Local) link(c scenarios.Client) *netsim.Link {
 	l.mu.Lock()
@@ -134,7 +148,7 @@ func (l *Local) Client(c scenarios.Client, log *trace.Log) (scenarios.Caller, er
 	if err != nil {
 		return nil, fmt.Errorf("read the network's interfaces: %w", err)
 	}
-	return l.client(c, log, l.url, simclient.Config{
+	return l.client(c, log, l.url(), simclient.Config{
 		Dial: link.Dialer(new(net.Dialer).DialContext), Net: netsim.Net(std, link),
 		Loopback: true, IPFilter: func(ip net.IP) bool { return ip.IsLoopback() },
 	})

@@ -38,9 +38,26 @@ func (y *system) Probe(ctx context.Context) ([]scenarios.Finding, error) {
 		if r.EndedAt.IsZero() {
 			found = append(found, left("room", r.RoomID))
 		}
-		found = append(found, inHistory(r, y.history.Members(r.RoomID)))
+		members := membersOf(r, y.history.Members(r.RoomID))
+		for _, m := range members {
+			if m.LeftAt.IsZero() && !r.EndedAt.IsZero() {
+				found = append(found, left("member", m.UserID+" of "+r.RoomID))
+			}
+		}
+		recordings, err := y.recordings(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		found = append(append(found, recordings...), inHistory(r, members))
 	}
 	return found, nil
+}
+
+// membersOf are the members of one of the rooms of a name.
+func membersOf(r server.RoomHistory, all []server.MemberHistory) []server.MemberHistory {
+	return slices.DeleteFunc(all, func(m server.MemberHistory) bool {
+		return m.JoinedAt.Before(r.CreatedAt) || !r.EndedAt.IsZero() && m.JoinedAt.After(r.EndedAt)
+	})
 }
 
 func left(where, id string) scenarios.Finding {
@@ -128,4 +145,15 @@ func (r recorded) MemberJoined(ctx context.Context, row server.MemberHistory) er
 func (r recorded) MemberLeft(ctx context.Context, row server.MemberHistory) error {
 	return r.tell(r.History.MemberLeft(ctx, row), "history.member.left", trace.String("room", row.RoomID), trace.String("user", row.UserID),
 		trace.Duration("duration_ms", row.Duration()))
+}
+
+// CallChanged implements server.History.
+func (r recorded) CallChanged(ctx context.Context, row server.CallHistory) error {
+	return r.tell(r.History.CallChanged(ctx, row), "history.call", trace.String("call", row.CallID), trace.String("room", row.RoomID),
+		trace.String("reason", string(row.Reason)), trace.String("outcome", string(row.Outcome)))
+}
+
+// RecordingChanged implements server.History.
+func (r recorded) RecordingChanged(ctx context.Context, row server.RecordingHistory) error {
+	return r.tell(r.History.RecordingChanged(ctx, row), "history.recording", trace.String("room", row.RoomID), trace.String("recording", row.RecordingID), trace.String("state", row.Status))
 }

@@ -29,7 +29,7 @@ func serveAlone() {
 		if l, err = newLocal(context.Background(), s, "", nil, 1, trace.New(nil), Plant{}); err == nil {
 			l.know("alice", s)
 			l.know("bob", s)
-			fmt.Println(l.url)
+			fmt.Println(l.url())
 			_, err = io.Copy(io.Discard, os.Stdin)
 			l.Close()
 		}

@@ -10,21 +10,22 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 
+	"github.com/callbench/callbench/internal/netsim"
 	"github.com/callbench/callbench/kmsmock"
 	"github.com/callbench/callbench/kurento"
 	"github.com/callbench/callbench/reports/trace"
 	"github.com/callbench/callbench/scenarios"
 	"github.com/callbench/callbench/server"
-	"github.com/callbench/callbench/server/kms"
 	"github.com/callbench/callbench/server/store"
-	"github.com/callbench/callbench/simclient"
 	"github.com/callbench/callbench/simclient/media"
 )
 
@@ -42,20 +43,20 @@ type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // system is what all worlds of one process have in common.
 type system struct {
-	log     *trace.Log
-	redis   *miniredis.Miniredis
-	state   *store.Redis
-	history *store.MemoryHistory
-	mock    *kmsmock.Server // nil if the media server is a real one
-	control *kurento.Client // for probes
-	before  map[string]bool // objects that the media server held when the world began
-	media   *kms.Media
-	turn    *relays       // nil if the scenario needs none
-	level0  bool          // the server speaks level 0 of the protocol only
-	clips   []*media.Clip // what clients send; nil is what they send by themselves
-	server  *server.Server
-	web     *http.Server
-	pacer   *media.Pacer
+	log       *trace.Log
+	parts     parts
+	redis     *miniredis.Miniredis
+	redisLine redisLine
+	history   *store.MemoryHistory
+	inbox     *store.MemoryInbox
+	mock      *kmsmock.Server // nil if the media server is a real one
+	control   *kurento.Client // for probes
+	before    map[string]bool // objects that the media server held when the world began
+	files     string          // folder of the mock's recordings; "" if there are none
+	turn      *relays         // nil if the scenario needs none
+	clips     []*media.Clip   // what clients send; nil is what they send by themselves
+	instance  *instance       // the signaling server; nil while it is dead
+	pacer     *media.Pacer
 	access
 	running sync.WaitGroup
 }
@@ -66,84 +67,60 @@ type parts struct {
 	kmsDial     dialer
 	kmsListener net.Listener // of the mock; nil if the media server is a real one
 	mock        kmsmock.Config
-	webListener net.Listener
+	listenWeb   func() (net.Listener, error)
 	newID       func(kind, user string) string
 	workers     int        // of the pacer
 	level0      bool       // the server speaks level 0 of the protocol only
 	video       string     // bit rate of the clients' video
 	turn        *turnParts // nil: no TURN server
+	mortal      bool       // the scenario kills the signaling server
+	tamper      bool       // it meddles with Redis
+	records     bool       // it makes recordings
 	plant       Plant
+}
+
+// demand notes what a scenario does to the system's parts.
+func (p *parts) demand(s *scenarios.Scenario) {
+	p.level0, p.video = s.Level() == 0, s.Video()
+	p.mortal, p.tamper, p.records = slices.Contains(s.Needs, "server-control"), slices.Contains(s.Needs, "redis-control"), s.Records()
 }
 
 // start brings the system up in the order in which its parts need each other.
 func (y *system) start(ctx context.Context, p parts) error {
 	y.access.init()
-	y.level0 = p.level0
+	y.parts = p
 	if err := y.loadClips(p.video); err != nil {
 		return err
 	}
 	y.pacer = media.NewPacer(media.PacerConfig{Workers: p.workers})
-	if err := y.startMedia(ctx, p); err != nil {
+	if err := y.startMedia(ctx); err != nil {
 		return err
 	}
 	y.redis = miniredis.NewMiniRedis()
 	y.redis.ClockTTL(true)
-	y.state = store.NewRedis(store.RedisConfig{Dial: y.dialRedis})
-	y.history = store.NewMemoryHistory()
-	var history server.History = recorded{y.history, y.log}
-	if p.plant.History != nil {
-		history = p.plant.History(history)
+	y.redisLine.inner = y.dialRedis
+	if p.tamper {
+		y.redisLine.link = netsim.NewLink(netsim.LinkConfig{Host: "redis", Log: y.logger("net")})
 	}
-	cfg := server.Config{Auth: server.JWT(y.secret), Media: y.media, State: y.state, History: history, Inbox: &store.MemoryInbox{}, Relations: &y.access,
-		Log: y.logger("server"), NewID: p.newID, AllowLoopback: true, Level0: p.level0}
+	y.history, y.inbox = store.NewMemoryHistory(), new(store.MemoryInbox)
 	if p.turn != nil {
 		if err := y.startTURN(*p.turn); err != nil {
 			return err
 		}
-		cfg.ICE = y.turn.issuer.ICE
 	}
-	srv, err := server.New(cfg)
-	if err != nil {
-		return err
-	}
-	y.server = srv
-	var front http.Handler = srv
-	if p.plant.Front != nil {
-		front = p.plant.Front(srv)
-	}
-	y.web = &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second}
-	y.running.Go(func() {
-		if err := y.web.Serve(p.webListener); !errors.Is(err, http.ErrServerClosed) {
-			y.log.Add("server", "web.failed", trace.String("error", err.Error()))
-		}
-	})
-	return nil
+	v, err := y.newInstance(ctx)
+	y.instance = v
+	return err
 }
 
-// startMedia starts the mock, if there is to be one, and connects to the media
-// server: once for the signaling server and once for probes.
-func (y *system) startMedia(ctx context.Context, p parts) error {
+// startMedia starts the mock, if there is to be one, or connects to the media
+// server for probes.
+func (y *system) startMedia(ctx context.Context) error {
+	p := &y.parts
 	if p.kmsListener != nil {
-		p.mock.Log, p.mock.Faults = y.logger("kms"), p.plant.KMS
-		mock, err := kmsmock.New(p.mock)
-		if err != nil {
-			return err
-		}
-		y.mock = mock
-		y.running.Go(func() {
-			if err := mock.Serve(p.kmsListener); err != nil {
-				y.log.Add("kms", "kms.failed", trace.String("error", err.Error()))
-			}
-		})
+		return y.startMock(p.mock)
 	}
-	m, err := kms.Dial(ctx, kms.Config{URL: p.kmsURL, Dial: p.kmsDial, Log: y.logger("server")})
-	if err != nil {
-		return fmt.Errorf("connect to the media server: %w", err)
-	}
-	y.media = m
-	if y.mock != nil {
-		return nil
-	}
+	var err error
 	y.control, err = kurento.Dial(ctx, kurento.Config{URL: p.kmsURL, Dial: p.kmsDial})
 	if err != nil {
 		return fmt.Errorf("connect to the media server: %w", err)
@@ -154,6 +131,28 @@ func (y *system) startMedia(ctx context.Context, p parts) error {
 		y.before[id] = true
 	}
 	return err
+}
+
+func (y *system) startMock(cfg kmsmock.Config) error {
+	cfg.Log, cfg.Faults = y.logger("kms"), y.parts.plant.KMS
+	if y.parts.records {
+		folder, err := os.MkdirTemp("", "callbench-recordings-")
+		if err != nil {
+			return fmt.Errorf("make a folder for recordings: %w", err)
+		}
+		y.files, cfg.FileRoot = folder, folder
+	}
+	mock, err := kmsmock.New(cfg)
+	if err != nil {
+		return err
+	}
+	y.mock = mock
+	y.running.Go(func() {
+		if err := mock.Serve(y.parts.kmsListener); err != nil {
+			y.log.Add("kms", "kms.failed", trace.String("error", err.Error()))
+		}
+	})
+	return nil
 }
 
 // loadClips takes other clips than the clients' own for video of a high bit rate.
@@ -172,26 +171,6 @@ func (y *system) loadClips(video string) error {
 }
 
 func (y *system) logger(actor string) *slog.Logger { return slog.New(trace.Handler(y.log, actor)) }
-
-// client makes a simulated client on its attachment to the network.
-func (y *system) client(c scenarios.Client, log *trace.Log, url string, cfg simclient.Config) (scenarios.Caller, error) {
-	profile, err := simclient.ProfileByName(c.Profile)
-	if err != nil {
-		return nil, err
-	}
-	y.know(c.User, log)
-	cfg.User, cfg.Device, cfg.URL, cfg.Profile = c.User, c.Device, url, profile
-	cfg.Relay, cfg.Clips = c.Has("relay"), y.clips
-	if c.Has("level0") {
-		cfg.Level = new(int)
-	}
-	if y.turn != nil && (y.level0 || c.Has("level0")) { // level 0 tells of no ICE servers: the app knows its own
-		cfg.ICEServers, _ = y.turn.issuer.ICE(c.User)
-	}
-	cfg.Token = func(context.Context) (string, error) { return y.token(c) }
-	cfg.Log, cfg.Pacer = slog.New(trace.Handler(log, c.Name)), y.pacer
-	return simclient.New(cfg)
-}
 
 // mediaObjects lists what the media server holds: the mock tells of every
 // object, a real one of its pipelines.
@@ -217,18 +196,16 @@ func (y *system) Settle() time.Duration { return 15 * time.Second }
 // already.
 func (y *system) close() error {
 	var errs []error
-	if y.web != nil {
-		errs = append(errs, y.web.Close())
-		y.server.Close()
-		errs = append(errs, y.state.Close())
+	if y.instance != nil {
+		errs = append(errs, y.instance.close())
+	}
+	if y.redisLine.link != nil {
+		y.redisLine.link.Close()
 	}
 	if y.redis != nil {
 		y.redis.Close()
 	}
 	errs = append(errs, y.closeTURN())
-	if y.media != nil {
-		errs = append(errs, y.media.Close())
-	}
 	if y.control != nil {
 		errs = append(errs, y.control.Close())
 	}
@@ -237,6 +214,9 @@ func (y *system) close() error {
 	}
 	errs = append(errs, y.pacer.Close())
 	y.running.Wait()
+	if y.files != "" {
+		errs = append(errs, os.RemoveAll(y.files))
+	}
 	return errors.Join(errs...)
 }
 

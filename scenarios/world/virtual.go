@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"time"
@@ -72,10 +73,6 @@ func (v *Virtual) boot(ctx context.Context, s *scenarios.Scenario, seed int64, p
 	}
 	serverHost.Link.SetDelay(serverSkew)
 	kmsHost.Link.SetDelay(kmsSkew)
-	web, err := serverHost.Listen(virtualServer)
-	if err != nil {
-		return err
-	}
 	kms, err := kmsHost.Listen(virtualKMS)
 	if err != nil {
 		return err
@@ -86,10 +83,11 @@ func (v *Virtual) boot(ctx context.Context, s *scenarios.Scenario, seed int64, p
 			return err
 		}
 	}
-	return v.start(ctx, parts{turn: relay,
-		kmsURL: "ws://" + virtualKMS + "/kurento", kmsDial: serverHost.Dial, kmsListener: kms,
-		mock: kmsmock.Config{Net: kmsHost.Net, Seed: uint64(seed)}, webListener: web, newID: numberedIDs(), workers: 1, plant: plant, level0: s.Level() == 0, video: s.Video(),
-	})
+	p := parts{turn: relay, kmsURL: "ws://" + virtualKMS + "/kurento", kmsDial: serverHost.Dial, kmsListener: kms,
+		mock: kmsmock.Config{Net: kmsHost.Net, Seed: uint64(seed)}, newID: numberedIDs(), workers: 1, plant: plant,
+		listenWeb: func() (net.Listener, error) { return serverHost.Listen(virtualServer) }}
+	p.demand(s)
+	return v.start(ctx, p)
 }
 
 // turnHost makes the host of the TURN server, which may reach the media server

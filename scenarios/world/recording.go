@@ -1,0 +1,70 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/callbench/callbench/kmsmock/clip"
+	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/scenarios"
+	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/signaling"
+)
+
+// mostRecordings is how many recordings of a room a probe looks at.
+const mostRecordings = 1000
+
+// recordings describes a room's recordings. One that is neither ready nor failed
+// when its room has ended is left behind.
+func (y *system) recordings(ctx context.Context, r server.RoomHistory) (found []scenarios.Finding, err error) {
+	rows, err := y.history.Archive().Recordings(ctx, r.RoomID, server.Page{Limit: mostRecordings})
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		final := row.Status == string(signaling.RecordingReady) || row.Status == string(signaling.RecordingFailed)
+		if !final && !r.EndedAt.IsZero() {
+			found = append(found, left("recording", row.RecordingID))
+		}
+		who := slices.Sorted(slices.Values(row.Participants))
+		attrs := []trace.Attr{trace.String("room", row.RoomID), trace.String("recording", row.RecordingID), trace.String("state", row.Status),
+			trace.Float("duration", row.Duration().Round(time.Millisecond).Seconds()), trace.Int("size", row.FileSize), trace.String("participants", strings.Join(who, ","))}
+		if final && y.files != "" {
+			attrs = append(attrs, y.look(row)...)
+		}
+		found = append(found, scenarios.Finding{What: "recording", Attrs: attrs})
+	}
+	return found, nil
+}
+
+// look reads a recording's file: whether it plays, and for how long.
+func (y *system) look(row server.RecordingHistory) []trace.Attr {
+	b, err := os.ReadFile(y.pathOf(row.File))
+	if errors.Is(err, fs.ErrNotExist) {
+		return []trace.Attr{trace.String("file", "absent")}
+	}
+	c, err2 := clip.Read(b)
+	if err != nil || err2 != nil || row.FileSize != 0 && row.FileSize != int64(len(b)) {
+		return []trace.Attr{trace.String("file", "broken")}
+	}
+	return []trace.Attr{trace.String("file", "plays"), trace.Float("plays", c.Length.Round(time.Millisecond).Seconds())}
+}
+
+// pathOf is where the media server has put the file of a URI.
+func (y *system) pathOf(file string) string {
+	path := strings.TrimPrefix(file, "file://")
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(recordingFolder, path)
+	}
+	return filepath.Join(y.files, path)
+}
+
+// recordingFolder is where the media server writes recordings, below what stands
+// for the root of its file system.
+const recordingFolder = "/recordings"
