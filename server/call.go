@@ -46,7 +46,7 @@ type call struct {
 	became         signaling.Outcome
 	endedBy        *member // who left first; nil if the server ended the call
 	timer          *time.Timer
-	rung           bool
+	rungAt         time.Time // when the callee's device said that it rings
 	dialed         bool     // dialing has come to its end, well or not
 	posted         bool     // the conversation was told what became of the call
 	hurry          bool     // the server shuts down: nobody is waited for
@@ -170,6 +170,7 @@ func (c *call) opens(r request, err error) {
 	})
 	c.recordStart()
 	c.recordJoin(m)
+	c.recordCall()
 }
 
 // stillborn ends a call that the media server refused before it began.
@@ -220,8 +221,9 @@ func (c *call) ringing(r request) {
 		return
 	}
 	r.ack(nil)
-	if !c.rung {
-		c.rung = true
+	if c.rungAt.IsZero() {
+		c.rungAt = time.Now()
+		c.recordCall()
 		data := c.ref()
 		data.UserID = m.user
 		c.push(c.caller, signaling.ActionRinging, data)
@@ -260,6 +262,7 @@ func (c *call) accepted(r request, m *member, err error) {
 		c.activate(r, m)
 	})
 	c.recordJoin(m)
+	c.recordCall()
 }
 
 // join is the design document's general way into a room. Into that of a call

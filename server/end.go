@@ -92,6 +92,7 @@ func (c *call) begin(reason signaling.Reason, by *member) {
 	c.reason, c.endedBy, c.endedAt, c.became = reason, by, time.Now(), c.outcome(reason, by)
 	c.move(stateEnding)
 	c.srv.users.release(c.room)
+	c.recordCall()
 	for _, m := range c.members {
 		if !m.invited && m != by {
 			c.out(m, func() {})

@@ -31,7 +31,7 @@ func handleCall(r request) error {
 	}
 	to := r.srv.users.reach(in.TargetUser)
 	if to == nil {
-		r.srv.missed(r.user, in.TargetUser, r.srv.cfg.NewID("call", r.user))
+		r.srv.missed(r.user, in.TargetUser, r.srv.cfg.NewID("call", r.user), signaling.CodeUserUnavailable)
 		return unavailable()
 	}
 	return newCall(r.session, to).engage(r, false)
@@ -47,7 +47,7 @@ func (c *call) engage(r request, again bool) error {
 		c.queue.Do(func() { c.start(r) })
 		return nil
 	case not.who == c.callee:
-		c.srv.missed(c.caller.user, c.callee.user, c.callID)
+		c.srv.missed(c.caller.user, c.callee.user, c.callID, signaling.AsError(not.err).Code)
 	case not.in != nil && !again:
 		retry := func() {
 			if err := c.engage(r, true); err != nil {

@@ -40,6 +40,8 @@ type Config struct {
 	// Inbox keeps messages for who is not there. Nil keeps none: a message to a
 	// user without a session is refused with user_unavailable.
 	Inbox Inbox
+	// Node names this instance in the history. Empty: it is not named.
+	Node string
 	// Relations say who may reach whom. Nil: every user is known and reached by
 	// everybody, and has no contacts.
 	Relations Relations
