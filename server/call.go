@@ -50,7 +50,7 @@ type call struct {
 	endedBy    *member // who left first; nil if the server ended the call
 	timer      *time.Timer
 	expires    time.Time              // when the ringing ends
-	rung       bool                   // the caller was told that it rings
+	rungAt     time.Time              // when the first device said that it rings
 	leaver     *session               // who left first, as the connections know; the directory's
 	woken      bool                   // Push was asked to wake devices
 	hush       func(signaling.Reason) // has Push tell those that they need not ring; nil if there is nothing to tell
@@ -181,6 +181,7 @@ func (c *call) opens(r request, err error) {
 	})
 	c.recordStart()
 	c.recordJoin(m)
+	c.recordCall()
 }
 
 // stillborn ends a call that the media server refused before it began.
@@ -222,8 +223,9 @@ func (c *call) ringing(r request) {
 		return
 	}
 	r.ack(nil)
-	if !c.rung {
-		c.rung = true
+	if c.rungAt.IsZero() {
+		c.rungAt = time.Now()
+		c.recordCall()
 		data := c.ref()
 		data.UserID = m.user
 		c.push(c.caller, signaling.ActionRinging, data)
@@ -268,6 +270,7 @@ func (c *call) accepted(r request, m *member, err error) {
 		c.activate(r, m)
 	})
 	c.recordJoin(m)
+	c.recordCall()
 }
 
 // join is the design document's general way into a room. Into that of a call

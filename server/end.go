@@ -103,6 +103,7 @@ func (c *call) begin(reason signaling.Reason, by *member) {
 	c.silence(reason)
 	c.srv.users.release(c.room)
 	c.endRecording(func() {})
+	c.recordCall()
 	for _, m := range c.members {
 		if !m.invited && m != by {
 			c.out(m, func() {})

@@ -130,7 +130,8 @@ func (r RecordingHistory) Duration() time.Duration {
 // and gets none twice. Package store implements it.
 type Archive interface {
 	// Calls lists the calls that the user was called in or made, the latest
-	// first; with missedOnly those that it has missed.
+	// first; with missedOnly those that it has missed. A call without a room is
+	// its callee's alone.
 	Calls(ctx context.Context, user string, missedOnly bool, p Page) ([]CallHistory, error)
 	// Members lists who was in the room, in the order in which they came.
 	Members(ctx context.Context, roomID string, p Page) ([]MemberHistory, error)

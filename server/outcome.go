@@ -41,7 +41,9 @@ func (c *call) post() {
 
 // missed tells a user that it was called and could not be reached, or was in
 // another call. Only it is told: the caller knows from its request's refusal.
-func (s *Server) missed(from, to, callID string) {
+func (s *Server) missed(from, to, callID string, why signaling.Code) {
+	at := time.Now()
+	s.postbox(to).queue.Do(func() { s.recordMissed(from, to, callID, why, at) })
 	s.postTo(callMessage(from, to, signaling.CallLog{CallID: callID, Outcome: signaling.OutcomeMissed}), to)
 }
 

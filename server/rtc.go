@@ -49,7 +49,7 @@ func (c *call) engage(r request, again bool) error {
 		c.queue.Do(func() { c.start(r) })
 		return nil
 	case not.callee:
-		c.srv.missed(c.caller.user, c.to, c.callID)
+		c.srv.missed(c.caller.user, c.to, c.callID, signaling.AsError(not.err).Code)
 	case not.in != nil && !again:
 		retry := func() {
 			if err := c.engage(r, true); err != nil {

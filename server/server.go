@@ -46,6 +46,8 @@ type Config struct {
 	// PushAll tells Push of every call, so that it can wake devices beside those
 	// that are connected.
 	PushAll bool
+	// Node names this instance in the history. Empty: it is not named.
+	Node string
 	// Relations say who may reach whom. Nil: every user is known and reached by
 	// everybody, and has no contacts.
 	Relations Relations

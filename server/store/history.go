@@ -175,7 +175,7 @@ func (a memoryArchive) Calls(_ context.Context, user string, missedOnly bool, p 
 		if missedOnly {
 			return c.Callee == user && c.Missed()
 		}
-		return c.Caller == user || c.Callee == user
+		return c.Callee == user || c.Caller == user && c.RoomID != ""
 	}), nil
 }
 

@@ -161,10 +161,13 @@ func testHistoryCalls(t *testing.T, b books) {
 	c.EndedAt, c.Reason, c.Outcome = at.Add(68*time.Second), "hangup", "accepted"
 	must(t, b.CallChanged(ctx, c))
 	later := b.call("2", "bob", "carol", time.Millisecond)
-	later.RoomID = ""
 	must(t, b.CallChanged(ctx, later))
+	refused := b.call("3", "bob", "carol", time.Second)
+	refused.RoomID = "" // it never was: the callee alone knows of it
+	must(t, b.CallChanged(ctx, refused))
 	same(t, "alice's", b.calls(t, "alice", false), []server.CallHistory{c})
 	same(t, "bob's, the latest first", b.calls(t, "bob", false), []server.CallHistory{later, c})
+	same(t, "carol's", b.calls(t, "carol", false), []server.CallHistory{refused, later})
 	same(t, "nobody's", b.calls(t, "dave", false), []server.CallHistory(nil))
 	if got := b.calls(t, "alice", false)[0].Duration(); got != 65*time.Second {
 		t.Errorf("they talked for %v", got)
