@@ -53,6 +53,10 @@ type Config struct {
 	// Recordings say where recordings go. Nil: nothing is recorded, and there is
 	// no feature record.
 	Recordings Recordings
+	// Node names this server among those that share State, "callbench" by
+	// default. A server with the name of one that was killed goes on with its
+	// rooms; two that run at the same time must not have the same.
+	Node string
 
 	// CheckOrigin decides which web pages may connect. Nil lets pages of the
 	// server's own host connect, and clients that send no Origin at all, such
@@ -111,6 +115,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Relations == nil {
 		c.Relations = open{}
+	}
+	if c.Node == "" {
+		c.Node = "callbench"
 	}
 	if c.VideoCodec == "" {
 		c.VideoCodec = "VP8"
