@@ -30,6 +30,7 @@ var Capabilities = map[string]string{
 	needKMSControl:    "the media server can be made to fail",
 	needRedisControl:  "Redis can be made to fail",
 	needServerControl: "the signaling server can be killed and started again",
+	"push":            "devices that are not connected are woken for a call: push has the event push.invite then, and the script connects them",
 	needRooms:         "the server has rooms of several members, and tells who is in them (protocol level 1)",
 	"im":              "the server stores and delivers messages",
 	"kmsevents":       "the media server shows in the trace what it is asked for, as kmsmock does",

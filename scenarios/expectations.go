@@ -82,7 +82,7 @@ var clientExpectations = []Expectation{
 		Fields: []FieldSpec{{Name: "status", Kind: Text, Help: "which", Values: []string{string(signaling.Online), string(signaling.Offline)}},
 			{Name: "last_seen", Kind: Number, Help: "when the user was last there, in Unix milliseconds"}, {Name: "version", Kind: Number, Help: "of the user's presence"}}},
 	{Name: "error", Help: "a frame of the client was refused", kind: "error", Fields: []FieldSpec{{Name: "code", Kind: Text, Help: "error code", Values: codes()}}},
-	{Name: "event", Usage: "<kind>", Help: "any event of the trace by its kind; fields are its attributes. Besides clients, server, kms, turn, redis and history have events", Min: 1, Max: 1, parts: eventParts},
+	{Name: "event", Usage: "<kind>", Help: "any event of the trace by its kind; fields are its attributes. Besides clients, server, kms, turn, redis, history and push have events", Min: 1, Max: 1, parts: eventParts},
 }
 
 // worldExpectations are about the system's own parts, and the run as a whole.

@@ -244,7 +244,7 @@ func (p *parser) addClient(c Client) {
 
 // reserved are the words that a client cannot be called.
 var reserved = map[string]bool{"at": true, "expect": true, "never": true, "net": true, "script": true, "server": true,
-	"kms": true, "recording": true, "turn": true, "redis": true, "mysql": true, "history": true, "clean": true, "span": true, "steps": true, "kill": true,
+	"kms": true, "push": true, "recording": true, "turn": true, "redis": true, "mysql": true, "history": true, "clean": true, "span": true, "steps": true, "kill": true,
 	"start": true, "token": true, "block": true, "unblock": true, "need": true, "set": true, "clients": true, "case": true, "mix": true, "require": true, "or": true, "as": true}
 
 // parseStep reads [at T] [!|?] [expect|never] actors verb args… [or …] [as span].
@@ -337,7 +337,7 @@ func (p *parser) parseActors(st *Step, words []string) []string {
 }
 
 // systemParts are what has events besides clients: expect server event …
-var systemParts = map[string]bool{"server": true, "kms": true, "turn": true, "redis": true, "history": true}
+var systemParts = map[string]bool{"server": true, "kms": true, "turn": true, "redis": true, "history": true, "push": true}
 
 // worldWords begin a step that is not about clients.
 var worldWords = map[string]bool{"net": true, "kill": true, "start": true, "history": true, "clean": true, "span": true,

@@ -61,6 +61,13 @@ func (y *system) serverConfig(v *instance) server.Config {
 	}
 	cfg := server.Config{Auth: server.JWT(y.secret), Media: v.media, State: v.state, History: history, Inbox: y.inbox, Relations: &y.access,
 		Log: y.serverLog(v.life), NewID: p.newID, AllowLoopback: true, Level0: p.level0}
+	cfg.MaxMixed, cfg.MaxBroadcast = p.roomLimit, p.roomLimit
+	if y.files != "" {
+		cfg.Recordings = recordings(y.files)
+	}
+	if p.pushes {
+		cfg.Push = pusher{y.log, v.life}
+	}
 	if p.mortal {
 		cfg.History, cfg.Inbox = mortalHistory{history, v.life}, mortalInbox{y.inbox, v.life}
 	}

@@ -3,6 +3,7 @@ package world
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -45,7 +46,7 @@ func (y *system) recordings(ctx context.Context, r server.RoomHistory) (found []
 
 // look reads a recording's file: whether it plays, and for how long.
 func (y *system) look(row server.RecordingHistory) []trace.Attr {
-	b, err := os.ReadFile(y.pathOf(row.File))
+	b, err := os.ReadFile(recordings(y.files).path(row.File))
 	if errors.Is(err, fs.ErrNotExist) {
 		return []trace.Attr{trace.String("file", "absent")}
 	}
@@ -56,15 +57,25 @@ func (y *system) look(row server.RecordingHistory) []trace.Attr {
 	return []trace.Attr{trace.String("file", "plays"), trace.Float("plays", c.Length.Round(time.Millisecond).Seconds())}
 }
 
-// pathOf is where the media server has put the file of a URI.
-func (y *system) pathOf(file string) string {
-	path := strings.TrimPrefix(file, "file://")
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(recordingFolder, path)
-	}
-	return filepath.Join(y.files, path)
+// recordings is where recordings go: below the folder that stands for the root of
+// the media server's file system. It implements server.Recordings.
+type recordings string
+
+// URI names a recording's file.
+func (recordings) URI(roomID, recordingID string) string {
+	return "file:///recordings/" + roomID + "/" + recordingID + ".webm"
 }
 
-// recordingFolder is where the media server writes recordings, below what stands
-// for the root of its file system.
-const recordingFolder = "/recordings"
+// Size looks at the file.
+func (r recordings) Size(_ context.Context, uri string) (int64, error) {
+	info, err := os.Stat(r.path(uri))
+	if err != nil {
+		return 0, fmt.Errorf("size of a recording: %w", err)
+	}
+	return info.Size(), nil
+}
+
+// path is where the file of a URI is.
+func (r recordings) path(uri string) string {
+	return filepath.Join(string(r), filepath.FromSlash(strings.TrimPrefix(uri, "file://")))
+}

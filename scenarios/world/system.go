@@ -76,6 +76,8 @@ type parts struct {
 	mortal      bool       // the scenario kills the signaling server
 	tamper      bool       // it meddles with Redis
 	records     bool       // it makes recordings
+	pushes      bool       // devices that are not connected are woken
+	roomLimit   int        // members of a room of several; 0 is as the server has it
 	plant       Plant
 }
 
@@ -83,6 +85,7 @@ type parts struct {
 func (p *parts) demand(s *scenarios.Scenario) {
 	p.level0, p.video = s.Level() == 0, s.Video()
 	p.mortal, p.tamper, p.records = slices.Contains(s.Needs, "server-control"), slices.Contains(s.Needs, "redis-control"), s.Records()
+	p.pushes, p.roomLimit = slices.Contains(s.Needs, "push"), s.RoomLimit()
 }
 
 // start brings the system up in the order in which its parts need each other.
