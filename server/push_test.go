@@ -231,8 +231,11 @@ func TestOneCallAtATime(t *testing.T) {
 	})
 	pushed(t, nil, func(t *testing.T, w *world, p *fakePush) {
 		alice, carol := w.join("alice"), w.join("carol")
+		w.media.set(func(m *fakeMedia) { m.delay["create pipeline"] = time.Second })
 		alice.send(signaling.TypeRTC, signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
+		synctest.Wait()
 		alice.send(signaling.TypeRTC, signaling.ActionCancel, signaling.RTC{})
+		synctest.Wait()
 		carol.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"}) // he is free at once
 	})
 }

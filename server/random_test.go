@@ -14,9 +14,10 @@ import (
 	"github.com/callbench/callbench/signaling"
 )
 
-// TestRandomCalls lets three users do anything at any time while the media
-// server fails at random. In every other run carol's client is of level 0. Whatever they did: nobody is told the end of a call
-// twice, nothing is left of it, and everybody can call again.
+// TestRandomCalls lets three users, one of them on two devices, do anything at any
+// time while the media server fails at random. In every other run carol's client is
+// of level 0. Whatever they did: nobody is told the end of a call twice, nothing is
+// left of it, and everybody can call again.
 func TestRandomCalls(t *testing.T) {
 	seeds := 30
 	if testing.Short() {
@@ -30,6 +31,8 @@ func TestRandomCalls(t *testing.T) {
 					p.users[name] = &user{name: name, plain: name == "carol" && seed%2 == 1}
 					p.connect(p.users[name])
 				}
+				p.users["bob's laptop"] = &user{name: "bob"}
+				p.connect(p.users["bob's laptop"])
 				for range 150 {
 					p.step()
 				}
@@ -66,7 +69,7 @@ func (p *player) connect(u *user) {
 }
 
 func (p *player) pick() *user {
-	return p.users[[]string{"alice", "bob", "carol"}[p.rand.IntN(3)]]
+	return p.users[[]string{"alice", "bob", "carol", "bob's laptop"}[p.rand.IntN(4)]]
 }
 
 // step does something, and perhaps lets time pass.
@@ -259,8 +262,8 @@ func (p *player) calmDown(t *testing.T) {
 			}
 		}
 	}
-	if keys := p.w.state.Keys(); len(slices.DeleteFunc(keys, isPresence)) != 3 {
-		t.Errorf("State has %q, want the three sessions", keys)
+	if keys := p.w.state.Keys(); len(slices.DeleteFunc(keys, isPresence)) != 4 {
+		t.Errorf("State has %q, want the four sessions", keys)
 	}
 	if left := p.w.media.left(); len(left) != 0 {
 		t.Errorf("left on the media server: %q", left)
