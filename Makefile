@@ -31,8 +31,9 @@ lint: ## format, vet, staticcheck
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
-bench: ## hot paths with allocations
+bench: ## hot paths with allocations, and the server beside a plain hub, with calls if CALLBENCH_KMS_URL is given
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) run ./internal/bench
 
 FUZZTIME ?= 30s
 fuzz: ## every fuzz test for FUZZTIME

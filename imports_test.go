@@ -40,6 +40,7 @@ var allowed = map[string][]string{
 	"loadtest":        {"scenarios", "scenarios/world", "reports", "reports/trace"},
 	"reports":         {"reports/trace"},
 	"reports/trace":   {},
+	"internal/bench":  {"server", "server/kms", "server/store", "kurento", "signaling"},
 	"internal/bubble": {},
 	"internal/serial": {},
 	"internal/netsim": {"internal/serial"},

@@ -15,12 +15,11 @@ type recorder struct {
 	element
 	kurento kurento.RecorderEndpoint
 
-	done chan struct{} // closed when the file is complete, or nothing more will come
-
-	mu     sync.Mutex
-	failed string // what the first error was
-	lost   bool
-	ended  bool // done is closed
+	mu      sync.Mutex
+	started bool
+	failed  string        // what the first error was
+	done    chan struct{} // closed when the file is complete, or nothing more will come
+	ended   bool          // done is closed
 }
 
 // NewRecorder implements server.Pipeline.
@@ -35,8 +34,8 @@ func (p *pipeline) NewRecorder(ctx context.Context, uri string, on func(server.R
 	}
 	r := &recorder{kurento: k, done: make(chan struct{})}
 	tell := func(out server.RecorderEvent) {
-		on(out) // before Stop returns
 		r.note(out)
+		on(out)
 	}
 	w := &watcher{pipeline: p, lost: func(detail string) {
 		tell(server.RecorderEvent{Kind: server.RecorderLost, Detail: detail})
@@ -102,12 +101,14 @@ func (r *recorder) note(e server.RecorderEvent) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch e.Kind {
+	case server.RecorderStarted:
+		r.started = true
 	case server.RecorderFailed:
 		if r.failed == "" {
 			r.failed = e.Detail
 		}
 	case server.RecorderLost:
-		r.lost, r.failed = true, e.Detail
+		r.failed = e.Detail
 		r.finish()
 	case server.RecorderStopped:
 		r.finish()
@@ -122,10 +123,10 @@ func (r *recorder) finish() {
 	}
 }
 
-func (r *recorder) outcome() (lost bool, failed string) {
+func (r *recorder) state() (started bool, failed string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.lost, r.failed
+	return r.started, r.failed
 }
 
 // Record implements server.Recorder.
@@ -135,17 +136,7 @@ func (r *recorder) Record(ctx context.Context) error { return wrap(r.kurento.Rec
 // not stopAndWait: that answers when the file is complete too, but nothing else
 // of the connection is answered meanwhile, and no other call could go on.
 func (r *recorder) Stop(ctx context.Context) error {
-	select {
-	case <-r.done:
-		return r.verdict()
-	default:
-	}
-	state, err := r.kurento.State(ctx)
-	if err != nil {
-		return wrap(err)
-	}
-	if state == kurento.StateStop { // while it waits for media too
-		_, failed := r.outcome()
+	if started, failed := r.state(); !started {
 		return fmt.Errorf("recorder %s: %w%s", r.ID(), server.ErrNothingRecorded, because(failed))
 	}
 	if err := r.kurento.Stop(ctx); err != nil {
@@ -156,20 +147,10 @@ func (r *recorder) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("recorder %s: the file was not completed: %w", r.ID(), ctx.Err())
 	}
-	return r.verdict()
-}
-
-// verdict is what the events say of a file that is at its end.
-func (r *recorder) verdict() error {
-	lost, failed := r.outcome()
-	switch {
-	case lost:
-		return fmt.Errorf("recorder %s: %w: %s", r.ID(), server.ErrMediaGone, failed)
-	case failed != "":
+	if _, failed := r.state(); failed != "" {
 		return fmt.Errorf("recorder %s: the file may not be complete: %s", r.ID(), failed)
-	default:
-		return nil
 	}
+	return nil
 }
 
 func because(failed string) string {

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// Goals of the relay, as ratios to the hub.
+const (
+	relayCPUGoal = 1.2
+	relayP99Goal = 1.5
+)
+
+// receiptEvery is how often a client says what it has: after 32 pushes, or a
+// second after the first, which at this rate comes before.
+const receiptEvery = 25
+
+// relay measures messages between users who are there.
+func relay(ctx context.Context, b *bench) error {
+	floor, ours, stop, err := b.startBoth(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stop() }()
+	var load [2]*talk
+	for i, p := range []*process{floor, ours} {
+		if load[i], err = newTalk(ctx, p, b.config, p == ours); err != nil {
+			return err
+		}
+		defer load[i].close()
+	}
+	var found [2][]round
+	for n := range b.rounds {
+		for i, t := range load {
+			if i == 1 && n == b.rounds-1 && b.profile != "" {
+				go func() { _ = b.keep(ctx, ours, fmt.Sprint("/profile?seconds=", int(b.long.Seconds())), "relay.cpu") }()
+			}
+			r, err := t.round(ctx)
+			if err != nil {
+				return err
+			}
+			found[i] = append(found[i], r)
+		}
+	}
+	b.relayRows(found[0], found[1])
+	return b.keep(ctx, ours, "/heap", "relay.heap")
+}
+
+func (b *bench) relayRows(floor, ours []round) {
+	column := func(rs []round, of func(round) float64) (all []float64) {
+		for _, r := range rs {
+			all = append(all, of(r))
+		}
+		return all
+	}
+	compare := func(what string, goal float64, of func(round) float64) {
+		f, o := column(floor, of), column(ours, of)
+		b.table.add(row{what: what, floor: number(median(f)), ours: number(median(o)), value: median(o) / median(f), goal: goal, unit: "x"})
+	}
+	compare(fmt.Sprintf("CPU µs per message at %d/s", b.rate), relayCPUGoal, func(r round) float64 { return r.cpu })
+	compare("  p99 µs from write to receipt", relayP99Goal, func(r round) float64 { return r.p99 })
+	p50 := func(r round) float64 { return r.p50 }
+	b.table.add(row{what: "  p50 µs", floor: number(median(column(floor, p50))), ours: number(median(column(ours, p50)))})
+	for i, r := range append(floor, ours...) {
+		if r.lost > 0 {
+			b.table.note("relay: %d messages of round %d did not arrive within a second", r.lost, i%b.rounds+1)
+		}
+	}
+}
+
+// round is what a round of messages found, in microseconds.
+type round struct {
+	cpu, p50, p99 float64
+	lost          int
+}
+
+// talk is pairs of users of whom one writes to the other.
+type talk struct {
+	config
+	p        *process
+	from, to []*websocket.Conn
+	frames   [][]byte // of the senders; the time goes in at stamp
+	stamp    []int
+	begin    time.Time
+	readers  sync.WaitGroup
+
+	mu    sync.Mutex
+	took  []float64
+	ended error
+}
+
+const stampLen = 19
+
+func newTalk(ctx context.Context, p *process, c config, receipts bool) (*talk, error) {
+	t := &talk{config: c, p: p, begin: time.Now()}
+	var err error
+	if t.from, err = p.enterAll(ctx, names("from", c.pairs)); err != nil {
+		return nil, err
+	}
+	if t.to, err = p.enterAll(ctx, names("to", c.pairs)); err != nil {
+		return nil, err
+	}
+	for i := range c.pairs {
+		head := fmt.Sprintf(`{"type":"message","data":{"to":"to%d","content":"`, i)
+		frame := head + fmt.Sprintf("%0*d %0180d", stampLen, 0, 7) + `"}}`
+		t.frames, t.stamp = append(t.frames, []byte(frame)), append(t.stamp, len(head))
+	}
+	for _, ws := range t.to {
+		t.readers.Go(func() { t.read(ws, receipts) })
+	}
+	return t, nil
+}
+
+func (t *talk) close() {
+	closeAll(t.from)
+	closeAll(t.to)
+	t.readers.Wait()
+}
+
+// read takes what a user is sent, and says so if receipts are wanted.
+func (t *talk) read(ws *websocket.Conn, receipts bool) {
+	for n := 1; ; n++ {
+		_, text, err := ws.ReadMessage()
+		if err != nil {
+			return
+		}
+		now := time.Since(t.begin)
+		if i := bytes.Index(text, []byte(`"content":"`)); i >= 0 {
+			t.got(text[i+len(`"content":"`):], now)
+		}
+		if receipts && n%receiptEvery == 0 {
+			seq := text[bytes.Index(text, []byte(`"seq":`))+len(`"seq":`):]
+			seq = seq[:bytes.IndexByte(seq, ',')]
+			_ = ws.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"type":"ack","data":{"seq":%s}}`, seq))
+		}
+	}
+}
+
+func (t *talk) got(content []byte, now time.Duration) {
+	sent, err := strconv.ParseInt(string(content[:stampLen]), 10, 64)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err != nil {
+		t.ended = err
+		return
+	}
+	t.took = append(t.took, float64(now-time.Duration(sent))/float64(time.Microsecond))
+}
+
+// round writes messages at the rate, each when it is due whatever became of
+// those before, and returns what they cost.
+func (t *talk) round(ctx context.Context) (r round, err error) {
+	if err := t.write(t.rate / 2); err != nil { // warms both up
+		return r, err
+	}
+	t.drain(t.rate / 2)
+	before, err := t.p.usage(ctx, false)
+	if err != nil {
+		return r, err
+	}
+	n := int(t.long.Seconds() * float64(t.rate))
+	if err := t.write(n); err != nil {
+		return r, err
+	}
+	took, err := t.drain(n)
+	if err != nil {
+		return r, err
+	}
+	after, err := t.p.usage(ctx, false)
+	return round{cpu: float64((after.CPU - before.CPU).Nanoseconds()) / 1000 / float64(n),
+		p50: quantile(took, 0.5), p99: quantile(took, 0.99), lost: n - len(took)}, err
+}
+
+func (t *talk) write(n int) error {
+	begin, every := time.Now(), time.Second/time.Duration(t.rate)
+	for i := range n {
+		if wait := time.Until(begin.Add(time.Duration(i) * every)); wait > 0 {
+			time.Sleep(wait)
+		}
+		k := i % len(t.from)
+		copy(t.frames[k][t.stamp[k]:], fmt.Sprintf("%0*d", stampLen, time.Since(t.begin)))
+		if err := t.from[k].WriteMessage(websocket.TextMessage, t.frames[k]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drain waits for so many messages, a second at most, and returns how long each
+// was under way.
+func (t *talk) drain(n int) ([]float64, error) {
+	for range 1000 {
+		t.mu.Lock()
+		there := len(t.took)
+		t.mu.Unlock()
+		if there >= n {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	took := t.took
+	t.took = nil
+	return took, t.ended
+}

@@ -1,0 +1,66 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/signaling"
+)
+
+// presenceTrips counts what presence asks of State, each one round trip.
+type presenceTrips struct {
+	server.State
+	puts, gets int
+}
+
+func (s *presenceTrips) PutPresence(ctx context.Context, p signaling.State) (uint64, error) {
+	s.puts++
+	return s.State.PutPresence(ctx, p)
+}
+
+func (s *presenceTrips) GetPresence(ctx context.Context, user string) (signaling.State, error) {
+	s.gets++
+	return s.State.GetPresence(ctx, user)
+}
+
+// TestPresenceCosts has a user with many contacts come and hide: each change is
+// one round trip however many are told, and who comes reads nothing to be told
+// of the others.
+func TestPresenceCosts(t *testing.T) {
+	const contacts = 20
+	users := []string{"star"}
+	for i := range contacts {
+		users = append(users, fmt.Sprint("fan", i))
+	}
+	var trips *presenceTrips
+	tune := func(c *server.Config) {
+		c.Relations = friends(users...)
+		trips = &presenceTrips{State: c.State}
+		c.State = trips
+	}
+	bubble(t, tune, func(t *testing.T, w *world) {
+		var fans []*client
+		for _, user := range users[1:] {
+			fans = append(fans, w.join(user))
+		}
+		synctest.Wait()
+		if trips.puts != contacts || trips.gets != 0 {
+			t.Errorf("%d users came with %d writes and %d reads", contacts, trips.puts, trips.gets)
+		}
+		star := w.join("star")
+		synctest.Wait()
+		star.request(signaling.TypeState, "", signaling.State{Status: signaling.Offline})
+		synctest.Wait()
+		if trips.puts != contacts+2 || trips.gets != 0 {
+			t.Errorf("two more changes and %d contacts took %d writes and %d reads", contacts, trips.puts-contacts, trips.gets)
+		}
+		for _, f := range fans {
+			if told := f.got("state"); len(told) < 2 || presence(t, told[len(told)-1]) != "star offline 2" {
+				t.Errorf("%s was told %v at last", f.name, told)
+			}
+		}
+	})
+}
