@@ -171,7 +171,7 @@ func milliseconds(n float64) time.Duration {
 
 // failures are the rules that were broken.
 func (b *books) failures() []reports.Failure {
-	b.book.Closed()
+	b.book.Finished()
 	says := map[string]string{}
 	for _, r := range invariants.Rules() {
 		says[r.Name] = r.Says

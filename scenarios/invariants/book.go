@@ -15,6 +15,7 @@ type Book struct {
 	now    map[string]*call // by client: the call that it was last in
 	early  []string         // what was heard too early
 	ends   []telling        // how often clients were told the end of calls
+	unsure []string         // users that asked for calls and were not told whether there is one
 	posts  map[string][]Post
 	online map[string]bool // users that messages reach
 
@@ -22,9 +23,9 @@ type Book struct {
 	left  []string
 	whole bool // that look was the one at the end of the run
 
-	begun  []string // the server's calls, in their order
-	states map[string]*progress
-	closed bool
+	begun    []string // the server's calls, in their order
+	states   map[string]*progress
+	finished bool
 }
 
 // Called notes that a client has called somebody: the server has made the call.
@@ -118,11 +119,14 @@ func (b *Book) Accepted(client Client, ref Ref, user string) {
 }
 
 // Leaves notes that a client has said that it leaves, in whatever words: it is
-// out from now on.
-func (b *Book) Leaves(client Client, ref Ref) {
-	if c := b.of(client, ref); c != nil {
-		c.side(client).left = true
+// out from now on. It reports whether it was in until now.
+func (b *Book) Leaves(client Client, ref Ref) bool {
+	c := b.of(client, ref)
+	if c == nil || c.side(client).left {
+		return false
 	}
+	c.side(client).left = true
+	return true
 }
 
 // Stays notes that the server would not let it leave so.
@@ -168,6 +172,10 @@ func (b *Book) countEnd(client, call string) {
 	b.ends = append(b.ends, telling{client, call, 1})
 }
 
+// Unanswered notes that a user has asked for a call and will not be told whether
+// there is one.
+func (b *Book) Unanswered(user string) { b.unsure = append(b.unsure, user) }
+
 // Gone notes that a client's session has ended: nobody tells it anything more.
 func (b *Book) Gone(client Client) { delete(b.now, client.Name) }
 
@@ -197,8 +205,9 @@ func (b *Book) Look(rooms []Room, left []string, last bool) {
 	b.rooms, b.left, b.whole = rooms, left, last
 }
 
-// Closed notes that the server has come to its end, and its calls with it.
-func (b *Book) Closed() { b.closed = true }
+// Finished notes that nothing more will happen: a call that is there now never
+// ends.
+func (b *Book) Finished() { b.finished = true }
 
 // underWay reports whether there is a call that has not ended.
 func (b *Book) underWay() bool {

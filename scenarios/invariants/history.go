@@ -74,8 +74,14 @@ func (b *Book) differences() []string {
 			out = append(out, b.compare(c, b.rooms[mine[0]])...)
 		}
 	}
+	unsure := slices.Clone(b.unsure)
 	for i, r := range b.rooms {
-		if !claimed[i] && r.Type == ofCalls {
+		if claimed[i] || r.Type != ofCalls {
+			continue
+		}
+		if k := slices.Index(unsure, r.Creator); k >= 0 {
+			unsure = slices.Delete(unsure, k, k+1)
+		} else {
 			out = append(out, fmt.Sprintf("the history has the room %s, and no client saw a call in it", r.ID))
 		}
 	}

@@ -77,7 +77,7 @@ func endedTwice(b *Book) (out []string) {
 
 // endless looks at calls that the server began, when it has come to its own end.
 func endless(b *Book) (out []string) {
-	if !b.closed {
+	if !b.finished {
 		return nil
 	}
 	for _, id := range b.begun {
