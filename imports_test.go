@@ -34,9 +34,12 @@ var allowed = map[string][]string{
 	"server/turn":        {"signaling"},
 	"simclient":          {"signaling", "simclient/media", "internal/serial"},
 	"simclient/media":    {},
-	"scenarios":          {"signaling", "reports", "reports/trace"},
+	"scenarios":          {"scenarios/invariants", "signaling", "reports", "reports/trace"},
 	"scenarios/world": {"scenarios", "signaling", "simclient", "simclient/media", "server", "server/kms", "server/store", "server/turn", "kurento",
 		"kmsmock", "kmsmock/clip", "reports", "reports/trace", "internal/netsim", "internal/bubble"},
+
+	"scenarios/invariants": {"signaling"},
+
 	"loadtest":        {"scenarios", "scenarios/world", "reports", "reports/trace"},
 	"reports":         {"reports/trace"},
 	"reports/trace":   {},

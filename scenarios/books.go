@@ -1,224 +1,189 @@
 package scenarios
 
 import (
-	"fmt"
-	"maps"
-	"slices"
+	"cmp"
+	"math"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/callbench/callbench/reports"
 	"github.com/callbench/callbench/reports/trace"
+	"github.com/callbench/callbench/scenarios/invariants"
 	"github.com/callbench/callbench/signaling"
 )
 
-// books hold what the clients saw of their calls, to be compared with what the
-// history says at the end of the run (the rule history-differs).
+// books write what the trace tells of calls into the book that the invariants
+// are checked on, and hold what clients saw of rooms of several members.
 type books struct {
-	calls []*seenCall
-	now   map[string]*seenCall // by client: the call that it was last in
-	rooms []trace.Event        // those of calls that the last look found
-	many  []trace.Event        // those of several members
-	whole bool                 // that look was the one at the end of the run
+	book  invariants.Book
 	stays roomBooks
+	many  []trace.Event // rooms of several members that the last look found
+	whole bool          // that look was the one at the end of the run
 }
 
-// seenCall is a call as its clients saw it.
-type seenCall struct {
-	id, room       string // room is empty as long as a caller of level 0 has not learned it
-	caller, callee string // users
-	accepted       map[string]bool
-	tried          bool      // somebody accepted, and may not have learned what became of that
-	elsewhere      bool      // a device was told that another one answered
-	declined       bool      // a device was told that another one declined
-	ends           []seenEnd // one for each client
-}
-
-// seenEnd is how a client saw a call end.
-type seenEnd struct {
-	client, reason string
-	guess          bool // it left first, lost its session or speaks level 0: nobody told it the reason
-}
-
-// observe takes an event; those of clients count.
+// observe takes an event.
 func (b *books) observe(s *Scenario, e trace.Event) {
-	if s.client(e.Actor) == nil {
-		return
+	switch {
+	case s.client(e.Actor) != nil:
+		b.stays.observe(s, e)
+		b.client(s, e)
+	case e.Actor == "server" && e.Has("call"):
+		b.server(e)
 	}
-	b.stays.observe(s, e)
+}
+
+// client takes an event of a client.
+func (b *books) client(s *Scenario, e trace.Event) {
+	user := s.user(e.Actor)
+	who := invariants.Client{Name: e.Actor, User: user, Plain: s.plain(user)}
+	ref := invariants.Ref{Call: e.Get("call"), Room: e.Get("room")}
 	switch e.Kind {
 	case "call.outgoing":
-		b.begin(e, s.user(e.Actor), e.Get("to"))
+		b.book.Called(who, ref, e.Get("to"))
 	case "call.incoming":
-		b.begin(e, e.Get("from"), s.user(e.Actor))
+		b.book.Invited(who, ref, e.Get("from"))
 	case "call.accepted":
-		c, user := b.of(e), e.Get("user")
-		switch {
-		case c == nil:
-		case s.plain(user) && user == s.user(e.Actor): // nobody told it that it was in time
-			c.tried = true
-		default:
-			c.accepted[user] = true
-		}
+		b.book.Accepted(who, ref, e.Get("user"))
 	case "signal.sent":
-		if c := b.of(e); c != nil && (e.Get("action") == string(signaling.ActionAnswer) || e.Get("action") == string(signaling.ActionJoin)) {
-			c.tried = true
+		if a := signaling.Action(e.Get("action")); a == signaling.ActionAnswer || a == signaling.ActionJoin {
+			b.book.Tried(who, ref)
 		}
 	case "call.ended":
-		if c := b.of(e); c != nil {
-			c.end(s, e)
+		b.book.Ended(who, ref, end(user, e))
+	case "room.entered": // it may be left, and come into again
+		b.book.RoomEntered(who, e.Get("call"))
+	case "room.ended":
+		b.book.RoomEnded(who, e.Get("call"))
+	case "im.message":
+		b.posted(user, e)
+	case "protocol.violation":
+		b.violation(who, ref, e)
+	case "session.welcome":
+		b.book.Online(user, true)
+		if e.Get("resumed") != "true" {
+			b.book.Gone(who)
 		}
+	case "session.resumed":
+		b.book.Online(user, true)
+	case "session.ended", "session.reconnecting", "ws.closed", "app.background", "app.sleep":
+		b.book.Online(user, false)
 	}
 }
 
-// begin notes that a client is in a call.
-func (b *books) begin(e trace.Event, caller, callee string) {
-	c := b.find(e.Get("call"), e.Get("room"), caller, callee)
-	if c == nil {
-		c = &seenCall{id: e.Get("call"), caller: caller, callee: callee, accepted: map[string]bool{}}
-		b.calls = append(b.calls, c)
-	}
-	if c.room == "" {
-		c.room = e.Get("room")
-	}
-	if b.now == nil {
-		b.now = map[string]*seenCall{}
-	}
-	b.now[e.Actor] = c
+// end is how a client saw a call end. Who left first, or lost its session, was
+// not told why.
+func end(user string, e trace.Event) invariants.End {
+	reason := signaling.Reason(e.Get("reason"))
+	return invariants.End{Reason: reason, Guess: e.Get("by") == user || e.Get("by") == "" && reason == signaling.ReasonDropped}
 }
 
-// find is the call with these ids; a caller of level 0 does not know them, and
-// its call is the last one between the same two.
-func (b *books) find(id, room, caller, callee string) *seenCall {
-	for _, c := range slices.Backward(b.calls) {
-		same := room != "" && c.room == room || id != "" && c.id == id
-		if same || (room == "" || c.room == "") && c.caller == caller && c.callee == callee && len(c.ends) == 0 {
-			return c
-		}
+func (b *books) posted(user string, e trace.Event) {
+	if e.Get("outcome") != "" {
+		b.book.Posted(user, invariants.Post{ID: e.Get("message"), Call: e.Get("call"),
+			Outcome: signaling.Outcome(e.Get("outcome")), Duration: int(e.Number("duration"))})
 	}
-	return nil
 }
 
-// of is the call that an event of a client is about.
-func (b *books) of(e trace.Event) *seenCall {
-	if id := e.Get("call"); id != "" {
-		for _, c := range slices.Backward(b.calls) {
-			if c.id == id || c.room == id {
-				return c
-			}
-		}
+// violation takes what a client saw that the protocol does not allow.
+func (b *books) violation(who invariants.Client, ref invariants.Ref, e trace.Event) {
+	switch e.Get("what") {
+	case "ended_twice":
+		b.book.Ended(who, ref, end(who.User, e))
+	case "accepted_twice":
+		b.book.Accepted(who, ref, e.Get("user"))
+	case "second_call", "invited_in_call":
+		b.book.HeardEarly(who, "room "+e.Get("room"))
 	}
-	return b.now[e.Actor]
 }
 
-func (c *seenCall) end(s *Scenario, e trace.Event) {
-	end := seenEnd{client: e.Actor, reason: e.Get("reason"), guess: e.Get("by") == s.user(e.Actor)}
-	if e.Get("by") == "" && end.reason == string(signaling.ReasonDropped) || s.plain(s.user(e.Actor)) {
-		end.guess = true
+// server takes an event of the server.
+func (b *books) server(e trace.Event) {
+	switch e.Kind {
+	case "call.start":
+		b.book.Began(e.Get("call"))
+	case "call.state":
+		b.book.Moved(e.Get("call"), e.Get("from"), e.Get("to"))
 	}
-	switch signaling.Reason(end.reason) {
-	case signaling.ReasonAnsweredElsewhere:
-		c.elsewhere, end.guess = true, true
-	case signaling.ReasonDeclinedElsewhere:
-		end.guess, c.declined = true, true
-	}
-	c.ends = append(c.ends, end)
 }
 
 // look takes what a look at the world found.
 func (b *books) look(found []trace.Event, last bool) {
-	b.rooms, b.many, b.whole = nil, nil, last
+	var rooms []invariants.Room
+	var left []string
+	b.many, b.whole = nil, last
 	for _, e := range found {
-		switch {
-		case e.Get("what") != "room":
-		case contains(roomTypes, e.Get("type")):
-			b.many = append(b.many, e)
-		default:
-			b.rooms = append(b.rooms, e)
+		switch e.Get("what") {
+		case "room":
+			rooms = append(rooms, roomOf(e))
+			if contains(roomTypes, e.Get("type")) {
+				b.many = append(b.many, e)
+			}
+		case "left":
+			if e.Get("where") != "room" { // which the history tells better
+				left = append(left, e.Get("where")+" "+e.Get("id"))
+			}
 		}
 	}
+	b.book.Look(rooms, left, last)
 }
 
-// differences says where clients and history disagree.
-func (b *books) differences() []string {
-	var out []string
-	claimed := map[int]bool{}
-	for _, c := range b.calls {
-		mine := b.roomsOf(c, claimed)
-		for _, i := range mine {
-			claimed[i] = true
-		}
-		switch {
-		case len(c.ends) == 0:
-		case len(mine) == 0 && c.id == "" && c.room == "": // refused, which level 0 tells a caller late or never
-		case len(mine) != 1:
-			out = append(out, fmt.Sprintf("the call from %s to %s (%s) has %d rooms in the history, not one", c.caller, c.callee, c.name(), len(mine)))
-		default:
-			out = append(out, c.compare(b.rooms[mine[0]])...)
-		}
+// settled reports whether the last look leaves nothing to wait for.
+func (b *books) settled() bool { return b.book.Settled() && len(b.stays.differences(b.many)) == 0 }
+
+// roomOf is the row of a room that a look found, with its members' stays: each
+// of them as user=joined-left, in milliseconds since the room was made. A trace
+// that has only users says that they stayed as long as the room.
+func roomOf(e trace.Event) invariants.Room {
+	r := invariants.Room{ID: e.Get("room"), Call: e.Get("call"), Type: cmp.Or(e.Get("type"), "1v1"), Creator: e.Get("creator"),
+		Ended: e.Get("status") == "ended", Reason: signaling.Reason(e.Get("reason")), Length: milliseconds(e.Number("duration") * 1000)}
+	for _, user := range strings.FieldsFunc(e.Get("users"), func(c rune) bool { return c == ',' || c == ' ' }) {
+		r.Members = append(r.Members, invariants.Member{User: user, Left: r.Length})
 	}
-	for i, r := range b.rooms {
-		if !claimed[i] {
-			out = append(out, fmt.Sprintf("the history has the room %s, and no client saw a call in it", r.Get("room")))
-		}
+	if e.Has("stays") {
+		r.Members = nil
 	}
-	return append(out, b.stays.differences(b.many)...)
+	for _, stay := range strings.Fields(e.Get("stays")) {
+		i := strings.LastIndex(stay, "=") // user ids may hold anything but spaces
+		joined, left, gone := strings.Cut(stay[i+1:], "-")
+		m := invariants.Member{User: stay[:max(i, 0)], Joined: instant(joined), Left: -1}
+		if gone {
+			m.Left = instant(left)
+		}
+		r.Members = append(r.Members, m)
+	}
+	return r
 }
 
-// roomsOf finds a call's rooms by their ids. Without an id it is the first room
-// of the same caller that no other call claims.
-func (b *books) roomsOf(c *seenCall, claimed map[int]bool) []int {
-	var mine []int
-	for i, r := range b.rooms {
-		known := c.room != "" && r.Get("room") == c.room || c.id != "" && r.Get("call") == c.id
-		if known || c.room == "" && c.id == "" && !claimed[i] && len(mine) == 0 && r.Get("creator") == c.caller {
-			mine = append(mine, i)
-		}
+// instant reads a number of milliseconds.
+func instant(text string) time.Duration {
+	ms, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return -1
 	}
-	return mine
+	return milliseconds(ms)
 }
 
-func (c *seenCall) name() string {
-	if c.id == "" {
-		return "room " + c.room
-	}
-	return c.id
+// milliseconds is a duration of whole milliseconds.
+func milliseconds(n float64) time.Duration {
+	return time.Duration(math.Round(n)) * time.Millisecond
 }
 
-// compare holds a room of the history against what the clients saw.
-func (c *seenCall) compare(r trace.Event) []string {
-	var out []string
-	if r.Get("status") != "ended" {
-		out = append(out, fmt.Sprintf("%s has ended for %s and is %s in the history", c.name(), c.ends[0].client, r.Get("status")))
-	}
-	for _, e := range c.ends {
-		if !e.guess && e.reason != r.Get("reason") {
-			out = append(out, fmt.Sprintf("%s was told that %s ended with %s; the history says %s", e.client, c.name(), e.reason, r.Get("reason")))
-		}
-	}
-	if c.elsewhere && !c.accepted[c.callee] && !c.tried {
-		out = append(out, fmt.Sprintf("a device was told that another one had answered %s, and none had", c.name()))
-	}
-	if c.declined && r.Get("reason") != string(signaling.ReasonDeclined) && r.Get("reason") != string(signaling.ReasonBusy) {
-		out = append(out, fmt.Sprintf("a device was told that another one had declined %s; the history says %s", c.name(), r.Get("reason")))
-	}
-	members := strings.Fields(strings.ReplaceAll(r.Get("users"), ",", " "))
-	slices.Sort(members)
-	c.accepted[c.caller] = true
-	want := slices.Sorted(maps.Keys(c.accepted))
-	if slices.Equal(members, want) || c.tried && slices.Equal(members, slices.Sorted(slices.Values([]string{c.caller, c.callee}))) {
-		return out
-	}
-	return append(out, fmt.Sprintf("%s was a call of %s; the history has the members %s", c.name(), strings.Join(want, " and "), strings.Join(members, " and ")))
-}
-
-// failures are the differences, if the run was looked at when it had ended.
+// failures are the rules that were broken.
 func (b *books) failures() []reports.Failure {
-	if !b.whole {
-		return nil
+	b.book.Finished()
+	says := map[string]string{}
+	for _, r := range invariants.Rules() {
+		says[r.Name] = r.Says
 	}
 	var out []reports.Failure
-	for _, d := range b.differences() {
-		out = append(out, reports.Failure{Check: "history-differs", Message: d})
+	if b.whole {
+		for _, d := range b.stays.differences(b.many) {
+			out = append(out, reports.Failure{Check: "history-differs", Message: d, Expected: says["history-differs"]})
+		}
+	}
+	for _, v := range invariants.Check(&b.book) {
+		out = append(out, reports.Failure{Check: v.Rule, Message: v.Message, Expected: says[v.Rule]})
 	}
 	return out
 }

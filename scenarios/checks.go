@@ -1,7 +1,6 @@
 package scenarios
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,16 +10,15 @@ import (
 	"github.com/callbench/callbench/reports/trace"
 )
 
-// checks are the rules that every run is held to, whatever its script says:
+// checks are the rules of media and frames that every run is held to, whatever
+// its script says. Those of calls are in package invariants.
 //
 //	wrong-origin    marked media of somebody who is not in the call or room arrived
-//	ended-twice     a client was told twice that one call ended
 //	candidate-lost  a candidate that the media server gathered was not passed on to the client
 //	                (where the media server tells what it gathered, as kmsmock does)
 //	sequence        the server's pushes to a client had a gap
 type checks struct {
 	wrong  map[string]int // client and kind to units of wrong origin
-	ended  map[[2]string]int
 	gaps   map[string]int
 	legs   map[string]*gathering // by endpoint
 	pushed map[string]int        // client to candidates that the server sent it
@@ -29,7 +27,6 @@ type checks struct {
 // rules says what each check expects.
 var rules = map[string]string{
 	"wrong-origin":   "media comes from the other party of the call, or from members of the room, alone",
-	"ended-twice":    "a client is told once that a call has ended",
 	"candidate-lost": "every candidate that the media server gathers reaches its client",
 	"sequence":       "the server's pushes to a client are numbered without a gap",
 }
@@ -47,7 +44,7 @@ type gathering struct {
 const inFlight = time.Second
 
 func newChecks() checks {
-	return checks{wrong: map[string]int{}, ended: map[[2]string]int{}, gaps: map[string]int{},
+	return checks{wrong: map[string]int{}, gaps: map[string]int{},
 		legs: map[string]*gathering{}, pushed: map[string]int{}}
 }
 
@@ -76,17 +73,8 @@ func (c *checks) observe(s *Scenario, e trace.Event) {
 		if e.Get("frame") == "rtc/candidate" {
 			c.pushed[e.Get("user")]++
 		}
-	case "room.entered": // it may be left, and come into again
-		delete(c.ended, [2]string{e.Actor, e.Get("call")})
-	case "call.ended", "room.ended":
-		if e.Actor != "server" && e.Get("call") != "" { // whose record is one for each member that it tells
-			c.ended[[2]string{e.Actor, e.Get("call")}]++
-		}
 	case "protocol.violation":
-		switch e.Get("what") {
-		case "ended_twice":
-			c.ended[[2]string{e.Actor, e.Get("call")}]++
-		case "seq_gap":
+		if e.Get("what") == "seq_gap" {
 			c.gaps[e.Actor]++
 		}
 	}
@@ -97,13 +85,6 @@ func (c *checks) failures() []reports.Failure {
 	var out []reports.Failure
 	for _, k := range slices.Sorted(maps.Keys(c.wrong)) {
 		out = append(out, reports.Failure{Check: "wrong-origin", Message: fmt.Sprintf("%s: %d units came from somebody who is not the other party of the call, or not in the room", k, c.wrong[k])})
-	}
-	for _, k := range slices.SortedFunc(maps.Keys(c.ended), func(a, b [2]string) int {
-		return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1]))
-	}) {
-		if n := c.ended[k]; n > 1 {
-			out = append(out, reports.Failure{Check: "ended-twice", Message: fmt.Sprintf("%s was told %d times that call %s ended", k[0], n, k[1])})
-		}
 	}
 	owed := map[string]int{}
 	for _, l := range c.legs {

@@ -3,6 +3,8 @@ package scenarios
 import (
 	"fmt"
 	"strings"
+
+	"github.com/callbench/callbench/scenarios/invariants"
 )
 
 // grammar is the part of the reference that no table holds.
@@ -34,12 +36,6 @@ early event is not missed and an old one not believed. Without within= it may ta
 Fields compare with = >= <= > and <. When an expectation fails, the message says who lacks what, and what was seen
 instead. A run stops at the first failure.
 
-Besides what the script expects, every run is held to these rules: no media of wrong origin (wrong-origin), no call that
-ends twice for a client (ended-twice), no candidate that the media server gathered lost before the client
-(candidate-lost; where the media server tells what it gathered, as kmsmock does), no gap in the server's pushes (sequence), and
-a history that says what the clients saw (history-differs): every call that ended for a client has one room, with the reason that
-the clients were told and the members that accepted, and no room is of a call that no client saw; of a room of several members, those that were let in.
-
 The events that ` + "`event`" + ` can wait for are those of the trace: run the scenario once and look into its ` + "`*.trace.jsonl`" + `.
 
 A user with several devices is written bob.phone=… bob.desk=…: bob stands for all of them where clients are meant, and for the user
@@ -56,6 +52,7 @@ nobody tells it, know it from the beginning.
 func Reference() string {
 	var b strings.Builder
 	b.WriteString(grammar)
+	rulesDoc(&b)
 	b.WriteString("\n## Settings\n\n")
 	for _, s := range settings {
 		fmt.Fprintf(&b, "- `set %s=<%s>`: %s\n", s.Name, s.Kind, s.Help)
@@ -116,4 +113,20 @@ func entry(b *strings.Builder, subject, name, usage, help string, fields []Field
 		}
 		fmt.Fprintf(b, "  - `%s` (%s): %s%s\n", f.Name, f.Kind, f.Help, values)
 	}
+}
+
+// rulesDoc is the reference's section about the rules that every run is held to.
+func rulesDoc(b *strings.Builder) {
+	b.WriteString("\n## Rules\n\nBesides what the script expects, every run is held to these rules; a failure names the one that was broken.\n\n")
+	for _, name := range sortedKeys(rules) {
+		fmt.Fprintf(b, "- `%s`: %s\n", name, rules[name])
+	}
+	for _, r := range invariants.Rules() {
+		fmt.Fprintf(b, "- `%s`: %s\n", r.Name, r.Says)
+	}
+	b.WriteString(`
+Candidates are counted where the media server tells what it gathered, as kmsmock does. What the history, the conversation and clean-up must say is
+looked at when the script has been played; a call that is under way then is not missed in the history, and what it holds is not left. The model of
+the call's states is held to the rules of calls as well.
+`)
 }

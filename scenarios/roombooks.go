@@ -23,6 +23,12 @@ type seenRoom struct {
 	ends   []seenEnd
 }
 
+// seenEnd is how a client saw a room end.
+type seenEnd struct {
+	client, reason string
+	guess          bool // it left first, lost its session or speaks level 0: nobody told it the reason
+}
+
 func (b *roomBooks) find(name string) *seenRoom {
 	for _, r := range b.rooms {
 		if r.name == name {

@@ -1,7 +1,10 @@
 package server
 
 import (
+	"context"
+	"maps"
 	"regexp"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -44,5 +47,90 @@ func (s *Server) Answer(user string, asked signaling.Frame, data any) {
 func (s *Server) EndSessions(user string) {
 	for _, u := range s.users.sessions(user) {
 		u.end(causeReplaced)
+	}
+}
+
+// Fault is something wrong that can be planted in the server, to see whether it is
+// found. It takes the place of the handler of some requests.
+type Fault struct {
+	Says    string
+	actions []signaling.Action
+	handle  func(right handler) handler
+}
+
+// Plant puts the fault into all servers, until it is taken out again.
+func (f Fault) Plant() (out func()) {
+	before := maps.Clone(handlers)
+	for _, a := range f.actions {
+		at := route{signaling.TypeRTC, a}
+		handlers[at] = f.handle(before[at])
+	}
+	return func() { maps.Copy(handlers, before) }
+}
+
+// Faults are those that can be planted.
+func Faults() []Fault {
+	leaving := []signaling.Action{signaling.ActionLeave, signaling.ActionCancel}
+	return []Fault{
+		{"an answer is accepted twice", []signaling.Action{signaling.ActionAnswer}, func(right handler) handler {
+			return onCall(right, func(c *call, r request, right func()) {
+				if c.at() == stateActive && c.asking(r) == c.callee {
+					r.ack(nil)
+					return
+				}
+				right()
+			})
+		}},
+		{"who answers in the moment of the cancel is told another reason", leaving, func(right handler) handler {
+			return onCall(right, func(c *call, r request, right func()) {
+				crossed := c.at() == stateAccepting && c.asking(r) == c.caller
+				right()
+				if crossed {
+					c.callee.told = true
+					data := c.ref()
+					data.Reason, data.UserID = signaling.ReasonCancelled, c.caller.user
+					c.push(c.callee, signaling.ActionEnded, data)
+				}
+			})
+		}},
+		{"the row of a callee that is on its way in stays open", leaving, func(right handler) handler {
+			return onCall(right, func(c *call, _ request, right func()) {
+				if c.at() == stateAccepting {
+					c.callee.joined = time.Time{}
+				}
+				right()
+			})
+		}},
+		{"what was made for an answer that is taken back stays", leaving, func(right handler) handler {
+			return onCall(right, func(c *call, _ request, right func()) {
+				if c.at() == stateAccepting {
+					c.pipeline = leaky{c.pipeline}
+				}
+				right()
+			})
+		}},
+	}
+}
+
+// leaky is a pipeline that nobody releases.
+type leaky struct{ Pipeline }
+
+func (leaky) Release(context.Context) error { return nil }
+
+// onCall is a handler that does something on the queue of the call that a request
+// is about, where the right handler would do its work.
+func onCall(right handler, do func(c *call, r request, right func())) handler {
+	return func(r request) error {
+		var in signaling.RTC
+		c, err := r.inCall(&in)
+		if err != nil {
+			return right(r)
+		}
+		switch r.frame.Action {
+		case signaling.ActionAnswer:
+			return c.hand(func() { do(c, r, func() { c.accept(r) }) })
+		default:
+			return c.hand(func() { do(c, r, func() { c.leave(r) }) })
+		}
 	}
 }

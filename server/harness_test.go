@@ -83,7 +83,7 @@ func (j *journal) inOrder(t *testing.T, prefixes ...string) {
 
 // world is a server with fakes around it, in a bubble.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	srv     *server.Server
 	media   *fakeMedia
 	state   *store.Memory
@@ -128,7 +128,7 @@ func bubble(t *testing.T, tune func(*server.Config), test func(t *testing.T, w *
 // isPresence tells keys that stay.
 func isPresence(key string) bool { return strings.HasPrefix(key, "user:") }
 
-func newWorld(t *testing.T, tune func(*server.Config)) *world {
+func newWorld(t testing.TB, tune func(*server.Config)) *world {
 	j := &journal{}
 	w := &world{t: t, journal: j, media: newFakeMedia(j), state: &store.Memory{}, inbox: &store.MemoryInbox{}, history: store.NewMemoryHistory(),
 		logs: &logBuffer{}, stopped: make(chan struct{}), started: time.Now()}

@@ -41,7 +41,7 @@ func (c *client) sees(want ...string) {
 	}
 }
 
-func presence(t *testing.T, f signaling.Frame) string {
+func presence(t testing.TB, f signaling.Frame) string {
 	t.Helper()
 	var s signaling.State
 	if err := f.Into(&s); err != nil {

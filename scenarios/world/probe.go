@@ -2,6 +2,7 @@ package world
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -92,9 +93,10 @@ func (y *system) key(name string) scenarios.Finding {
 
 // inHistory describes a room: how long it was there in seconds, too.
 func inHistory(r server.RoomHistory, members []server.MemberHistory) scenarios.Finding {
-	var users []string
+	var users, stays []string
 	answered := "no"
 	for _, m := range members {
+		stays = append(stays, stay(r, m))
 		if !slices.Contains(users, m.UserID) {
 			users = append(users, m.UserID)
 		}
@@ -109,7 +111,17 @@ func inHistory(r server.RoomHistory, members []server.MemberHistory) scenarios.F
 	return scenarios.Finding{What: "room", Attrs: []trace.Attr{trace.String("type", string(r.Type)), trace.String("status", r.Status()),
 		trace.Int("members", len(members)), trace.String("reason", string(r.Reason)), trace.String("room", r.RoomID), trace.String("call", r.CallID),
 		trace.String("creator", r.Creator), trace.String("users", strings.Join(users, ",")), trace.String("answered", answered),
-		trace.Float("duration", length.Round(time.Millisecond).Seconds())}}
+		trace.String("stays", strings.Join(stays, " ")), trace.Float("duration", length.Round(time.Millisecond).Seconds())}}
+}
+
+// stay is when a member came and left, in milliseconds since the room was made:
+// user=joined-left, or user=joined as long as it is there.
+func stay(r server.RoomHistory, m server.MemberHistory) string {
+	s := fmt.Sprintf("%s=%d", m.UserID, m.JoinedAt.Sub(r.CreatedAt).Round(time.Millisecond).Milliseconds())
+	if !m.LeftAt.IsZero() {
+		s += fmt.Sprintf("-%d", m.LeftAt.Sub(r.CreatedAt).Round(time.Millisecond).Milliseconds())
+	}
+	return s
 }
 
 // recorded is a history whose rows are events of the trace as well.
