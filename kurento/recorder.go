@@ -35,6 +35,13 @@ func (p MediaPipeline) CreateRecorderEndpoint(ctx context.Context, uri string, p
 // nothing to stop.
 func (r RecorderEndpoint) Record(ctx context.Context) error { return r.Invoke(ctx, "record", nil, nil) }
 
+// State is START while media are written, PAUSE, and STOP before and after.
+func (r RecorderEndpoint) State(ctx context.Context) (State, error) {
+	var s State
+	err := r.Get(ctx, "state", &s)
+	return s, err
+}
+
 // Stop begins to complete the file. Stopped tells the end of it.
 func (r RecorderEndpoint) Stop(ctx context.Context) error { return r.Invoke(ctx, "stop", nil, nil) }
 

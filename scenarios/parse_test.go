@@ -199,7 +199,7 @@ func TestMistakes(t *testing.T) {
 		{head + "server kill", "add: need server-control"},
 		{"need server-control\n" + head + "server stop", `server: "stop" is none of kill, start, restart`},
 		{"need server-control\n" + head + "server kill after=1s", "after= is of server restart"},
-		{head + "expect alice joined members=2", "members=2 is not known here"},
+		{head + "expect alice joined reason=left", "reason=left is not known here"},
 		{head + "expect alice recording state=lost", `"lost" is none of requested`},
 		{head + "expect recording file=good", `"good" is none of plays, broken, absent`},
 		{head + "expect alice history misssed", `history: "misssed" is none of calls, missed, members, recordings`},

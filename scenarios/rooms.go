@@ -29,10 +29,11 @@ type RoomMember interface {
 }
 
 var (
-	roomTypes = []string{"mcu", "broadcast"}
-	roles     = []string{string(signaling.RolePublisher), string(signaling.RoleSubscriber)}
-	roleField = FieldSpec{Name: "role", Kind: Text, Help: "what a member does", Values: roles}
-	userField = FieldSpec{Name: "user", Kind: Text, Help: "who it is about"}
+	roomTypes    = []string{"mcu", "broadcast"}
+	roles        = []string{string(signaling.RolePublisher), string(signaling.RoleSubscriber)}
+	roleField    = FieldSpec{Name: "role", Kind: Text, Help: "what a member does", Values: roles}
+	membersField = FieldSpec{Name: "members", Kind: Number, Help: "how many there are then, the client included"}
+	userField    = FieldSpec{Name: "user", Kind: Text, Help: "who it is about"}
 )
 
 // recordingStates are the states of a recording.
@@ -91,11 +92,11 @@ func checkRole(s *Scenario, st Step, c Clause) error {
 // roomExpectations are what clients see of rooms.
 var roomExpectations = []Expectation{
 	{Name: "room", Help: "the client is let into a room, or the number of its members changes: what it then is like", parts: roomParts,
-		Fields: []FieldSpec{{Name: "members", Kind: Number, Help: "how many there are, the client included"}, {Name: "type", Kind: Text, Help: "of a room that it was let into", Values: roomTypes},
+		Fields: []FieldSpec{membersField, {Name: "type", Kind: Text, Help: "of a room that it was let into", Values: roomTypes},
 			{Name: "role", Kind: Text, Help: "what the client does in it", Values: roles}, {Name: "recording", Kind: Text, Help: "where its recording stands", Values: recordingStates()}}},
-	{Name: "joined", Help: "the client is told that somebody came into its room", kind: "room.joined", Fields: []FieldSpec{userField, roleField}},
+	{Name: "joined", Help: "the client is told that somebody came into its room", kind: "room.joined", Fields: []FieldSpec{userField, roleField, membersField}},
 	{Name: "left", Help: "the client is told that somebody went out of its room", kind: "room.left",
-		Fields: []FieldSpec{userField, {Name: "reason", Kind: Text, Help: "why", Values: append(reasons(signaling.ActionLeft), reasons(signaling.ActionEnded)...)}}},
+		Fields: []FieldSpec{userField, membersField, {Name: "reason", Kind: Text, Help: "why", Values: append(reasons(signaling.ActionLeft), reasons(signaling.ActionEnded)...)}}},
 	{Name: "role", Help: "the client is told that a member has another role", kind: "room.role", Fields: []FieldSpec{userField, roleField}},
 	{Name: "recording", Help: "the client is told where the recording of its room or call stands", kind: "room.recording",
 		Fields: []FieldSpec{{Name: "state", Kind: Text, Help: "where", Values: recordingStates()}}},

@@ -167,6 +167,15 @@ func (r *rig) negotiate(pc *webrtc.PeerConnection, e server.Endpoint, who string
 	}
 }
 
+// offer is one of a peer's.
+func (r *rig) offer() string {
+	r.t.Helper()
+	pc := r.peer("offerer")
+	offer, err := pc.CreateOffer(nil)
+	must(r.t, err)
+	return offer.SDP
+}
+
 func sessionFingerprintDown(text string) string {
 	head, media, _ := strings.Cut(text, "m=")
 	for l := range strings.Lines(head) {

@@ -54,6 +54,9 @@ func (m *Media) present(ctx context.Context) error {
 // exists reports an object that the media server does not know as gone. From
 // then on the session holds the object.
 func (m *Media) exists(ctx context.Context, id kurento.ObjectID, class string) error {
+	if id == "" { // Kurento would miss the parameter
+		return fmt.Errorf("%w: no %s is named", server.ErrMediaGone, class)
+	}
 	d, err := m.client.Describe(ctx, id)
 	switch {
 	case err != nil:

@@ -15,11 +15,12 @@ type recorder struct {
 	element
 	kurento kurento.RecorderEndpoint
 
-	mu      sync.Mutex
-	started bool
-	failed  string        // what the first error was
-	done    chan struct{} // closed when the file is complete, or nothing more will come
-	ended   bool          // done is closed
+	done chan struct{} // closed when the file is complete, or nothing more will come
+
+	mu     sync.Mutex
+	failed string // what the first error was
+	lost   bool
+	ended  bool // done is closed
 }
 
 // NewRecorder implements server.Pipeline.
@@ -34,8 +35,8 @@ func (p *pipeline) NewRecorder(ctx context.Context, uri string, on func(server.R
 	}
 	r := &recorder{kurento: k, done: make(chan struct{})}
 	tell := func(out server.RecorderEvent) {
+		on(out) // before Stop returns
 		r.note(out)
-		on(out)
 	}
 	w := &watcher{pipeline: p, lost: func(detail string) {
 		tell(server.RecorderEvent{Kind: server.RecorderLost, Detail: detail})
@@ -101,14 +102,12 @@ func (r *recorder) note(e server.RecorderEvent) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch e.Kind {
-	case server.RecorderStarted:
-		r.started = true
 	case server.RecorderFailed:
 		if r.failed == "" {
 			r.failed = e.Detail
 		}
 	case server.RecorderLost:
-		r.failed = e.Detail
+		r.lost, r.failed = true, e.Detail
 		r.finish()
 	case server.RecorderStopped:
 		r.finish()
@@ -123,10 +122,10 @@ func (r *recorder) finish() {
 	}
 }
 
-func (r *recorder) state() (started bool, failed string) {
+func (r *recorder) outcome() (lost bool, failed string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.started, r.failed
+	return r.lost, r.failed
 }
 
 // Record implements server.Recorder.
@@ -136,7 +135,17 @@ func (r *recorder) Record(ctx context.Context) error { return wrap(r.kurento.Rec
 // not stopAndWait: that answers when the file is complete too, but nothing else
 // of the connection is answered meanwhile, and no other call could go on.
 func (r *recorder) Stop(ctx context.Context) error {
-	if started, failed := r.state(); !started {
+	select {
+	case <-r.done:
+		return r.verdict()
+	default:
+	}
+	state, err := r.kurento.State(ctx)
+	if err != nil {
+		return wrap(err)
+	}
+	if state == kurento.StateStop { // while it waits for media too
+		_, failed := r.outcome()
 		return fmt.Errorf("recorder %s: %w%s", r.ID(), server.ErrNothingRecorded, because(failed))
 	}
 	if err := r.kurento.Stop(ctx); err != nil {
@@ -147,10 +156,20 @@ func (r *recorder) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("recorder %s: the file was not completed: %w", r.ID(), ctx.Err())
 	}
-	if _, failed := r.state(); failed != "" {
+	return r.verdict()
+}
+
+// verdict is what the events say of a file that is at its end.
+func (r *recorder) verdict() error {
+	lost, failed := r.outcome()
+	switch {
+	case lost:
+		return fmt.Errorf("recorder %s: %w: %s", r.ID(), server.ErrMediaGone, failed)
+	case failed != "":
 		return fmt.Errorf("recorder %s: the file may not be complete: %s", r.ID(), failed)
+	default:
+		return nil
 	}
-	return nil
 }
 
 func because(failed string) string {
