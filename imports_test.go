@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"kmsmock/conform":    {"kmsmock", "kmsmock/clip", "kmsmock/transcript"},
 	"kmsmock/record":     {"kmsmock/transcript"},
 	"server":             {"signaling", "internal/serial"},
+	"server/keys":        {"server"},
 	"server/kms":         {"server", "kurento", "internal/serial"},
 	"server/store":       {"server", "signaling"},
 	"server/push":        {"server", "signaling"},

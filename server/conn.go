@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -21,13 +22,16 @@ import (
 // its writer exists while there is something to write. So an idle connection
 // costs a stack and some small structs.
 type conn struct {
-	srv *Server
-	ws  *websocket.Conn
-	out serial.Queue
+	srv  *Server
+	ws   *websocket.Conn
+	out  serial.Queue
+	from netip.Addr // the client's address
+	pace pace       // of the frames that are read
 
-	opening sync.Mutex // held while silence or the first frame decides the level
-	opened  bool       // that was decided
-	who     *Identity  // what the header's token proves, until the session begins
+	opening sync.Mutex       // held while silence or the first frame decides the level
+	opened  bool             // that was decided
+	who     *Identity        // what the header's token proves, until the session begins
+	refused *signaling.Error // why the header's token proves nothing; nil if there is none
 
 	mu       sync.Mutex
 	session  *session // nil until the level is decided; does not change then
@@ -43,8 +47,8 @@ type conn struct {
 	cause    signaling.Code
 }
 
-func newConn(s *Server, ws *websocket.Conn) *conn {
-	c := &conn{srv: s, ws: ws}
+func newConn(s *Server, ws *websocket.Conn, from netip.Addr) *conn {
+	c := &conn{srv: s, ws: ws, from: from, pace: newPace(s.cfg.Limits)}
 	ws.SetPingHandler(func(data string) error {
 		c.alive()
 		c.enqueue(websocket.PongMessage, []byte(data))
@@ -59,16 +63,42 @@ func newConn(s *Server, ws *websocket.Conn) *conn {
 // over to greet, and that to serve, on new goroutines: verifying a token grows
 // the stack to 8 KB, which would be half of what an idle connection costs.
 func (c *conn) open(bearer string) {
-	c.srv.log.Info("conn.open", "remote", c.ws.RemoteAddr().String())
+	c.srv.log.Info("conn.open", "remote", c.ws.RemoteAddr().String(), "client", c.from.String())
 	if bearer != "" {
-		who, err := c.srv.identify(bearer)
-		if err == nil {
-			c.who = &who
-		} else {
-			c.srv.log.Warn("token.refused", "remote", c.ws.RemoteAddr().String(), "error", err.Error())
+		c.who, c.refused = c.identify(bearer, "the header's token is not valid")
+	}
+	go c.greet()
+}
+
+// identify verifies a token that the client shows. One that is not good is
+// answered late if the client's address has shown others.
+func (c *conn) identify(token, message string) (*Identity, *signaling.Error) {
+	who, err := c.srv.identify(token)
+	if err == nil {
+		return &who, nil
+	}
+	c.srv.log.Warn("token.refused", "client", c.from.String(), "error", err.Error())
+	wire := refusal(err, message)
+	if wire.Code == signaling.CodeUnauthorized {
+		if d := c.srv.penalty(c.from); d > 0 {
+			wait := time.NewTimer(d)
+			defer wait.Stop()
+			select {
+			case <-wait.C:
+			case <-c.out.Done(): // the server shuts down
+			}
 		}
 	}
-	go c.greet(bearer != "")
+	return nil, wire
+}
+
+// penalty notes a bad token and is how long its answer has to wait.
+func (s *Server) penalty(from netip.Addr) time.Duration {
+	d := s.callers.fail(from, s.cfg.Limits)
+	if d > 0 {
+		s.metrics.limits.WithLabelValues(limitBadTokens).Inc()
+	}
+	return d
 }
 
 // serve reads frames until the connection ends.
@@ -84,6 +114,9 @@ func (c *conn) serve() {
 
 // take does what was read. It returns nil if reading may go on.
 func (c *conn) take(f signaling.Frame, err error) error {
+	if ok, flood := c.pace.take(time.Now()); !ok && !isNetwork(err) {
+		return c.slow(f.ID, flood)
+	}
 	if err != nil {
 		return c.excuse(err)
 	}
@@ -92,6 +125,27 @@ func (c *conn) take(f signaling.Frame, err error) error {
 		c.session.handle(f)
 	}
 	return nil
+}
+
+// slow refuses a frame of a client that sends too fast, and ends the connection
+// of one that goes on all the same.
+func (c *conn) slow(id string, flood bool) error {
+	n := c.srv.cfg.Limits.FramesPerSecond
+	wire := c.srv.exceeded(limitFramesPerSecond, "more than %d frames a second on one connection", n)
+	if flood {
+		c.fail(id, wire)
+		return nil // reads on until the client has seen the close frame
+	}
+	c.alive()
+	c.sendError(id, wire)
+	return nil
+}
+
+// isNetwork reports whether an error ends the connection, so that there was no
+// frame.
+func isNetwork(err error) bool {
+	var wire *signaling.Error
+	return err != nil && !errors.As(err, &wire)
 }
 
 // read reads one frame. Its error is a *signaling.Error if the client can be

@@ -125,6 +125,9 @@ func (d *directory) engage(c *call) *engagement {
 	if d.closed {
 		return &engagement{err: signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")}
 	}
+	if err := d.full(c.srv); err != nil {
+		return &engagement{true, nil, err}
+	}
 	busy := signaling.Errorf(signaling.CodeBusy, "one of the two is in a call")
 	switch from := c.caller.session; {
 	case d.byID[from.id] != from: // it ended a moment ago
@@ -238,6 +241,9 @@ func (d *directory) reserve(u *session, id string, kind RoomType) (*conference, 
 	case kind == "":
 		return nil, signaling.Errorf(signaling.CodeNoSuchRoom, "there is no such room")
 	}
+	if err := d.full(u.srv); err != nil {
+		return nil, err
+	}
 	c := newConference(u.srv, id, u.user, kind)
 	if p != nil {
 		c.before = p.conference.room
@@ -246,6 +252,14 @@ func (d *directory) reserve(u *session, id string, kind RoomType) (*conference, 
 	d.rooms[c.room] = struct{}{}
 	u.srv.work.Add(1)
 	return c, nil
+}
+
+// full refuses one more room if there are as many as may be. d.mu is held.
+func (d *directory) full(s *Server) error {
+	if n := s.cfg.Limits.Rooms; len(d.rooms) >= n {
+		return s.exceeded(limitRooms, "more than %d rooms", n)
+	}
+	return nil
 }
 
 // isCall reports whether the id is of a call's room. d.mu is held.

@@ -10,7 +10,7 @@ import (
 // greet waits for the first frame, which decides the level of the connection. So
 // does its absence, if the header's token says who is there. A client that is
 // refused is told so; its connection is then shutting down, and session stays nil.
-func (c *conn) greet(shown bool) {
+func (c *conn) greet() {
 	c.expectHello()
 	switch {
 	case c.who == nil:
@@ -24,7 +24,7 @@ func (c *conn) greet(shown bool) {
 	if !c.decide() {
 		err = c.take(f, err) // silence had decided
 	} else {
-		err = c.first(f, err, shown)
+		err = c.first(f, err)
 	}
 	if err != nil {
 		c.finish(err)
@@ -67,7 +67,7 @@ func (c *conn) silent() {
 
 // first does the first frame, or what came instead of it. It returns nil if
 // reading may go on.
-func (c *conn) first(f signaling.Frame, err error, shown bool) error {
+func (c *conn) first(f signaling.Frame, err error) error {
 	var wire *signaling.Error
 	switch {
 	case isTimeout(err):
@@ -84,12 +84,12 @@ func (c *conn) first(f signaling.Frame, err error, shown bool) error {
 		}
 		return nil
 	}
-	return c.first0(f, err, shown)
+	return c.first0(f, err)
 }
 
 // first0 does a first frame that only a client of level 0 sends. Without a valid
 // token in the header there is no such client.
-func (c *conn) first0(f signaling.Frame, err error, shown bool) error {
+func (c *conn) first0(f signaling.Frame, err error) error {
 	if c.who != nil {
 		if wire := c.srv.enter0(c); wire != nil {
 			c.fail("", wire)
@@ -101,8 +101,8 @@ func (c *conn) first0(f signaling.Frame, err error, shown bool) error {
 		c.sendError("", signaling.Errorf(signaling.CodeUnknownType, "no type %q", f.Type))
 	}
 	switch {
-	case shown:
-		c.fail("", signaling.Errorf(signaling.CodeUnauthorized, "the header's token is not valid"))
+	case c.refused != nil:
+		c.fail("", c.refused)
 	case c.srv.cfg.Level0:
 		c.fail("", signaling.Errorf(signaling.CodeUnauthorized, "no token in the header"))
 	default:

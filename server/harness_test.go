@@ -135,7 +135,8 @@ func newWorld(t testing.TB, tune func(*server.Config)) *world {
 	var mu sync.Mutex
 	ids := make(map[string]int)
 	cfg := server.Config{
-		Auth: server.JWT(secret), Media: w.media, State: journaledState{w.state, j}, History: journaledHistory{w.history, j}, Inbox: w.inbox,
+		Limits: server.Limits{FrameBurst: server.Unlimited, MessagesPerMinute: server.Unlimited, CallsPerMinute: server.Unlimited}, // tests are in a hurry
+		Auth:   server.JWT(secret), Media: w.media, State: journaledState{w.state, j}, History: journaledHistory{w.history, j}, Inbox: w.inbox,
 		Log: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		NewID: func(kind, user string) string {
 			mu.Lock()

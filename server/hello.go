@@ -38,22 +38,21 @@ func (s *Server) welcome(c *conn, f signaling.Frame) *signaling.Error {
 	if len(h.Device) > maxDevice {
 		return signaling.Errorf(signaling.CodeBadData, "device is longer than %d bytes", maxDevice)
 	}
-	who := c.who
-	c.who = nil // not needed any more, and not to be kept
+	who, refused := c.who, c.refused
+	c.who, c.refused = nil, nil // not needed any more, and not to be kept
 	if h.Token != "" {
-		shown, err := s.identify(h.Token)
-		if who = &shown; err != nil {
-			s.log.Warn("token.refused", "remote", c.ws.RemoteAddr().String(), "error", err.Error())
-			who = nil
-		}
+		who, refused = c.identify(h.Token, "the token is not valid")
 	}
 	if h.Resume != "" && s.resume(c, f.ID, h, who) {
 		return nil
 	}
-	if who == nil {
-		return signaling.Errorf(signaling.CodeUnauthorized, "no valid token, and no session that can be resumed without one")
+	switch {
+	case who != nil:
+		return s.enter(c, f.ID, h, *who)
+	case refused != nil && refused.Code != signaling.CodeUnauthorized:
+		return refused
 	}
-	return s.enter(c, f.ID, h, *who)
+	return signaling.Errorf(signaling.CodeUnauthorized, "no valid token, and no session that can be resumed without one")
 }
 
 // resume gives the session that the client names to this connection. It returns
@@ -71,6 +70,9 @@ func (s *Server) resume(c *conn, id string, h signaling.Hello, who *Identity) bo
 	}
 	for _, f := range acked {
 		f()
+	}
+	if who != nil {
+		u.reverify(*who)
 	}
 	return true
 }
@@ -90,25 +92,28 @@ func cutLast(s, sep string) (before, after string, found bool) {
 // when the new one is there, so that the user is online all the time.
 func (s *Server) enter(c *conn, id string, h signaling.Hello, who Identity) *signaling.Error {
 	u := newSession(s, who.User, h.Device)
-	u.expires = who.Expires
-	if !u.start(c, id) {
-		return signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
-	}
+	u.expires, u.proof = who.Expires, who
 	named, _, _ := cutLast(h.Resume, ".")
+	if wire := u.startWithin(c, id, named); wire != nil {
+		return wire
+	}
 	for _, old := range s.users.replaced(u, named) {
 		old.end(causeReplaced)
 	}
+	u.reverify(who)
 	return nil
 }
 
 // enter0 begins a session of level 0 for the bearer of the header's token.
 func (s *Server) enter0(c *conn) *signaling.Error {
-	u := newSession(s, c.who.User, "")
-	u.level = level0
+	who := *c.who
+	u := newSession(s, who.User, "")
+	u.level, u.proof = level0, who
 	c.who = nil
-	if !u.start(c, "") {
-		return signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
+	if wire := u.startWithin(c, "", ""); wire != nil {
+		return wire
 	}
+	u.reverify(who)
 	return nil
 }
 

@@ -63,6 +63,9 @@ func handleMessage(r request) error {
 	if err := r.admit(&m); err != nil {
 		return err
 	}
+	if err := r.srv.admitMessage(r.user); err != nil {
+		return err
+	}
 	if m.MessageID == "" {
 		m.MessageID = r.srv.cfg.NewID("message", r.user)
 	}

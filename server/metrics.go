@@ -21,6 +21,7 @@ type metrics struct {
 	sessions  *prometheus.CounterVec   // opened, by how: new, resumed, level0
 	setup     prometheus.Histogram     // from call to the second leg's media
 	operation *prometheus.HistogramVec // of the media server
+	limits    *prometheus.CounterVec   // what was refused or delayed, by limit
 	lost      *prometheus.CounterVec   // requests to State, History and Inbox that failed
 	notified  *prometheus.CounterVec   // what Push was told, by type and outcome
 }
@@ -40,10 +41,12 @@ func newMetrics(s *Server) *metrics {
 		sessions:  counter("callbench_sessions_opened_total", "Sessions that a connection was given, by how: new, resumed or level0.", "how"),
 		setup:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "callbench_call_setup_seconds", Help: "Time from the answer to a call until media of both legs is connected.", Buckets: setupBuckets}),
 		operation: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "callbench_media_operation_seconds", Help: "Time that operations of the media server took.", Buckets: operationBuckets}, []string{"operation", "outcome"}),
+		limits:    counter("callbench_limits_reached_total", "Connections, frames and requests that a limit refused, delayed or took the place of, by limit.", "limit"),
 		lost:      counter("callbench_state_failures_total", "Requests to Redis, the history or the inbox that failed.", "operation"),
 	}
 	m.notified = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "callbench_notifications_total", Help: "Notifications for devices that are not connected."}, []string{"type", "outcome"})
 	m.registry.MustRegister(m.ended, m.refused, m.sessions, m.setup, m.operation, m.lost, m.notified, population{s})
+	m.registry.MustRegister(m.limits)
 	return m
 }
 

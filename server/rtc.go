@@ -33,6 +33,9 @@ func handleCall(r request) error {
 	case len(in.TargetUser) > maxUser:
 		return signaling.Errorf(signaling.CodeBadData, "targetUser is longer than %d bytes", maxUser)
 	}
+	if err := r.srv.admitCall(r.user); err != nil {
+		return err
+	}
 	if err := r.reach(in.TargetUser); err != nil {
 		return err
 	}

@@ -18,8 +18,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -58,10 +60,18 @@ type Config struct {
 	// rooms; two that run at the same time must not have the same.
 	Node string
 
+	// Revocations remember which tokens are good no more. Nil: none can be revoked.
+	Revocations Revocations
+
 	// CheckOrigin decides which web pages may connect. Nil lets pages of the
 	// server's own host connect, and clients that send no Origin at all, such
 	// as apps.
 	CheckOrigin func(*http.Request) bool
+	// TrustedProxies are the load balancers in front of the server: what they
+	// say in X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// Limits are what one client, user or address may take.
+	Limits Limits
 	// ICE gives a user's ICE servers, with credentials of its own, and how long
 	// those are good. It must not wait. Nil: clients get none, and there is no
 	// feature turn.
@@ -145,7 +155,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.DTLSRetries < 0 || c.MaxQueue < 0 || c.MaxQueueBytes < 0 || c.MaxMixed < 0 || c.MaxBroadcast < 0 {
 		return c, errors.New("server: a limit is negative")
 	}
-	return c.withLimits(), nil
+	var err error
+	c.Limits, err = c.Limits.withDefaults()
+	return c.withLimits(), err
 }
 
 func (c Config) withLimits() Config {
@@ -194,6 +206,11 @@ type Server struct {
 	pushing  context.Context // of what Push is asked for: ends StoreTimeout after the last call
 	stopPush context.CancelFunc
 	metrics  *metrics
+	revoked  atomic.Uint64 // revocations so far
+	callers  callers
+	messages meters
+	calls    meters
+	entering seats
 
 	mu     sync.Mutex
 	closed bool
@@ -238,12 +255,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the server shuts down", http.StatusServiceUnavailable)
 		return
 	}
+	from := s.clientAddr(r)
+	if n := s.cfg.Limits.ConnectionsPerAddress; !s.callers.enter(from, n) {
+		wire := s.exceeded(limitConnectionsPerAddress, "more than %d connections from one address", n)
+		http.Error(w, wire.Error(), http.StatusTooManyRequests)
+		return
+	}
 	ws, err := s.upgrader.Upgrade(w, r, nil)
 	if err != nil {
+		s.callers.leave(from)
 		return // Upgrade has answered the request
 	}
-	c := newConn(s, ws)
+	c := newConn(s, ws, from)
 	if !s.track(c) {
+		s.callers.leave(from)
 		ws.Close()
 		return
 	}
@@ -281,6 +306,7 @@ func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
+	s.callers.leave(c.from)
 	s.work.Done()
 }
 

@@ -52,6 +52,8 @@ const (
 	causeExpired  = "expired"  // it dropped and was not resumed in time
 	causeLost     = "lost"     // its connection was lost, and level 0 has no resume
 	causeReplaced = "replaced" // the same device came back with a new session
+	causeRevoked  = "revoked"  // its token was taken back
+	causeCrowded  = "crowded"  // its user began another, and had too many
 	causeShutdown = "shutdown"
 )
 
@@ -86,6 +88,7 @@ type session struct {
 	answers answers
 	drops   int         // how often a connection dropped
 	expires time.Time   // when its token runs out; zero is never
+	proof   Identity    // what the token that holds it proves
 	timer   *time.Timer // with a connection: until its token runs out; detached: until it ends
 	ended   bool
 
@@ -339,8 +342,11 @@ func (u *session) leave() {
 
 // endError is what the connection of a session that ends is told.
 func endError(cause string) *signaling.Error {
-	if cause == causeShutdown {
+	switch cause {
+	case causeShutdown:
 		return signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
+	case causeRevoked:
+		return signaling.Errorf(signaling.CodeRevoked, "the token was revoked")
 	}
 	return signaling.Errorf(signaling.CodeSuperseded, "the device came back with a new session")
 }

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/callbench/callbench/signaling"
@@ -18,20 +20,56 @@ func handleToken(r request) error {
 		return signaling.Errorf(signaling.CodeBadData, "token is missing")
 	}
 	r.state.Do(func() {
-		who, err := r.srv.identify(in.Token)
-		if err != nil {
-			r.log("token.refused", slog.String("error", err.Error()))
-			r.fail(signaling.Errorf(signaling.CodeUnauthorized, "the token is not valid"))
-			return
+		if err := r.refresh(in.Token); err != nil {
+			r.failLater(err)
 		}
-		left, ok := r.renew(who)
-		if !ok {
-			r.fail(signaling.Errorf(signaling.CodeForbidden, "the token is of another user"))
-			return
-		}
-		r.ack(signaling.TokenTTL{TokenTTL: left})
 	})
 	return nil
+}
+
+// refresh does a request with a newer token. It runs on the session's queue.
+func (r request) refresh(token string) error {
+	who, err := r.srv.identify(token)
+	if err != nil {
+		r.log("token.refused", slog.String("error", err.Error()))
+		return refusal(err, "the token is not valid")
+	}
+	left, ok := r.renew(who)
+	if !ok {
+		return signaling.Errorf(signaling.CodeForbidden, "the token is of another user")
+	}
+	r.ack(signaling.TokenTTL{TokenTTL: left})
+	r.reverify(who)
+	return nil
+}
+
+// failLater refuses a token, late if the client's address has shown other bad
+// ones.
+func (r request) failLater(err error) {
+	if signaling.AsError(err).Code == signaling.CodeUnauthorized {
+		if wait := r.srv.penalty(r.address()); wait > 0 {
+			time.AfterFunc(wait, func() { r.fail(err) })
+			return
+		}
+	}
+	r.fail(err)
+}
+
+// address is where the session's client is, or was last.
+func (u *session) address() netip.Addr {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.last.from
+}
+
+// refusal is what the bearer of a token that proves nothing is told: unauthorized,
+// unless nobody could say whether the token is good.
+func refusal(err error, message string) *signaling.Error {
+	var wire *signaling.Error
+	if errors.As(err, &wire) {
+		return wire
+	}
+	return signaling.Errorf(signaling.CodeUnauthorized, "%s", message)
 }
 
 // renew lets the session live as long as this token, if that is longer, and
@@ -53,7 +91,7 @@ func (u *session) prolong(who Identity) bool {
 		return false
 	}
 	if outlives(who.Expires, u.expires) {
-		u.expires = who.Expires
+		u.expires, u.proof = who.Expires, who
 	}
 	return true
 }

@@ -18,6 +18,7 @@ const (
 	CodeHelloRequired    Code = "hello_required"
 	CodeUnauthorized     Code = "unauthorized"
 	CodeTokenExpired     Code = "token_expired"
+	CodeRevoked          Code = "revoked"
 	CodeForbidden        Code = "forbidden"
 	CodeVersion          Code = "version_unsupported"
 	CodeSuperseded       Code = "superseded"
@@ -69,6 +70,7 @@ var Errors = []ErrorInfo{
 	{CodeHelloRequired, "No hello came in time, or another frame came first.", 4400, RetryFresh},
 	{CodeUnauthorized, "The token is missing, wrong or expired.", 4401, RetryNever},
 	{CodeTokenExpired, "The token ran out and no newer one came.", 4410, RetryResume},
+	{CodeRevoked, "The token was taken back. The session is over.", 4403, RetryNever},
 	{CodeForbidden, "The frame speaks for another user, or the user may not do this.", 0, ""},
 	{CodeVersion, "The server does not speak this protocol version.", 4406, RetryNever},
 	{CodeSuperseded, "The session was resumed on another connection, or its device began a new one.", 4409, RetryNever},
@@ -83,7 +85,7 @@ var Errors = []ErrorInfo{
 	{CodeCodecUnsupported, "The offer lacks the room's video codec.", 0, ""},
 	{CodeInvalidCandidate, "The ICE candidate cannot be parsed or is not acceptable.", 0, ""},
 	{CodeMediaFailed, "The media server refused or is gone.", 0, ""},
-	{CodeLimitExceeded, "A limit of the server is reached; the message says which.", 0, ""},
+	{CodeLimitExceeded, "A limit of the server is reached; the message says which. Only a connection that is itself too many, or sends far too much, is closed.", 4430, RetryResume},
 	{CodeNoSuchRoom, "There is no such room, and the request does not say of which type to make one.", 0, ""},
 	{CodeRoomFull, "No more members may come into the room.", 0, ""},
 	{CodeOverloaded, "The media server is near its limit; the request may be repeated after retryAfter seconds.", 0, ""},

@@ -60,7 +60,8 @@ func (y *system) serverConfig(v *instance) server.Config {
 		history = p.plant.History(history)
 	}
 	cfg := server.Config{Auth: server.JWT(y.secret), Media: v.media, State: v.state, History: history, Inbox: y.inbox, Relations: &y.access,
-		Log: y.serverLog(v.life), NewID: p.newID, AllowLoopback: true, Level0: p.level0}
+		Limits: server.Limits{ConnectionsPerAddress: server.Unlimited}, // on real sockets all clients are at one address
+		Log:    y.serverLog(v.life), NewID: p.newID, AllowLoopback: true, Level0: p.level0}
 	cfg.MaxMixed, cfg.MaxBroadcast = p.roomLimit, p.roomLimit
 	if y.files != "" {
 		cfg.Recordings = recordings(y.files)
