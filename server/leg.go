@@ -195,6 +195,10 @@ func (r *room) offered(req request, o *offer) {
 		req.fail(signaling.Errorf(signaling.CodeBadState, "more than %d offers in %v", maxOffers, offersPer))
 		return
 	}
+	if m.leg.dead { // it is made anew in a pipeline that is still to come, and the member asked to offer then
+		req.fail(signaling.Errorf(signaling.CodeBadState, "the media server lost the leg"))
+		return
+	}
 	if m.leg.offer != nil {
 		r.rebuild(m, "offer")
 	}

@@ -345,6 +345,21 @@ func TestMediaServerLost(t *testing.T) {
 	})
 }
 
+// TestOfferCrossesTheLoss offers while the legs that the media server lost are made
+// anew: the offer is refused, and the one that the server asks for then is not.
+func TestOfferCrossesTheLoss(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, _, ref := connected(w)
+		w.media.set(func(m *fakeMedia) { m.delay["create pipeline"] = time.Second })
+		w.media.endpoint("p1.e1").on(server.MediaEvent{Kind: server.MediaLost, Detail: "gone"})
+		ref.SDP = sdpOffer
+		alice.refused(signaling.CodeBadState, signaling.ActionOffer, ref)
+		time.Sleep(2 * time.Second)
+		alice.one("rtc/negotiate")
+		alice.rtc(signaling.ActionOffer, ref)
+	})
+}
+
 // TestMediaServerRestarted loses both legs and finds that a call goes on in a new
 // pipeline, with an offer of each.
 func TestMediaServerRestarted(t *testing.T) {
