@@ -3,7 +3,7 @@
 GO ?= go
 SEED ?= 1
 
-.PHONY: test short sim repeats loop service browser lint bench fuzz build image
+.PHONY: test short sim repeats loop service kill browser lint bench fuzz build image
 
 test: lint ## everything that this machine can run
 	$(GO) test -race $(TESTFLAGS) ./...
@@ -22,6 +22,10 @@ loop: ## the suite on real loopback sockets
 
 service: ## against real services, from the addresses in CALLBENCH_KMS_URL, CALLBENCH_REDIS_ADDR, …
 	$(GO) test -run 'TestService|TestConform' ./...
+
+KILL_CALLS ?= 50
+kill: ## kill -9 of server, Redis and media server in turn while KILL_CALLS calls run
+	CALLBENCH_KILL_CALLS=$(KILL_CALLS) $(GO) test -timeout 20m -run TestServiceKill -v ./cmd/callbench
 
 browser: ## in a real Chromium, from the path
 	$(GO) test -run TestBrowser ./...
