@@ -31,6 +31,9 @@ var KeyClasses = []KeyClass{
 	{"rtc:session:*", Gone, "a member's side of a call"},
 	{"rtc:room:*:members", Gone, "who is in a room"},
 	{"rtc:room:*:state", Gone, "a room"},
+	{"rtc:room:*:snapshot", Gone, "what another server needs to go on with a room"},
+	{"rtc:node:*:rooms", Gone, "the rooms of a server"},
+	{"rtc:user:*", Gone, "which room holds a user"},
 	{"ws:session:*", TTL, "a session: gone when it has ended, at the latest with its time to live when its client was lost"},
 	{"user:*:presence", Stays, "a user's presence, with its version"},
 }

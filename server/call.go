@@ -1,7 +1,7 @@
 package server
 
 import (
-	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -169,25 +169,41 @@ func (c *call) opens(r request, err error) {
 		c.stillborn(r, err)
 		return
 	}
-	m := c.caller
-	m.joined, c.opened = time.Now(), true
-	room, member, leg := c.record(), m.record(), m.leg.record()
-	c.save("open room", func(ctx context.Context) error { return c.srv.cfg.State.OpenRoom(ctx, room, member, leg) }, func() {
+	c.caller.joined = time.Now()
+	c.enroll(c.caller, func(refusal error) {
+		if refusal != nil {
+			c.heldElsewhere(r, refusal)
+			return
+		}
+		c.recordCall()
 		r.ack(c.ref())
 		c.runLater()
 		if c.at() == stateDialing {
 			c.invite()
 		}
 	})
-	c.recordStart()
-	c.recordJoin(m)
-	c.recordCall()
 }
 
 // stillborn ends a call that the media server refused before it began.
 func (c *call) stillborn(r request, err error) {
 	r.fail(mediaError(err))
-	c.begin(signaling.ReasonMediaFailed, nil)
+	c.miscarry(signaling.ReasonMediaFailed)
+}
+
+// heldElsewhere ends a call, one of whose parties is in a room of another instance,
+// as if it were in one of this.
+func (c *call) heldElsewhere(r request, refusal error) {
+	r.fail(signaling.Errorf(signaling.CodeBusy, "one of the two is in a call"))
+	if busy := new(UserBusyError); errors.As(refusal, &busy) && busy.UserID == c.to {
+		c.srv.missed(c.caller.user, c.to, c.callID, signaling.CodeBusy)
+	}
+	c.posted, c.caller.joined = true, time.Time{}
+	c.miscarry(signaling.ReasonBusy)
+}
+
+// miscarry ends a call that nobody but its caller has heard of.
+func (c *call) miscarry(reason signaling.Reason) {
+	c.begin(reason, nil)
 	c.out(c.caller, func() { c.settle(nil) })
 	c.runLater()
 }
@@ -261,15 +277,18 @@ func (c *call) accepted(r request, m *member, err error) {
 		return
 	}
 	m.joined = time.Now()
-	member, leg := m.record(), m.leg.record()
-	c.save("join room", func(ctx context.Context) error { return c.srv.cfg.State.JoinRoom(ctx, member, leg) }, func() {
-		if c.at() != stateAccepting {
+	c.enroll(m, func(refusal error) {
+		switch {
+		case c.at() != stateAccepting:
 			r.fail(c.wrongState(nil))
-			return
+		case refusal != nil:
+			r.fail(signaling.Errorf(signaling.CodeBusy, "the user is in a call elsewhere"))
+			m.joined, c.answeredAt = time.Time{}, time.Time{}
+			c.end(signaling.ReasonBusy, m)
+		default:
+			c.activate(r, m)
 		}
-		c.activate(r, m)
 	})
-	c.recordJoin(m)
 	c.recordCall()
 }
 

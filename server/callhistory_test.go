@@ -49,14 +49,14 @@ func TestCallsThatNeverWere(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		alice := w.join("alice")
 		alice.refused(signaling.CodeUserUnavailable, signaling.ActionCall, signaling.RTC{TargetUser: "carol"})
-		absent := server.CallHistory{CallID: "call-alice-1", Caller: "alice", Callee: "carol", StartedAt: time.Now(), EndedAt: time.Now(),
+		absent := server.CallHistory{CallID: "call-alice-1", Caller: "alice", Callee: "carol", Node: "callbench", StartedAt: time.Now(), EndedAt: time.Now(),
 			Reason: signaling.Reason(signaling.CodeUserUnavailable), Outcome: signaling.OutcomeMissed}
 		w.calls(absent)
 		bob, dave := w.join("bob"), w.join("dave")
 		alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
 		going := w.history.Calls()[1]
 		dave.refused(signaling.CodeBusy, signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
-		engaged := server.CallHistory{CallID: "call-dave-1", Caller: "dave", Callee: "bob", StartedAt: time.Now(), EndedAt: time.Now(),
+		engaged := server.CallHistory{CallID: "call-dave-1", Caller: "dave", Callee: "bob", Node: "callbench", StartedAt: time.Now(), EndedAt: time.Now(),
 			Reason: signaling.ReasonBusy, Outcome: signaling.OutcomeMissed}
 		w.calls(absent, going, engaged)
 		alice.refused(signaling.CodeBusy, signaling.ActionCall, signaling.RTC{TargetUser: "dave"}) // she is in a call herself

@@ -1,7 +1,7 @@
 package server
 
 import (
-	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -160,16 +160,12 @@ func (c *conference) admit(r request, m *member) {
 func (c *conference) admitted(r request, m *member) {
 	m.joined, m.invited = time.Now(), true
 	c.recording.joined(m)
-	room, record, leg := c.record(), m.record(), m.leg.record()
-	open := !c.opened
-	c.opened = true
-	c.save("join room", func(ctx context.Context) error {
-		if open {
-			return c.srv.cfg.State.OpenRoom(ctx, room, record, leg)
-		}
-		return c.srv.cfg.State.JoinRoom(ctx, record, leg)
-	}, func() {
-		if m.left {
+	c.enroll(m, func(refusal error) {
+		switch {
+		case refusal != nil:
+			c.turnAway(r, m, refusal)
+			return
+		case m.left:
 			r.fail(c.wrongState(nil))
 			return
 		}
@@ -177,10 +173,21 @@ func (c *conference) admitted(r request, m *member) {
 		c.join(r)
 		c.tell(m, signaling.ActionJoined, m.about())
 	})
-	if open {
-		c.recordStart()
+}
+
+// turnAway takes out who may not come in because of what another instance has done,
+// before anybody has heard of it.
+func (c *conference) turnAway(r request, m *member, refusal error) {
+	code := signaling.CodeBusy
+	switch {
+	case errors.Is(refusal, ErrRoomFull):
+		code = signaling.CodeRoomFull
+	case errors.Is(refusal, ErrPublisherThere):
+		code = signaling.CodeBadState
 	}
-	c.recordJoin(m)
+	r.fail(signaling.Errorf(code, "another server was faster"))
+	m.joined, m.invited = time.Time{}, false
+	c.remove(m, signaling.ReasonLeft, func() {})
 }
 
 // join implements host: a member that is in learns who else is.

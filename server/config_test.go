@@ -81,16 +81,30 @@ func (s brokenState) PutPresence(ctx context.Context, _ signaling.State) (uint64
 func (s brokenState) GetPresence(ctx context.Context, _ string) (signaling.State, error) {
 	return signaling.State{}, s.fail(ctx)
 }
-func (s brokenState) OpenRoom(ctx context.Context, _ server.RoomRecord, _ server.MemberRecord, _ server.LegRecord) error {
+func (s brokenState) OpenRoom(ctx context.Context, _ server.RoomSnapshot, _ server.MemberRecord, _ server.LegRecord) error {
 	return s.fail(ctx)
 }
-func (s brokenState) JoinRoom(ctx context.Context, _ server.MemberRecord, _ server.LegRecord) error {
+func (s brokenState) JoinRoom(ctx context.Context, _ server.RoomSnapshot, _ server.MemberRecord, _ server.LegRecord) error {
 	return s.fail(ctx)
+}
+func (s brokenState) KeepRoom(ctx context.Context, _ server.RoomSnapshot, _ server.MemberRecord, _ server.LegRecord) error {
+	return s.fail(ctx)
+}
+func (s brokenState) PutRole(ctx context.Context, _ server.RoomSnapshot, _ server.MemberRecord) error {
+	return s.fail(ctx)
+}
+func (s brokenState) SaveRoom(ctx context.Context, _ server.RoomSnapshot, _ ...string) error {
+	return s.fail(ctx)
+}
+func (s brokenState) Rooms(ctx context.Context, _ string) ([]server.RoomSnapshot, error) {
+	return nil, s.fail(ctx)
+}
+func (s brokenState) GetSession(ctx context.Context, _ string) (server.SessionRecord, bool, error) {
+	return server.SessionRecord{}, false, s.fail(ctx)
 }
 func (s brokenState) LeaveRoom(ctx context.Context, _ server.MemberRecord) error { return s.fail(ctx) }
-func (s brokenState) CloseRoom(ctx context.Context, _ string) error              { return s.fail(ctx) }
+func (s brokenState) CloseRoom(ctx context.Context, _ server.RoomSnapshot) error { return s.fail(ctx) }
 func (s brokenState) SaveLeg(ctx context.Context, _ server.LegRecord) error      { return s.fail(ctx) }
-func (s brokenState) PutRole(ctx context.Context, _ server.MemberRecord) error   { return s.fail(ctx) }
 func (s brokenState) PutRoomMedia(ctx context.Context, _ server.RoomMedia) error { return s.fail(ctx) }
 func (s brokenState) LegConnected(ctx context.Context, _ server.LegRecord) error { return s.fail(ctx) }
 
@@ -103,7 +117,7 @@ func TestStateFails(t *testing.T) {
 			alice.rtc(signaling.ActionLeave, ref)
 			bob.rtc(signaling.ActionLeave, ref)
 			failed := strings.Join(w.eventLines("state.failed"), "")
-			for _, operation := range []string{"put session", "put presence", "open room", "join room", "leave room", "close room"} {
+			for _, operation := range []string{"put session", "put presence", "open room", "join room", "end room", "leave room", "close room"} {
 				if !strings.Contains(failed, operation) {
 					t.Errorf("the log does not tell that %q failed", operation)
 				}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"time"
 
 	"github.com/callbench/callbench/signaling"
@@ -103,12 +104,24 @@ func (c *call) begin(reason signaling.Reason, by *member) {
 	c.silence(reason)
 	c.srv.users.release(c.room)
 	c.endRecording(func() {})
-	c.recordCall()
+	if !c.posted { // another instance was faster, and has the callee's row
+		c.recordCall()
+	}
+	c.setFree()
 	for _, m := range c.members {
 		if !m.invited && m != by {
 			c.out(m, func() {})
 		}
 	}
+}
+
+// setFree has State know that the call ends, and holds its members no more.
+func (c *call) setFree() {
+	if !c.opened {
+		return
+	}
+	s, users := c.snapshot(), []string{c.caller.user, c.to}
+	c.save("end room", func(ctx context.Context) error { return c.srv.cfg.State.SaveRoom(ctx, s, users...) }, nil)
 }
 
 // shutdown ends the call without waiting for anybody. It may be called by

@@ -211,14 +211,14 @@ type journaledState struct {
 	j *journal
 }
 
-func (s journaledState) OpenRoom(ctx context.Context, r server.RoomRecord, m server.MemberRecord, l server.LegRecord) error {
+func (s journaledState) OpenRoom(ctx context.Context, r server.RoomSnapshot, m server.MemberRecord, l server.LegRecord) error {
 	s.j.add("state open room by %s", m.UserID)
 	return s.State.OpenRoom(ctx, r, m, l)
 }
 
-func (s journaledState) JoinRoom(ctx context.Context, m server.MemberRecord, l server.LegRecord) error {
+func (s journaledState) JoinRoom(ctx context.Context, r server.RoomSnapshot, m server.MemberRecord, l server.LegRecord) error {
 	s.j.add("state join %s", m.UserID)
-	return s.State.JoinRoom(ctx, m, l)
+	return s.State.JoinRoom(ctx, r, m, l)
 }
 
 func (s journaledState) LeaveRoom(ctx context.Context, m server.MemberRecord) error {
@@ -226,9 +226,9 @@ func (s journaledState) LeaveRoom(ctx context.Context, m server.MemberRecord) er
 	return s.State.LeaveRoom(ctx, m)
 }
 
-func (s journaledState) CloseRoom(ctx context.Context, id string) error {
+func (s journaledState) CloseRoom(ctx context.Context, r server.RoomSnapshot) error {
 	s.j.add("state close room")
-	return s.State.CloseRoom(ctx, id)
+	return s.State.CloseRoom(ctx, r)
 }
 
 type journaledHistory struct {

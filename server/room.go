@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -77,6 +78,8 @@ type host interface {
 	refFor(u *session) *signaling.CallRef
 	// ended reports whether nothing is left of the room.
 	ended() bool
+	// snapshot is what another server needs to go on with the room.
+	snapshot() RoomSnapshot
 }
 
 // member is a party of a room. The devices of a call's callee are members from
@@ -139,8 +142,20 @@ func (r *room) named(in *signaling.RTC) bool {
 // ref is how the room is named on the wire.
 func (r *room) ref() signaling.RTC { return signaling.RTC{RoomID: r.id, CallID: r.callID} }
 
-func (r *room) record() RoomRecord {
-	return RoomRecord{RoomID: r.id, Type: r.kind, CreatedAt: r.created}
+// snapshot is what there is to know of every room.
+func (r *room) snapshot() RoomSnapshot {
+	cfg := &r.srv.cfg
+	s := RoomSnapshot{RoomRecord: RoomRecord{RoomID: r.id, Type: r.kind, CreatedAt: r.created}, Node: cfg.Node,
+		Hold: cfg.Timeout + cfg.ResumeWindow, Creator: r.creator, CallID: r.callID}
+	s.Media = r.media()
+	if r.pipeline != nil {
+		s.PipelineID = r.pipeline.ID()
+	}
+	for _, m := range r.members {
+		s.Members = append(s.Members, MemberSnapshot{UserID: m.user, SessionID: m.session.id, Role: m.role,
+			JoinedAt: m.joined, Invited: m.invited, Told: m.told, Left: m.left})
+	}
+	return s
 }
 
 // history is the room's row, as it is now.
@@ -168,18 +183,6 @@ func (r *room) hand(f func()) error {
 		return noSuchCall()
 	}
 	return nil
-}
-
-// recordJoin writes down that a member came.
-func (r *room) recordJoin(m *member) {
-	joined := m.history(time.Time{})
-	r.save("record member", func(ctx context.Context) error { return r.srv.cfg.History.MemberJoined(ctx, joined) }, nil)
-}
-
-// recordStart writes down that there is a room.
-func (r *room) recordStart() {
-	started := r.history()
-	r.save("record room", func(ctx context.Context) error { return r.srv.cfg.History.RoomStarted(ctx, started) }, nil)
 }
 
 // depart takes a member out: step 28 and 29, or 32. Its endpoint is released
@@ -232,14 +235,16 @@ func (r *room) releasePipeline(then func()) {
 	}, func(error) { then() })
 }
 
-// close is step 34: the room's row is written and the continuation runs.
+// close is step 34: the room's row is written and the continuation runs. State
+// forgets the room after that: until then another server could finish it.
 func (r *room) close(row RoomHistory, then func()) {
 	if !r.opened {
 		then()
 		return
 	}
-	r.save("close room", func(ctx context.Context) error { return r.srv.cfg.State.CloseRoom(ctx, row.RoomID) }, nil)
-	r.save("record end", func(ctx context.Context) error { return r.srv.cfg.History.RoomEnded(ctx, row) }, then)
+	last := r.host.snapshot()
+	r.save("record end", func(ctx context.Context) error { return r.srv.cfg.History.RoomEnded(ctx, row) }, nil)
+	r.save("close room", func(ctx context.Context) error { return r.srv.cfg.State.CloseRoom(ctx, last) }, then)
 }
 
 // party are the attributes that name for whom, and on whose request if that is
@@ -274,22 +279,83 @@ func (r *room) do(what string, whom []any, op func(context.Context) error, then 
 // before, and continues on the queue. That it failed is noted and changes
 // nothing: the room does not depend on it.
 func (r *room) save(what string, write func(context.Context) error, then func()) {
+	r.claim(what, write, func(error) {
+		if then != nil {
+			then()
+		}
+	})
+}
+
+// claim is save for what State may refuse because another instance was faster:
+// then the continuation has the refusal. A State that fails refuses nothing.
+func (r *room) claim(what string, write func(context.Context) error, then func(refusal error)) {
 	r.pending++
 	r.writes.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), r.srv.cfg.StoreTimeout)
 		defer cancel()
 		err := write(ctx)
 		r.queue.Do(func() {
-			if err != nil {
+			if err != nil && !Refused(err) {
 				r.srv.metrics.lost.WithLabelValues(what).Inc()
 				r.log.Error("state.failed", "operation", what, "error", err.Error())
+				err = nil
 			}
-			if then != nil {
-				then()
-			}
+			then(err)
 			r.doneOne()
 		})
 	})
+}
+
+// enroll writes down that a member has come in, the first one with the room, unless
+// another instance was faster: then the continuation has the refusal, and History
+// knows of nothing. A room that State has lost is written anew: it is here.
+func (r *room) enroll(m *member, then func(refusal error)) {
+	var refusal error // on the queue of writes
+	open, s, record, leg := !r.opened, r.host.snapshot(), m.record(), m.leg.record()
+	what := "join room"
+	if open {
+		what = "open room"
+	}
+	r.claim(what, func(ctx context.Context) (err error) {
+		if !open {
+			err = r.srv.cfg.State.JoinRoom(ctx, s, record, leg)
+		}
+		if open || errors.Is(err, ErrRoomGone) {
+			err = r.srv.cfg.State.OpenRoom(ctx, s, record, leg)
+		}
+		if Refused(err) {
+			refusal = err
+		}
+		return err
+	}, func(refusal error) {
+		r.opened = r.opened || refusal == nil
+		then(refusal)
+	})
+	started, joined := r.history(), m.history(time.Time{})
+	if open {
+		r.save("record room", func(ctx context.Context) error {
+			if refusal != nil {
+				return nil
+			}
+			return r.srv.cfg.History.RoomStarted(ctx, started)
+		}, nil)
+	}
+	r.save("record member", func(ctx context.Context) error {
+		if refusal != nil {
+			return nil
+		}
+		return r.srv.cfg.History.MemberJoined(ctx, joined)
+	}, nil)
+}
+
+// keep writes again what State may have lost of a member. Its heartbeat does that.
+func (r *room) keep(u *session) {
+	m := r.memberOf(u)
+	if m == nil || m.joined.IsZero() || m.leg == nil || !r.opened {
+		return
+	}
+	s, record, leg := r.host.snapshot(), m.record(), m.leg.record()
+	r.save("keep room", func(ctx context.Context) error { return r.srv.cfg.State.KeepRoom(ctx, s, record, leg) }, nil)
 }
 
 // doneOne counts a continuation. When the room has ended and nothing is

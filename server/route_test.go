@@ -47,20 +47,26 @@ func (forgetful) PutPresence(context.Context, signaling.State) (uint64, error) {
 func (forgetful) GetPresence(context.Context, string) (signaling.State, error) {
 	return signaling.State{}, nil
 }
-func (forgetful) OpenRoom(context.Context, RoomRecord, MemberRecord, LegRecord) error { return nil }
-func (forgetful) JoinRoom(context.Context, MemberRecord, LegRecord) error             { return nil }
-func (forgetful) LeaveRoom(context.Context, MemberRecord) error                       { return nil }
-func (forgetful) CloseRoom(context.Context, string) error                             { return nil }
-func (forgetful) SaveLeg(context.Context, LegRecord) error                            { return nil }
-func (forgetful) PutRole(context.Context, MemberRecord) error                         { return nil }
-func (forgetful) PutRoomMedia(context.Context, RoomMedia) error                       { return nil }
-func (forgetful) LegConnected(context.Context, LegRecord) error                       { return nil }
-func (forgetful) RoomStarted(context.Context, RoomHistory) error                      { return nil }
-func (forgetful) RoomEnded(context.Context, RoomHistory) error                        { return nil }
-func (forgetful) MemberJoined(context.Context, MemberHistory) error                   { return nil }
-func (forgetful) MemberLeft(context.Context, MemberHistory) error                     { return nil }
-func (forgetful) CallChanged(context.Context, CallHistory) error                      { return nil }
-func (forgetful) RecordingChanged(context.Context, RecordingHistory) error            { return nil }
+func (forgetful) OpenRoom(context.Context, RoomSnapshot, MemberRecord, LegRecord) error { return nil }
+func (forgetful) JoinRoom(context.Context, RoomSnapshot, MemberRecord, LegRecord) error { return nil }
+func (forgetful) KeepRoom(context.Context, RoomSnapshot, MemberRecord, LegRecord) error { return nil }
+func (forgetful) PutRole(context.Context, RoomSnapshot, MemberRecord) error             { return nil }
+func (forgetful) SaveRoom(context.Context, RoomSnapshot, ...string) error               { return nil }
+func (forgetful) Rooms(context.Context, string) ([]RoomSnapshot, error)                 { return nil, nil }
+func (forgetful) GetSession(context.Context, string) (SessionRecord, bool, error) {
+	return SessionRecord{}, false, nil
+}
+func (forgetful) LeaveRoom(context.Context, MemberRecord) error            { return nil }
+func (forgetful) CloseRoom(context.Context, RoomSnapshot) error            { return nil }
+func (forgetful) PutRoomMedia(context.Context, RoomMedia) error            { return nil }
+func (forgetful) SaveLeg(context.Context, LegRecord) error                 { return nil }
+func (forgetful) LegConnected(context.Context, LegRecord) error            { return nil }
+func (forgetful) RoomStarted(context.Context, RoomHistory) error           { return nil }
+func (forgetful) RoomEnded(context.Context, RoomHistory) error             { return nil }
+func (forgetful) MemberJoined(context.Context, MemberHistory) error        { return nil }
+func (forgetful) MemberLeft(context.Context, MemberHistory) error          { return nil }
+func (forgetful) CallChanged(context.Context, CallHistory) error           { return nil }
+func (forgetful) RecordingChanged(context.Context, RecordingHistory) error { return nil }
 
 func stillServer(tb testing.TB) (*Server, *still) {
 	tb.Helper()

@@ -46,8 +46,6 @@ type Config struct {
 	// PushAll tells Push of every call, so that it can wake devices beside those
 	// that are connected.
 	PushAll bool
-	// Node names this instance in the history. Empty: it is not named.
-	Node string
 	// Relations say who may reach whom. Nil: every user is known and reached by
 	// everybody, and has no contacts.
 	Relations Relations
@@ -55,6 +53,10 @@ type Config struct {
 	// Recordings say where recordings go. Nil: nothing is recorded, and there is
 	// no feature record.
 	Recordings Recordings
+	// Node names this server in the history and among those that share State,
+	// "callbench" by default. A server with the name of one that was killed goes on with its
+	// rooms; two that run at the same time must not have the same.
+	Node string
 
 	// CheckOrigin decides which web pages may connect. Nil lets pages of the
 	// server's own host connect, and clients that send no Origin at all, such
@@ -113,6 +115,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Relations == nil {
 		c.Relations = open{}
+	}
+	if c.Node == "" {
+		c.Node = "callbench"
 	}
 	if c.VideoCodec == "" {
 		c.VideoCodec = "VP8"

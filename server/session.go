@@ -352,8 +352,14 @@ func (u *session) attached() bool {
 	return u.conn != nil
 }
 
-// beat writes down when the client was last heard.
-func (u *session) beat(seen time.Time) { u.put(seen) }
+// beat writes down when the client was last heard, and what State may have lost of
+// its room.
+func (u *session) beat(seen time.Time) {
+	u.put(seen)
+	if r := u.room.Load(); r != nil {
+		r.queue.Do(func() { r.keep(u) })
+	}
+}
 
 // put writes the session's record. The record outlives the time that a client
 // may be silent and then away.

@@ -28,14 +28,14 @@ type slowRooms struct {
 	open, join time.Duration
 }
 
-func (s slowRooms) OpenRoom(ctx context.Context, r server.RoomRecord, m server.MemberRecord, l server.LegRecord) error {
+func (s slowRooms) OpenRoom(ctx context.Context, r server.RoomSnapshot, m server.MemberRecord, l server.LegRecord) error {
 	time.Sleep(s.open)
 	return s.State.OpenRoom(ctx, r, m, l)
 }
 
-func (s slowRooms) JoinRoom(ctx context.Context, m server.MemberRecord, l server.LegRecord) error {
+func (s slowRooms) JoinRoom(ctx context.Context, r server.RoomSnapshot, m server.MemberRecord, l server.LegRecord) error {
 	time.Sleep(s.join)
-	return s.State.JoinRoom(ctx, m, l)
+	return s.State.JoinRoom(ctx, r, m, l)
 }
 
 // play is one cell of the table: a call of alice's, who is C, to bob, who is E and

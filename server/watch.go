@@ -82,12 +82,18 @@ func (r *room) flowed() {
 	}
 }
 
-// saveMedia writes down whether media flows, and where it is recorded.
-func (r *room) saveMedia() {
+// media says whether media flows, and where it is recorded.
+func (r *room) media() RoomMedia {
 	media := RoomMedia{RoomID: r.id, Started: r.flowing}
 	if r.recording != nil {
 		media.RecordingPath = r.recording.path
 	}
+	return media
+}
+
+// saveMedia writes that down.
+func (r *room) saveMedia() {
+	media := r.media()
 	r.save("room media", func(ctx context.Context) error { return r.srv.cfg.State.PutRoomMedia(ctx, media) }, nil)
 }
 

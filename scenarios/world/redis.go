@@ -28,7 +28,7 @@ var writes = []string{"HSET", "HDEL", "DEL", "EXPIRE", "PEXPIRE", "PUBLISH"}
 
 // tap is a connection to Redis that reads along: every command that changes
 // something becomes an event with the command, its key, the key's class and the
-// names of the fields that it sets. What they hold is left out.
+// names of the fields that it sets; a script becomes one for each key. What they hold is left out.
 type tap struct {
 	net.Conn
 	log  *trace.Log
@@ -50,6 +50,10 @@ func (t *tap) Write(b []byte) (int, error) {
 }
 
 func (t *tap) tell(words []string) {
+	if len(words) > 3 && strings.EqualFold(words[0], "EVAL") {
+		t.script(words[2:])
+		return
+	}
 	if len(words) < 2 || !slices.Contains(writes, strings.ToUpper(words[0])) {
 		return
 	}
@@ -66,6 +70,21 @@ func (t *tap) tell(words []string) {
 		attrs = append(attrs, trace.String("fields", strings.Join(fields, ",")))
 	}
 	t.log.Add("redis", "redis.command", attrs...)
+}
+
+// script tells of each key of a room's that a script is called with. What it does
+// is its first argument, behind the keys and how many they are.
+func (t *tap) script(words []string) {
+	n, err := strconv.Atoi(words[0])
+	if err != nil || len(words) < n+2 {
+		return
+	}
+	for _, key := range words[1 : n+1] {
+		if class, ok := scenarios.ClassOf(key); ok && strings.HasPrefix(key, "rtc:") {
+			t.log.Add("redis", "redis.command", trace.String("command", "EVAL"), trace.String("key", key),
+				trace.String("class", class.Pattern), trace.String("script", words[n+1]))
+		}
+	}
 }
 
 // command reads one command of the Redis protocol (an array of bulk strings),

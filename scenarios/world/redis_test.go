@@ -21,6 +21,7 @@ func TestTapTellsCommands(t *testing.T) {
 		{"expire", "rtc:session:s1", "3600"},
 		{"HGETALL", "rtc:session:s1"},
 		{"PUBLISH", "user:alice:status", "{}"},
+		{"EVAL", "return 1", "2", "rtc:room:r:members", "user:alice:presence", "leave", "r"},
 	} {
 		fmt.Fprintf(&wire, "*%d\r\n", len(words))
 		for _, w := range words {
@@ -31,6 +32,7 @@ func TestTapTellsCommands(t *testing.T) {
 		"HSET rtc:session:s1 class=rtc:session:* fields=userId,sdpOffer",
 		"EXPIRE rtc:session:s1 class=rtc:session:* fields=",
 		"PUBLISH user:alice:status class= fields=",
+		"EVAL rtc:room:r:members class=rtc:room:*:members fields=leave",
 	}
 	for _, step := range []int{1, 7, wire.Len()} {
 		near, far := net.Pipe()
@@ -38,7 +40,7 @@ func TestTapTellsCommands(t *testing.T) {
 		var got []string
 		log := trace.New(nil)
 		log.Watch(func(e trace.Event) {
-			got = append(got, fmt.Sprintf("%s %s class=%s fields=%s", e.Get("command"), e.Get("key"), e.Get("class"), e.Get("fields")))
+			got = append(got, fmt.Sprintf("%s %s class=%s fields=%s", e.Get("command"), e.Get("key"), e.Get("class"), e.Get("fields")+e.Get("script")))
 		})
 		c := &tap{Conn: near, log: log}
 		for rest := wire.String(); rest != ""; {

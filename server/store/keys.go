@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -17,6 +18,9 @@ func sessionKey(id string) string      { return "ws:session:" + id }
 func legKey(id string) string          { return "rtc:session:" + id }
 func roomKey(id string) string         { return "rtc:room:" + id + ":state" }
 func membersKey(id string) string      { return "rtc:room:" + id + ":members" }
+func snapshotKey(id string) string     { return "rtc:room:" + id + ":snapshot" }
+func userKey(user string) string       { return "rtc:user:" + user }
+func nodeKey(node string) string       { return "rtc:node:" + node + ":rooms" }
 func presenceKey(user string) string   { return "user:" + user + ":presence" }
 func statusChannel(user string) string { return "user:" + user + ":status" }
 
@@ -27,11 +31,32 @@ const (
 )
 
 func sessionFields(r server.SessionRecord) []string {
-	return []string{"userId", r.UserID, "connectionTime", millis(r.ConnectedAt), "lastHeartbeat", millis(r.HeartbeatAt)}
+	expires := ""
+	if !r.Expires.IsZero() {
+		expires = millis(r.Expires)
+	}
+	return []string{"userId", r.UserID, "connectionTime", millis(r.ConnectedAt), "lastHeartbeat", millis(r.HeartbeatAt),
+		"device", r.Device, "level", strconv.Itoa(r.Level), "resumeToken", r.Secret, "resumeTokenBefore", r.Before,
+		"tokenExpires", expires, "lastSeq", strconv.FormatUint(r.Received, 10)}
 }
 
-func roomFields(r server.RoomRecord) []string {
-	return []string{"roomType", string(r.Type), "createdTime", millis(r.CreatedAt), mediaStarted, "false", recordingPath, ""}
+// readSession is the session that these fields are of.
+func readSession(id string, fields map[string]string) (server.SessionRecord, error) {
+	r := server.SessionRecord{SessionID: id, UserID: fields["userId"], Device: fields["device"], Secret: fields["resumeToken"], Before: fields["resumeTokenBefore"]}
+	var bad [5]error
+	r.ConnectedAt, bad[0] = readMillis(fields["connectionTime"])
+	r.HeartbeatAt, bad[1] = readMillis(fields["lastHeartbeat"])
+	r.Level, bad[2] = strconv.Atoi(fields["level"])
+	r.Received, bad[3] = strconv.ParseUint(fields["lastSeq"], 10, 64)
+	r.Expires, bad[4] = readMillis(fields["tokenExpires"])
+	if err := errors.Join(bad[:]...); err != nil {
+		return r, fmt.Errorf("%s: %w", sessionKey(id), err)
+	}
+	return r, nil
+}
+
+func roomFields(r server.RoomSnapshot) []string {
+	return append([]string{"roomType", string(r.Type), "createdTime", millis(r.CreatedAt)}, mediaFields(r.Media)...)
 }
 
 // mediaFields are the fields of a room that change.
@@ -51,6 +76,38 @@ func legFields(l server.LegRecord) []string {
 		fields = append(fields, "connectedTime", millis(l.ConnectedAt))
 	}
 	return fields
+}
+
+// readLeg is the leg that these fields are of; ok is false if there are none.
+func readLeg(sessionID string, fields map[string]string) (l server.LegRecord, ok bool) {
+	if len(fields) == 0 {
+		return l, false
+	}
+	l = server.LegRecord{SessionID: sessionID, UserID: fields["userId"], RoomID: fields["roomId"], EndpointID: fields["endpointId"],
+		SDPOffer: fields["sdpOffer"], SDPAnswer: fields["sdpAnswer"]}
+	at, err := readMillis(fields["connectedTime"])
+	l.ConnectedAt = at
+	return l, err == nil
+}
+
+// readRoom is the room that this snapshot is of. Of its members those are there
+// that members names, with the roles that it gives: a leave writes only that. A
+// room without a snapshot is one of which only the ids are known.
+func readRoom(node, id, snapshot string, members map[string]string) (server.RoomSnapshot, error) {
+	s := server.RoomSnapshot{RoomRecord: server.RoomRecord{RoomID: id}, Node: node}
+	if snapshot != "" {
+		if err := json.Unmarshal([]byte(snapshot), &s); err != nil {
+			return s, fmt.Errorf("%s: %w", snapshotKey(id), err)
+		}
+	}
+	for i, m := range s.Members {
+		role, in := members[m.UserID]
+		if in {
+			s.Members[i].Role = server.Role(role)
+		}
+		s.Members[i].Left = m.Left || !in && !m.JoinedAt.IsZero()
+	}
+	return s, nil
 }
 
 // Fields of a presence.
@@ -80,6 +137,15 @@ func readPresence(user string, fields map[string]string) (signaling.State, error
 		return p, fmt.Errorf("%s: %w", presenceKey(user), err)
 	}
 	return p, nil
+}
+
+// readMillis reads what millis wrote; the zero time is empty.
+func readMillis(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	ms, err := strconv.ParseInt(s, 10, 64)
+	return time.UnixMilli(ms), err
 }
 
 func millis(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }

@@ -25,10 +25,13 @@ func TestPage(t *testing.T) {
 	now := time.UnixMilli(1)
 	leg := server.LegRecord{UserID: "u", RoomID: "r", EndpointID: "e", SDPOffer: "o", SDPAnswer: "a", ConnectedAt: now}
 	for key, fields := range map[string][]string{
-		roomKey("{roomId}"):       roomFields(server.RoomRecord{}),
+		roomKey("{roomId}"):       roomFields(server.RoomSnapshot{}),
 		membersKey("{roomId}"):    nil,
 		legKey("{sessionId}"):     legFields(leg),
 		sessionKey("{sessionId}"): sessionFields(server.SessionRecord{}),
+		snapshotKey("{roomId}"):   {"snapshot", ""},
+		nodeKey("{node}"):         nil,
+		userKey("{userId}"):       {"roomId", "", "node", "", "sessionId", ""},
 		presenceKey("{userId}"):   append(presenceFields(signaling.State{}), presenceVersion, ""),
 		statusChannel("{userId}"): nil,
 	} {

@@ -80,6 +80,14 @@ func (m *Memory) set(key string, ttl time.Duration, fields ...string) {
 	m.hashes[key] = h
 }
 
+// get are the fields of a key, nil if there is none; m.mu is held.
+func (m *Memory) get(key string) map[string]string {
+	if h := m.hashes[key]; !h.expired() {
+		return h.fields
+	}
+	return nil
+}
+
 // prolong gives an existing key a new time to live; m.mu is held.
 func (m *Memory) prolong(key string, ttl time.Duration) {
 	if h, ok := m.hashes[key]; ok && !h.expired() {
@@ -94,7 +102,20 @@ func (m *Memory) PutSession(_ context.Context, r server.SessionRecord) error {
 	defer m.mu.Unlock()
 	m.set(sessionKey(r.SessionID), r.TTL, sessionFields(r)...)
 	m.prolong(legKey(r.SessionID), server.LegTTL)
+	m.prolong(userKey(r.UserID), r.TTL)
 	return nil
+}
+
+// GetSession implements server.SessionState.
+func (m *Memory) GetSession(_ context.Context, sessionID string) (server.SessionRecord, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	fields := m.get(sessionKey(sessionID))
+	if fields == nil {
+		return server.SessionRecord{}, false, nil
+	}
+	r, err := readSession(sessionID, fields)
+	return r, err == nil, err
 }
 
 // DropSession implements server.SessionState.
@@ -129,54 +150,6 @@ func (m *Memory) GetPresence(_ context.Context, user string) (signaling.State, e
 	return readPresence(user, m.hashes[presenceKey(user)].fields)
 }
 
-// OpenRoom implements server.RoomState.
-func (m *Memory) OpenRoom(_ context.Context, r server.RoomRecord, first server.MemberRecord, l server.LegRecord) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.set(roomKey(r.RoomID), 0, roomFields(r)...)
-	m.join(first, l)
-	return nil
-}
-
-// JoinRoom implements server.RoomState.
-func (m *Memory) JoinRoom(_ context.Context, r server.MemberRecord, l server.LegRecord) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.join(r, l)
-	return nil
-}
-
-func (m *Memory) join(r server.MemberRecord, l server.LegRecord) {
-	m.set(membersKey(r.RoomID), 0, r.UserID, string(r.Role))
-	delete(m.hashes, legKey(l.SessionID)) // that of an earlier room
-	m.set(legKey(l.SessionID), server.LegTTL, legFields(l)...)
-}
-
-// LeaveRoom implements server.RoomState.
-func (m *Memory) LeaveRoom(_ context.Context, r server.MemberRecord) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.hashes[legKey(r.SessionID)].fields["roomId"] == r.RoomID {
-		delete(m.hashes, legKey(r.SessionID))
-	}
-	key := membersKey(r.RoomID)
-	if h, ok := m.hashes[key]; ok {
-		delete(h.fields, r.UserID)
-		if len(h.fields) == 0 { // as Redis does
-			delete(m.hashes, key)
-		}
-	}
-	return nil
-}
-
-// PutRole implements server.RoomState.
-func (m *Memory) PutRole(_ context.Context, r server.MemberRecord) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.set(membersKey(r.RoomID), 0, r.UserID, string(r.Role))
-	return nil
-}
-
 // PutRoomMedia implements server.RoomState.
 func (m *Memory) PutRoomMedia(_ context.Context, r server.RoomMedia) error {
 	m.mu.Lock()
@@ -184,15 +157,6 @@ func (m *Memory) PutRoomMedia(_ context.Context, r server.RoomMedia) error {
 	if _, ok := m.hashes[roomKey(r.RoomID)]; ok {
 		m.set(roomKey(r.RoomID), 0, mediaFields(r)...)
 	}
-	return nil
-}
-
-// CloseRoom implements server.RoomState.
-func (m *Memory) CloseRoom(_ context.Context, roomID string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.hashes, roomKey(roomID))
-	delete(m.hashes, membersKey(roomID))
 	return nil
 }
 

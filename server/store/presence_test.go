@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/callbench/callbench/server"
 	"github.com/callbench/callbench/server/store"
 	"github.com/callbench/callbench/signaling"
 )
@@ -134,7 +135,7 @@ func memory(*testing.T) place {
 	m.Watch(func(user string, s signaling.State) {
 		heard.add(user, text(s))
 	})
-	return place{State: m, keys: m.Keys, hash: m.Hash, told: heard.of}
+	return place{State: m, keys: m.Keys, hash: m.Hash, told: heard.of, more: func() server.State { return m }}
 }
 
 func TestMemory(t *testing.T) { runSuite(t, memory) }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,7 +91,19 @@ func (r *Redis) PutSession(ctx context.Context, s server.SessionRecord) error {
 		p.HSet(ctx, sessionKey(s.SessionID), sessionFields(s))
 		p.PExpire(ctx, sessionKey(s.SessionID), s.TTL)
 		p.Expire(ctx, legKey(s.SessionID), server.LegTTL)
+		p.PExpire(ctx, userKey(s.UserID), s.TTL)
 	})
+}
+
+// GetSession implements server.SessionState.
+func (r *Redis) GetSession(ctx context.Context, sessionID string) (server.SessionRecord, bool, error) {
+	var get *redis.MapStringStringCmd
+	err := r.run(ctx, "get session", func(p redis.Pipeliner) { get = p.HGetAll(ctx, sessionKey(sessionID)) })
+	if err != nil || len(get.Val()) == 0 {
+		return server.SessionRecord{}, false, err
+	}
+	record, err := readSession(sessionID, get.Val())
+	return record, err == nil, err
 }
 
 // DropSession implements server.SessionState.
@@ -146,43 +159,108 @@ func (r *Redis) GetPresence(ctx context.Context, user string) (signaling.State, 
 }
 
 // OpenRoom implements server.RoomState.
-func (r *Redis) OpenRoom(ctx context.Context, room server.RoomRecord, first server.MemberRecord, l server.LegRecord) error {
-	return r.run(ctx, "open room", func(p redis.Pipeliner) {
-		p.HSet(ctx, roomKey(room.RoomID), roomFields(room))
-		join(ctx, p, first, l)
-	})
+func (r *Redis) OpenRoom(ctx context.Context, room server.RoomSnapshot, first server.MemberRecord, l server.LegRecord) error {
+	return r.change(ctx, "open room", openRoom, change{room, first, l, room.Invited})
 }
 
 // JoinRoom implements server.RoomState.
-func (r *Redis) JoinRoom(ctx context.Context, m server.MemberRecord, l server.LegRecord) error {
-	return r.run(ctx, "join room", func(p redis.Pipeliner) { join(ctx, p, m, l) })
-}
-
-func join(ctx context.Context, p redis.Pipeliner, m server.MemberRecord, l server.LegRecord) {
-	p.HSet(ctx, membersKey(m.RoomID), m.UserID, string(m.Role))
-	p.Del(ctx, legKey(l.SessionID)) // that of an earlier room
-	saveLeg(ctx, p, l)
-}
-
-func saveLeg(ctx context.Context, p redis.Pipeliner, l server.LegRecord) {
-	p.HSet(ctx, legKey(l.SessionID), legFields(l))
-	p.Expire(ctx, legKey(l.SessionID), server.LegTTL)
-}
-
-// dropLeg deletes a leg's record unless it is of another room by now.
-const dropLeg = `if redis.call('HGET', KEYS[1], 'roomId') == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`
-
-// LeaveRoom implements server.RoomState.
-func (r *Redis) LeaveRoom(ctx context.Context, m server.MemberRecord) error {
-	return r.run(ctx, "leave room", func(p redis.Pipeliner) {
-		p.HDel(ctx, membersKey(m.RoomID), m.UserID)
-		p.Eval(ctx, dropLeg, []string{legKey(m.SessionID)}, m.RoomID)
-	})
+func (r *Redis) JoinRoom(ctx context.Context, room server.RoomSnapshot, m server.MemberRecord, l server.LegRecord) error {
+	return r.change(ctx, "join room", joinRoom, change{room, m, l, nil})
 }
 
 // PutRole implements server.RoomState.
-func (r *Redis) PutRole(ctx context.Context, m server.MemberRecord) error {
-	return r.run(ctx, "put role", func(p redis.Pipeliner) { p.HSet(ctx, membersKey(m.RoomID), m.UserID, string(m.Role)) })
+func (r *Redis) PutRole(ctx context.Context, room server.RoomSnapshot, m server.MemberRecord) error {
+	return r.change(ctx, "role of a member", putRole, change{room: room, member: m})
+}
+
+// LeaveRoom implements server.RoomState.
+func (r *Redis) LeaveRoom(ctx context.Context, m server.MemberRecord) error {
+	return r.change(ctx, "leave room", leaveRoom, change{room: server.RoomSnapshot{RoomRecord: server.RoomRecord{RoomID: m.RoomID}}, member: m})
+}
+
+// CloseRoom implements server.RoomState.
+func (r *Redis) CloseRoom(ctx context.Context, room server.RoomSnapshot) error {
+	return r.run(ctx, "close room", func(p redis.Pipeliner) {
+		p.Del(ctx, roomKey(room.RoomID), membersKey(room.RoomID), snapshotKey(room.RoomID))
+		p.HDel(ctx, nodeKey(room.Node), room.RoomID)
+	})
+}
+
+// SaveRoom implements server.SnapshotState.
+func (r *Redis) SaveRoom(ctx context.Context, room server.RoomSnapshot, free ...string) error {
+	return r.change(ctx, "save room", saveRoom, change{room: room, others: free})
+}
+
+// KeepRoom implements server.SnapshotState.
+func (r *Redis) KeepRoom(ctx context.Context, room server.RoomSnapshot, m server.MemberRecord, l server.LegRecord) error {
+	return r.change(ctx, "keep room", keepRoom, change{room, m, l, room.Invited})
+}
+
+// Rooms implements server.SnapshotState. It is two round trips: the legs' keys are
+// in the snapshots.
+func (r *Redis) Rooms(ctx context.Context, node string) ([]server.RoomSnapshot, error) {
+	var found *redis.Cmd
+	err := r.run(ctx, "list rooms", func(p redis.Pipeliner) { found = p.Eval(ctx, nodeRooms, []string{nodeKey(node)}) })
+	if err != nil {
+		return nil, err
+	}
+	rows, err := found.Slice()
+	if err != nil {
+		return nil, fmt.Errorf("list rooms in redis: %w", err)
+	}
+	rooms := make([]server.RoomSnapshot, 0, len(rows))
+	for _, row := range rows {
+		s, err := roomOf(node, row)
+		if err != nil {
+			return nil, err
+		}
+		rooms = append(rooms, s)
+	}
+	slices.SortFunc(rooms, func(a, b server.RoomSnapshot) int { return strings.Compare(a.RoomID, b.RoomID) })
+	return rooms, r.legsOf(ctx, rooms)
+}
+
+// roomOf reads a row of what nodeRooms returns.
+func roomOf(node string, row any) (server.RoomSnapshot, error) {
+	cells, _ := row.([]any)
+	if len(cells) != 3 {
+		return server.RoomSnapshot{}, fmt.Errorf("list rooms in redis: a row of %d cells", len(cells))
+	}
+	id, _ := cells[0].(string)
+	text, _ := cells[1].(string)
+	pairs, _ := cells[2].([]any)
+	members := make(map[string]string)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		user, _ := pairs[i].(string)
+		members[user], _ = pairs[i+1].(string)
+	}
+	return readRoom(node, id, text, members)
+}
+
+// legsOf fills in the legs of the rooms' members.
+func (r *Redis) legsOf(ctx context.Context, rooms []server.RoomSnapshot) error {
+	type asked struct {
+		room int
+		id   string
+		get  *redis.MapStringStringCmd
+	}
+	var legs []asked
+	err := r.run(ctx, "list legs", func(p redis.Pipeliner) {
+		for i, room := range rooms {
+			for _, m := range room.Members {
+				legs = append(legs, asked{i, m.SessionID, p.HGetAll(ctx, legKey(m.SessionID))})
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, l := range legs {
+		if leg, ok := readLeg(l.id, l.get.Val()); ok && leg.RoomID == rooms[l.room].RoomID {
+			rooms[l.room].Legs = append(rooms[l.room].Legs, leg)
+		}
+	}
+	return nil
 }
 
 // putMedia changes a room that exists.
@@ -193,9 +271,9 @@ func (r *Redis) PutRoomMedia(ctx context.Context, m server.RoomMedia) error {
 	return r.run(ctx, "put room media", func(p redis.Pipeliner) { p.Eval(ctx, putMedia, []string{roomKey(m.RoomID)}, anys(mediaFields(m))...) })
 }
 
-// CloseRoom implements server.RoomState.
-func (r *Redis) CloseRoom(ctx context.Context, roomID string) error {
-	return r.run(ctx, "close room", func(p redis.Pipeliner) { p.Del(ctx, roomKey(roomID), membersKey(roomID)) })
+func saveLeg(ctx context.Context, p redis.Pipeliner, l server.LegRecord) {
+	p.HSet(ctx, legKey(l.SessionID), legFields(l))
+	p.Expire(ctx, legKey(l.SessionID), server.LegTTL)
 }
 
 // SaveLeg implements server.LegState.
