@@ -284,6 +284,7 @@ func (c *call) accepted(r request, m *member, err error) {
 			r.fail(c.wrongState(nil))
 		case refusal != nil:
 			r.fail(signaling.Errorf(signaling.CodeBusy, "the user is in a call elsewhere"))
+			m.joined, c.answeredAt = time.Time{}, time.Time{}
 			c.end(signaling.ReasonBusy, m)
 		default:
 			c.activate(r, m)

@@ -104,7 +104,9 @@ func (c *call) begin(reason signaling.Reason, by *member) {
 	c.silence(reason)
 	c.srv.users.release(c.room)
 	c.endRecording(func() {})
-	c.recordCall()
+	if !c.posted { // another instance was faster, and has the callee's row
+		c.recordCall()
+	}
 	c.setFree()
 	for _, m := range c.members {
 		if !m.invited && m != by {

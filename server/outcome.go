@@ -11,7 +11,7 @@ import (
 // reason and by this member, nil if the server ends it.
 func (c *call) outcome(reason signaling.Reason, by *member) signaling.Outcome {
 	switch at := c.at(); {
-	case at == stateActive, at == stateAccepting && reason != signaling.ReasonMediaFailed:
+	case at == stateActive, at == stateAccepting && reason != signaling.ReasonMediaFailed && reason != signaling.ReasonBusy:
 		return signaling.OutcomeAccepted
 	case reason == signaling.ReasonDeclined:
 		return signaling.OutcomeDeclined

@@ -312,7 +312,11 @@ func (r *room) claim(what string, write func(context.Context) error, then func(r
 func (r *room) enroll(m *member, then func(refusal error)) {
 	var refusal error // on the queue of writes
 	open, s, record, leg := !r.opened, r.host.snapshot(), m.record(), m.leg.record()
-	r.claim("enter room", func(ctx context.Context) (err error) {
+	what := "join room"
+	if open {
+		what = "open room"
+	}
+	r.claim(what, func(ctx context.Context) (err error) {
 		if !open {
 			err = r.srv.cfg.State.JoinRoom(ctx, s, record, leg)
 		}
