@@ -117,7 +117,7 @@ func TestStateFails(t *testing.T) {
 			alice.rtc(signaling.ActionLeave, ref)
 			bob.rtc(signaling.ActionLeave, ref)
 			failed := strings.Join(w.eventLines("state.failed"), "")
-			for _, operation := range []string{"put session", "put presence", "enter room", "end room", "leave room", "close room"} {
+			for _, operation := range []string{"put session", "put presence", "open room", "join room", "end room", "leave room", "close room"} {
 				if !strings.Contains(failed, operation) {
 					t.Errorf("the log does not tell that %q failed", operation)
 				}

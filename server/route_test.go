@@ -59,7 +59,6 @@ func (forgetful) GetSession(context.Context, string) (SessionRecord, bool, error
 func (forgetful) PutRoomMedia(context.Context, RoomMedia) error            { return nil }
 func (forgetful) LeaveRoom(context.Context, MemberRecord) error            { return nil }
 func (forgetful) CloseRoom(context.Context, RoomSnapshot) error            { return nil }
-func (forgetful) PutRoomMedia(context.Context, RoomMedia) error            { return nil }
 func (forgetful) SaveLeg(context.Context, LegRecord) error                 { return nil }
 func (forgetful) LegConnected(context.Context, LegRecord) error            { return nil }
 func (forgetful) RoomStarted(context.Context, RoomHistory) error           { return nil }
