@@ -16,6 +16,9 @@ func (s *Server) features() []string {
 	if s.cfg.Recordings != nil {
 		list = append(list, signaling.FeatureRecord)
 	}
+	if s.cfg.Archive != nil {
+		list = append(list, signaling.FeatureHistory)
+	}
 	if s.cfg.ICE != nil {
 		list = append(list, signaling.FeatureTURN)
 	}

@@ -107,10 +107,10 @@ func (c CallHistory) Missed() bool {
 
 // RecordingHistory is a row of recordings. File names it.
 type RecordingHistory struct {
-	RecordingID  string
+	RecordingID  string // the name of File without folder and extension
 	RoomID       string
-	File         string // its path below the media server's folder of recordings, or its URI
-	StartedAt    time.Time
+	File         string    // its path below the media server's folder of recordings, or its URI
+	StartedAt    time.Time // zero: now
 	EndedAt      time.Time // zero while it is being made
 	FileSize     int64     // bytes; 0 if it is not known
 	Participants []string
@@ -149,7 +149,8 @@ type Page struct {
 
 // Place is where a row is in its list: by its time, to the millisecond, and
 // among rows of the same by its id. The time is StartedAt of a call or
-// recording and JoinedAt of a member, the id CallID, RecordingID or UserID.
+// recording and JoinedAt of a member, the id CallID, UserID, or File of a
+// recording.
 type Place struct {
 	At time.Time
 	ID string

@@ -128,16 +128,11 @@ func (r request) admit(m *signaling.Message) error {
 // take stores a message, says so to the sender, and delivers it to both users'
 // sessions. It runs on the queue of the recipient's postbox.
 func (b *postbox) take(r request, p parcel) {
-	l, fresh, err := b.keep(p.To, p.Message)
-	switch {
-	case err != nil:
-		r.fail(err)
-		return
-	case !fresh:
-		r.ack(answerTo(l.Message))
+	answer := func(l Letter, fresh bool, err error) { r.answerMessage(p, l, fresh, err) }
+	l, fresh, err := b.keepThen(p.To, p.Message, answer)
+	if err != nil || !fresh {
 		return
 	}
-	r.ack(p.ack)
 	b.deliver(p.To, l.Number, p.data)
 	if p.To == p.From {
 		return
@@ -145,6 +140,36 @@ func (b *postbox) take(r request, p parcel) {
 	for _, u := range b.srv.users.others(r.session) {
 		u.push(signaling.TypeMessage, "", p.data)
 	}
+}
+
+// answerMessage tells the sender of a message what became of it.
+func (r request) answerMessage(p parcel, l Letter, fresh bool, err error) {
+	switch {
+	case err != nil:
+		r.fail(err)
+	case !fresh:
+		r.ack(answerTo(l.Message))
+	default:
+		r.ack(p.ack)
+	}
+}
+
+// keepThen is keep, and tells when the message is safe. A message to oneself waits
+// for that: its answer leaves before its push.
+func (b *postbox) keepThen(owner string, m signaling.Message, then func(Letter, bool, error)) (Letter, bool, error) {
+	inbox, eager := b.srv.cfg.Inbox.(EagerInbox)
+	if !eager || m.From == owner {
+		l, fresh, err := b.keep(owner, m)
+		then(l, fresh, err)
+		return l, fresh, err
+	}
+	ctx, cancel := b.srv.storing()
+	defer cancel()
+	l, fresh, err := inbox.PutThen(ctx, owner, m, func(l Letter, fresh bool, err error) { then(l, fresh, b.refusal(owner, err)) })
+	if err != nil {
+		then(l, false, b.refusal(owner, err))
+	}
+	return l, fresh, err
 }
 
 // keep stores a message. Without an Inbox it is as good as stored if somebody
@@ -160,14 +185,19 @@ func (b *postbox) keep(owner string, m signaling.Message) (Letter, bool, error) 
 	ctx, cancel := b.srv.storing()
 	defer cancel()
 	l, fresh, err := inbox.Put(ctx, owner, m)
+	return l, fresh, b.refusal(owner, err)
+}
+
+// refusal is what a sender is told of an Inbox's error.
+func (b *postbox) refusal(owner string, err error) error {
 	switch {
 	case errors.Is(err, ErrInboxFull):
-		return l, false, signaling.Errorf(signaling.CodeLimitExceeded, "%d messages wait for the user", MaxUndelivered)
+		return signaling.Errorf(signaling.CodeLimitExceeded, "%d messages wait for the user", MaxUndelivered)
 	case err != nil:
 		b.failed("put", owner, err)
-		return l, false, signaling.Errorf(signaling.CodeInternal, "the message could not be stored")
+		return signaling.Errorf(signaling.CodeInternal, "the message could not be stored")
 	}
-	return l, fresh, nil
+	return nil
 }
 
 // deliver pushes the letter with this number to the owner's sessions. One that

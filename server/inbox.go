@@ -35,6 +35,18 @@ type Inbox interface {
 	Delivered(ctx context.Context, owner string, numbers ...uint64) error
 }
 
+// EagerInbox is an Inbox that knows a letter before it is safe. The server pushes it
+// at once then, so that nobody who talks waits for a disk, and answers the sender
+// when it is safe.
+type EagerInbox interface {
+	Inbox
+	// PutThen is Put that returns at once. If it returns no error then safe is
+	// called once, from any goroutine and perhaps before PutThen returns, with
+	// what it returns: when the letter, or the one that it repeats, outlasts the
+	// server's death, or with the error why it does not. safe must not wait.
+	PutThen(ctx context.Context, owner string, m signaling.Message, safe func(l Letter, fresh bool, err error)) (Letter, bool, error)
+}
+
 // Letter is a message that an Inbox keeps for somebody. Numbers of an owner's
 // letters grow in the order in which they were put; 0 is none's.
 type Letter struct {

@@ -39,6 +39,8 @@ type Config struct {
 	History History
 	Log     *slog.Logger // nil: no log
 
+	// Archive reads the history for clients. Nil: they cannot ask for it.
+	Archive Archive
 	// Inbox keeps messages for who is not there. Nil keeps none: a message to a
 	// user without a session is refused with user_unavailable.
 	Inbox Inbox

@@ -44,6 +44,7 @@ var handlers = map[route]handler{
 	{signaling.TypeAck, ""}:                        handleReceipt,
 	{signaling.TypeToken, ""}:                      handleToken,
 	{signaling.TypeTURN, ""}:                       handleTURN,
+	{signaling.TypeHistory, ""}:                    handleHistory,
 }
 
 // Why a session ended, as the log says.

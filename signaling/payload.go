@@ -13,12 +13,13 @@ type Hello struct {
 
 // The features that a level 1 server may list in welcome.
 const (
-	FeatureResume = "resume" // resume tokens and replay
-	FeatureCallID = "callid" // callId on every rtc frame
-	FeatureAck    = "ack"    // request ids answered by ack or error, repeated ids suppressed
-	FeatureTURN   = "turn"   // ICE servers in welcome, and fresh ones on request
-	FeatureRooms  = "rooms"  // rooms of type mcu and broadcast
-	FeatureRecord = "record" // recording of rooms and calls
+	FeatureResume  = "resume"  // resume tokens and replay
+	FeatureCallID  = "callid"  // callId on every rtc frame
+	FeatureAck     = "ack"     // request ids answered by ack or error, repeated ids suppressed
+	FeatureTURN    = "turn"    // ICE servers in welcome, and fresh ones on request
+	FeatureRooms   = "rooms"   // rooms of type mcu and broadcast
+	FeatureRecord  = "record"  // recording of rooms and calls
+	FeatureHistory = "history" // pages of what is over, on request
 )
 
 // Welcome answers hello. Durations are in seconds.

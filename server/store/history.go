@@ -144,6 +144,9 @@ func (h *MemoryHistory) RecordingChanged(_ context.Context, r server.RecordingHi
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r.Participants = slices.Clone(r.Participants)
+	if r.StartedAt.IsZero() {
+		r.StartedAt = time.Now() // the row has a place in the list from now on
+	}
 	i := slices.IndexFunc(h.recordings, func(o server.RecordingHistory) bool { return o.File == r.File })
 	if i < 0 {
 		h.recordings = append(h.recordings, r)
@@ -152,7 +155,7 @@ func (h *MemoryHistory) RecordingChanged(_ context.Context, r server.RecordingHi
 	o := &h.recordings[i]
 	learn(&o.FileSize, r.FileSize)
 	learn(&o.Status, r.Status)
-	learnTime(&o.StartedAt, r.StartedAt)
+	o.StartedAt = r.StartedAt
 	learnTime(&o.EndedAt, r.EndedAt)
 	if len(r.Participants) > 0 {
 		o.Participants = r.Participants
@@ -191,7 +194,7 @@ func (a memoryArchive) Members(_ context.Context, roomID string, p server.Page) 
 func (a memoryArchive) Recordings(_ context.Context, roomID string, p server.Page) ([]server.RecordingHistory, error) {
 	a.h.mu.Lock()
 	defer a.h.mu.Unlock()
-	place := func(r server.RecordingHistory) server.Place { return server.Place{At: r.StartedAt, ID: r.RecordingID} }
+	place := func(r server.RecordingHistory) server.Place { return server.Place{At: r.StartedAt, ID: r.File} }
 	return page(a.h.recordings, p, place, comparePlaces, func(r server.RecordingHistory) bool { return r.RoomID == roomID }), nil
 }
 

@@ -218,7 +218,7 @@ func testHistoryAgain(t *testing.T, b books) {
 	call, over := b.call("1", "alice", "bob", 0), b.call("1", "alice", "bob", 0)
 	over.RingingAt, over.AnsweredAt, over.EndedAt = at.Add(time.Second), at.Add(2*time.Second), at.Add(time.Minute)
 	over.Reason, over.Outcome = "hangup", "accepted"
-	recording := server.RecordingHistory{RecordingID: b.run + "rec", RoomID: room.RoomID, File: b.run + "f", StartedAt: at, Status: "recording"}
+	recording := server.RecordingHistory{RecordingID: b.run + "rec", RoomID: room.RoomID, File: b.run + "rec", StartedAt: at, Status: "recording"}
 	ready := recording
 	ready.EndedAt, ready.FileSize, ready.Status, ready.Participants = at.Add(time.Second), 1, "ready", []string{"alice"}
 	for range 2 {

@@ -26,33 +26,50 @@ type sent struct {
 
 // Put implements server.Inbox.
 func (i *MemoryInbox) Put(_ context.Context, owner string, m signaling.Message) (server.Letter, bool, error) {
+	l, fresh, _, err := i.put(owner, m)
+	return l, fresh, err
+}
+
+// put is Put, and says which letter's repetition will not be recognised from now
+// on, 0 if that is none.
+func (i *MemoryInbox) put(owner string, m signaling.Message) (l server.Letter, fresh bool, forgotten uint64, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	own := owner == m.To && m.Call == nil // what became of a call is the server's word, and nobody repeats it
 	if own {
 		if s := i.senders[m.From]; s != nil {
 			if first, ok := s.byID[m.MessageID]; ok {
-				return first, false, nil
+				return first, false, 0, nil
 			}
 		}
 	}
 	if len(i.boxes[owner]) >= server.MaxUndelivered {
-		return server.Letter{}, false, server.ErrInboxFull
+		return server.Letter{}, false, 0, server.ErrInboxFull
 	}
-	i.last++
-	l := server.Letter{Number: i.last, Message: m}
+	l = server.Letter{Number: i.last + 1, Message: m}
+	i.keep(owner, l)
+	if own {
+		forgotten = i.remember(l)
+	}
+	return l, true, forgotten, nil
+}
+
+// keep puts a letter into its owner's box; i.mu is held.
+func (i *MemoryInbox) keep(owner string, l server.Letter) {
 	if i.boxes == nil {
 		i.boxes, i.senders = make(map[string][]server.Letter), make(map[string]*sent)
 	}
+	i.last = max(i.last, l.Number)
 	i.boxes[owner] = append(i.boxes[owner], l)
-	if own {
-		i.remember(l)
-	}
-	return l, true, nil
 }
 
-// remember notes what was sent; i.mu is held.
-func (i *MemoryInbox) remember(l server.Letter) {
+// remember notes what was sent, and returns the number of what was forgotten for
+// it; i.mu is held.
+func (i *MemoryInbox) remember(l server.Letter) (forgotten uint64) {
+	if i.senders == nil {
+		i.boxes, i.senders = make(map[string][]server.Letter), make(map[string]*sent)
+	}
+	i.last = max(i.last, l.Number)
 	s := i.senders[l.Message.From]
 	if s == nil {
 		s = &sent{byID: make(map[string]server.Letter)}
@@ -63,11 +80,13 @@ func (i *MemoryInbox) remember(l server.Letter) {
 	s.byID[id] = l
 	if len(s.ids) < server.MaxRepeats {
 		s.ids = append(s.ids, id)
-		return
+		return 0
 	}
+	forgotten = s.byID[s.ids[s.next]].Number
 	delete(s.byID, s.ids[s.next])
 	s.ids[s.next] = id
 	s.next = (s.next + 1) % server.MaxRepeats
+	return forgotten
 }
 
 // Undelivered implements server.Inbox.
@@ -81,12 +100,19 @@ func (i *MemoryInbox) Undelivered(_ context.Context, owner string, after uint64,
 
 // Delivered implements server.Inbox.
 func (i *MemoryInbox) Delivered(_ context.Context, owner string, numbers ...uint64) error {
+	i.delivered(owner, numbers)
+	return nil
+}
+
+// delivered is Delivered, and returns the numbers of those that were there.
+func (i *MemoryInbox) delivered(owner string, numbers []uint64) (were []uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	box := i.boxes[owner]
 	for _, number := range numbers {
 		if n, found := slices.BinarySearchFunc(box, number, byNumber); found {
 			box = slices.Delete(box, n, n+1)
+			were = append(were, number)
 		}
 	}
 	switch {
@@ -95,7 +121,17 @@ func (i *MemoryInbox) Delivered(_ context.Context, owner string, numbers ...uint
 	default:
 		delete(i.boxes, owner)
 	}
-	return nil
+	return were
+}
+
+// withdraw takes back a letter that could not be kept: its repetition is none.
+func (i *MemoryInbox) withdraw(owner string, l server.Letter) {
+	i.delivered(owner, []uint64{l.Number})
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if s := i.senders[l.Message.From]; s != nil && s.byID[l.Message.MessageID].Number == l.Number {
+		delete(s.byID, l.Message.MessageID)
+	}
 }
 
 // keepBox is how many letters' room an empty box keeps, so that a conversation

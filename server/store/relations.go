@@ -30,6 +30,11 @@ func (r *MemoryRelations) Know(users ...string) {
 // Befriend makes two users each other's contacts, and known.
 func (r *MemoryRelations) Befriend(a, b string) {
 	r.Know(a, b)
+	r.link(a, b)
+}
+
+// link makes two users each other's contacts.
+func (r *MemoryRelations) link(a, b string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.contacts = link(link(r.contacts, a, b), b, a)

@@ -1,0 +1,257 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/pressly/goose/v3"
+
+	"github.com/callbench/callbench/server"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// MySQLConfig says which database keeps what is permanent.
+type MySQLConfig struct {
+	// DSN names the database as github.com/go-sql-driver/mysql writes it:
+	// user:password@tcp(host:port)/database. MySQL 8 or MariaDB 10.6, or later.
+	DSN string
+	// Dir is the folder of the journal, on a disk of this machine. What was
+	// written and MySQL does not have yet is there.
+	Dir string
+	// Refresh is how often users, contacts and blocks are read; 10 s.
+	Refresh time.Duration
+	Log     *slog.Logger // nil: no log
+}
+
+// closePatience is how long Close lets the outbox go on emptying itself.
+const closePatience = 5 * time.Second
+
+// MySQL keeps in a MySQL or MariaDB what must outlast everything: History and the
+// Archive that reads it, the Inbox, and Relations. What is written goes to a
+// journal on this machine's disk first and to the database when it can take it, so
+// that writes fail and wait for it as little as possible: neither the death of this
+// process nor minutes without the database lose or double anything.
+type MySQL struct {
+	db        *sql.DB
+	journal   *Journal
+	outbox    *outbox
+	inbox     *Inbox
+	relations *Relations
+}
+
+// OpenMySQL opens the journal and the database, whose tables it makes or brings up
+// to date. The database must be there.
+func OpenMySQL(ctx context.Context, cfg MySQLConfig) (_ *MySQL, err error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Refresh == 0 {
+		cfg.Refresh = 10 * time.Second
+	}
+	m := &MySQL{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.abandon())
+		}
+	}()
+	if m.db, err = openDB(cfg.DSN); err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, m.db); err != nil {
+		return nil, err
+	}
+	if m.journal, err = OpenJournal(cfg.Dir); err != nil {
+		return nil, err
+	}
+	if m.outbox, err = newOutbox(m.journal, applier{m.db}.apply, cfg.Log); err != nil {
+		return nil, err
+	}
+	if m.inbox, err = openInbox(ctx, m.outbox, m.db); err != nil {
+		return nil, err
+	}
+	m.relations, err = openRelations(ctx, m.db, cfg.Refresh, cfg.Log)
+	return m, err
+}
+
+// openDB prepares connections to a database.
+func openDB(dsn string) (*sql.DB, error) {
+	c, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("the DSN of MySQL, user:password@tcp(host:port)/database: %w", err)
+	}
+	if c.DBName == "" {
+		return nil, errors.New("the DSN of MySQL names no database")
+	}
+	c.ParseTime, c.Loc, c.InterpolateParams = true, time.UTC, true
+	c.Timeout, c.ReadTimeout, c.WriteTimeout = 5*time.Second, 30*time.Second, 30*time.Second
+	c.Logger = &mysql.NopLogger{} // errors are returned as well
+	if c.Params == nil {
+		c.Params = make(map[string]string)
+	}
+	c.Params["time_zone"] = "'+00:00'"
+	c.Params["sql_mode"] = "'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'" // nothing is cut short silently
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		return nil, fmt.Errorf("the DSN of MySQL: %w", err)
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(8)
+	db.SetMaxIdleConns(4)
+	db.SetConnMaxLifetime(time.Hour)
+	return db, nil
+}
+
+// migrate makes the tables, or brings them up to date. Instances that start at the
+// same time wait for each other.
+func migrate(ctx context.Context, db *sql.DB) (err error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connect to MySQL: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	var got sql.NullInt64
+	if err := conn.QueryRowContext(ctx, sqlLock).Scan(&got); err != nil {
+		return fmt.Errorf("lock MySQL's tables for their migration: %w", err)
+	}
+	if got.Int64 != 1 {
+		return errors.New("lock MySQL's tables for their migration: another instance has held the lock for a minute")
+	}
+	defer func() {
+		_, unlock := conn.ExecContext(context.WithoutCancel(ctx), sqlUnlock)
+		err = errors.Join(err, unlock)
+	}()
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectMySQL, db, files, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return fmt.Errorf("read the migrations: %w", err)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate MySQL's tables: %w", err)
+	}
+	return nil
+}
+
+// One lock is every instance's of one database server.
+const (
+	sqlLock   = `SELECT GET_LOCK('callbench.migrate', 60)`
+	sqlUnlock = `DO RELEASE_LOCK('callbench.migrate')`
+)
+
+// History writes rooms, members, calls and recordings.
+func (m *MySQL) History() server.History { return history{m.outbox} }
+
+// Archive reads what History wrote, as soon as the database has it.
+func (m *MySQL) Archive() server.Archive { return archive{m.db} }
+
+// Inbox keeps messages.
+func (m *MySQL) Inbox() *Inbox { return m.inbox }
+
+// Relations are what the database says of users, contacts and blocks.
+func (m *MySQL) Relations() *Relations { return m.relations }
+
+// Ping reports whether the database is there.
+func (m *MySQL) Ping(ctx context.Context) error {
+	if err := m.db.PingContext(ctx); err != nil {
+		return fmt.Errorf("ping MySQL: %w", err)
+	}
+	return nil
+}
+
+// Waiting is how many writes the database does not have yet.
+func (m *MySQL) Waiting() int { return int(m.outbox.waiting.Load()) }
+
+// Drained returns when the database has everything that was written before, or
+// says how much is missing when ctx ends.
+func (m *MySQL) Drained(ctx context.Context) error { return m.outbox.drained(ctx) }
+
+// Close lets the database take what waits, if it can, and closes everything. What
+// it does not take in time waits in the journal.
+func (m *MySQL) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	_ = m.outbox.drained(ctx) // the next to open the journal goes on
+	return m.abandon()
+}
+
+// abandon closes what is open.
+func (m *MySQL) abandon() (err error) {
+	if m.relations != nil {
+		m.relations.close()
+	}
+	if m.outbox != nil {
+		m.outbox.close()
+	}
+	if m.journal != nil {
+		err = m.journal.Close()
+	}
+	if m.db != nil {
+		err = errors.Join(err, m.db.Close())
+	}
+	return err
+}
+
+// CheckMySQL reports what the server of a DSN says it is, and whether its tables
+// are there.
+func CheckMySQL(ctx context.Context, dsn string) (version string, tables int, err error) {
+	db, err := openDB(dsn)
+	if err != nil {
+		return "", 0, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := db.QueryRowContext(ctx, sqlVersion).Scan(&version); err != nil {
+		return "", 0, fmt.Errorf("ask MySQL for its version: %w", err)
+	}
+	if err := db.QueryRowContext(ctx, sqlTables).Scan(&tables); err != nil {
+		return "", 0, fmt.Errorf("ask MySQL for its tables: %w", err)
+	}
+	return version, tables, nil
+}
+
+const (
+	sqlVersion = `SELECT VERSION()`
+	sqlTables  = `SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()
+		AND table_name IN ('rooms', 'room_members', 'recordings', 'calls', 'participants', 'users', 'contacts', 'blocks', 'messages')`
+)
+
+// retrying makes a function run after each pause until it is stopped.
+type retrying struct {
+	stop chan struct{}
+	once sync.Once
+	done chan struct{}
+}
+
+func every(pause time.Duration, f func()) *retrying {
+	r := &retrying{stop: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		tick := time.NewTicker(pause)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				f()
+			case <-r.stop:
+				return
+			}
+		}
+	}()
+	return r
+}
+
+func (r *retrying) close() {
+	r.once.Do(func() { close(r.stop) })
+	<-r.done
+}
