@@ -13,20 +13,14 @@ import (
 	"github.com/callbench/callbench/signaling"
 )
 
-// books write what the trace tells of calls into the book that the invariants
-// are checked on, and hold what clients saw of rooms of several members.
-type books struct {
-	book  invariants.Book
-	stays roomBooks
-	many  []trace.Event // rooms of several members that the last look found
-	whole bool          // that look was the one at the end of the run
-}
+// books write what the trace tells of calls and rooms into the book that the
+// invariants are checked on.
+type books struct{ book invariants.Book }
 
 // observe takes an event.
 func (b *books) observe(s *Scenario, e trace.Event) {
 	switch {
 	case s.client(e.Actor) != nil:
-		b.stays.observe(s, e)
 		b.client(s, e)
 	case e.Actor == "server" && e.Has("call"):
 		b.server(e)
@@ -51,10 +45,16 @@ func (b *books) client(s *Scenario, e trace.Event) {
 		}
 	case "call.ended":
 		b.book.Ended(who, ref, end(user, e))
-	case "room.entered": // it may be left, and come into again
-		b.book.RoomEntered(who, e.Get("call"))
+	case "room.entered":
+		b.book.Entered(who, e.Get("call"), e.Get("type"), membersIn(e))
+	case "room.joined":
+		b.book.Joined(who, e.Get("call"), e.Get("user"), signaling.Role(e.Get("role")))
+	case "room.left":
+		b.book.Left(who, e.Get("call"), e.Get("user"))
+	case "room.role":
+		b.book.Became(who, e.Get("call"), e.Get("user"), signaling.Role(e.Get("role")))
 	case "room.ended":
-		b.book.RoomEnded(who, e.Get("call"))
+		b.book.Out(who, e.Get("call"), outOf(user, e))
 	case "im.message":
 		b.posted(user, e)
 	case "protocol.violation":
@@ -76,6 +76,23 @@ func (b *books) client(s *Scenario, e trace.Event) {
 func end(user string, e trace.Event) invariants.End {
 	reason := signaling.Reason(e.Get("reason"))
 	return invariants.End{Reason: reason, Guess: e.Get("by") == user || e.Get("by") == "" && reason == signaling.ReasonDropped}
+}
+
+// membersIn are those that a client was told are in the room that it came into.
+func membersIn(e trace.Event) (members []signaling.Member) {
+	for _, m := range strings.Fields(e.Get("who")) {
+		i := strings.LastIndex(m, "=")
+		members = append(members, signaling.Member{UserID: m[:max(i, 0)], Role: signaling.Role(m[i+1:])})
+	}
+	return members
+}
+
+// outOf is how a client saw its stay in a room end. That it left, was taken out, or
+// lost its session only it knows.
+func outOf(user string, e trace.Event) invariants.End {
+	out := end(user, e)
+	out.Guess = out.Guess || out.Reason == signaling.ReasonKicked || out.Reason == signaling.ReasonDropped
+	return out
 }
 
 func (b *books) posted(user string, e trace.Event) {
@@ -111,14 +128,10 @@ func (b *books) server(e trace.Event) {
 func (b *books) look(found []trace.Event, last bool) {
 	var rooms []invariants.Room
 	var left []string
-	b.many, b.whole = nil, last
 	for _, e := range found {
 		switch e.Get("what") {
 		case "room":
 			rooms = append(rooms, roomOf(e))
-			if contains(roomTypes, e.Get("type")) {
-				b.many = append(b.many, e)
-			}
 		case "left":
 			if e.Get("where") != "room" { // which the history tells better
 				left = append(left, e.Get("where")+" "+e.Get("id"))
@@ -127,9 +140,6 @@ func (b *books) look(found []trace.Event, last bool) {
 	}
 	b.book.Look(rooms, left, last)
 }
-
-// settled reports whether the last look leaves nothing to wait for.
-func (b *books) settled() bool { return b.book.Settled() && len(b.stays.differences(b.many)) == 0 }
 
 // roomOf is the row of a room that a look found, with its members' stays: each
 // of them as user=joined-left, in milliseconds since the room was made. A trace
@@ -177,11 +187,6 @@ func (b *books) failures() []reports.Failure {
 		says[r.Name] = r.Says
 	}
 	var out []reports.Failure
-	if b.whole {
-		for _, d := range b.stays.differences(b.many) {
-			out = append(out, reports.Failure{Check: "history-differs", Message: d, Expected: says["history-differs"]})
-		}
-	}
 	for _, v := range invariants.Check(&b.book) {
 		out = append(out, reports.Failure{Check: v.Rule, Message: v.Message, Expected: says[v.Rule]})
 	}

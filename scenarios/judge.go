@@ -385,7 +385,7 @@ func (j *Judge) probe(e trace.Event) {
 	}
 	j.lastRound, j.round = found, nil
 	j.books.look(found, e.Get("final") != "")
-	j.even.Store(j.books.settled())
+	j.even.Store(j.books.book.Settled())
 }
 
 // deadline ends an expectation that ran out of time, and a never that held.

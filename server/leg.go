@@ -86,6 +86,7 @@ func (l *leg) refuse(err error) {
 func (r *room) newLeg(m *member, old *leg, then func(error)) {
 	l := &leg{member: m}
 	m.leg = l
+	in := r.pipeline // when it is lost meanwhile the leg is in vain, and its endpoint must not come into the next one
 	var made Endpoint
 	r.do("create endpoint", l.party(), func(ctx context.Context) (err error) {
 		if old != nil && old.endpoint != nil {
@@ -93,7 +94,7 @@ func (r *room) newLeg(m *member, old *leg, then func(error)) {
 				r.log.Warn("media.failed", "operation", "release endpoint", "user", m.user, "session", m.session.id, "error", err.Error())
 			}
 		}
-		made, err = r.pipeline.NewEndpoint(ctx, func(e MediaEvent) { r.queue.Do(func() { r.mediaEvent(l, e) }) })
+		made, err = in.NewEndpoint(ctx, func(e MediaEvent) { r.queue.Do(func() { r.mediaEvent(l, e) }) })
 		return err
 	}, func(err error) { r.legMade(l, made, err, then) })
 }

@@ -360,6 +360,30 @@ func TestOfferCrossesTheLoss(t *testing.T) {
 	})
 }
 
+// TestLossWhileALegIsMadeAnew loses a leg while the other one is made anew, and gets
+// no other pipeline: the call ends, and with it what was under way.
+func TestLossWhileALegIsMadeAnew(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, bob, ref := connected(w)
+		w.media.set(func(m *fakeMedia) {
+			m.delay["release endpoint"] = 2 * time.Second
+			m.fail["create pipeline"] = server.ErrMediaGone
+		})
+		again := ref
+		again.SDP = sdpOffer
+		alice.send(signaling.TypeRTC, signaling.ActionOffer, again)
+		synctest.Wait()
+		w.media.endpoint("p1.e2").on(server.MediaEvent{Kind: server.MediaLost, Detail: "gone"})
+		time.Sleep(3 * time.Second)
+		for _, c := range []*client{alice, bob} {
+			if d := c.one("rtc/ended"); d.Reason != signaling.ReasonMediaFailed {
+				t.Errorf("%s was told %+v", c.name, d)
+			}
+			c.rtc(signaling.ActionLeave, ref)
+		}
+	})
+}
+
 // TestMediaServerRestarted loses both legs and finds that a call goes on in a new
 // pipeline, with an offer of each.
 func TestMediaServerRestarted(t *testing.T) {

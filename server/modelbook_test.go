@@ -80,7 +80,7 @@ func (m *model) called(s *seat, a *ask, ref invariants.Ref) {
 		return
 	}
 	s.refs = append(s.refs, ref)
-	if a.left { // it may be in another one by now
+	if a.left != nil { // it may be in another one by now
 		m.book.Unanswered(s.user)
 		return
 	}
@@ -111,8 +111,10 @@ func (m *model) answered(s *seat, a *ask, f signaling.Frame) {
 		if a.leaves {
 			m.book.Stays(s.who, a.ref)
 		}
-		if a.ref == (invariants.Ref{}) {
-			s.leaveUnnamed(false)
+		for _, other := range s.asks {
+			if other.left == a {
+				other.left = nil
+			}
 		}
 	}
 }

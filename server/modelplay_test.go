@@ -59,7 +59,7 @@ type ask struct {
 	action signaling.Action
 	data   signaling.RTC
 	ref    invariants.Ref
-	left   bool // a call that the session left before it was told its name
+	left   *ask // by which the session left the call before it was told its name
 	leaves bool // it takes the session out of the call, unless it is refused
 }
 
@@ -339,19 +339,13 @@ func (m *model) ask(s *seat, a signaling.Action, ref invariants.Ref, data signal
 		m.book.Tried(s.who, s.last.ref)
 	case slices.Contains(leaves, a):
 		s.last.leaves = m.book.Leaves(s.who, ref)
-		if ref == (invariants.Ref{}) {
-			s.leaveUnnamed(true)
+		for _, other := range s.asks {
+			if other.action == signaling.ActionCall && other.left == nil && ref == (invariants.Ref{}) {
+				other.left = s.last
+			}
 		}
 	}
 	s.client.sendID(s.last.id, signaling.TypeRTC, a, data)
-}
-
-// leaveUnnamed notes of calls that the session has asked for, and whose names it
-// does not know yet, whether it leaves them.
-func (s *seat) leaveUnnamed(does bool) {
-	for _, a := range s.asks {
-		a.left = does && a.action == signaling.ActionCall
-	}
 }
 
 // settle lets everything come to rest and reads what the sessions were sent.

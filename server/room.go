@@ -227,11 +227,12 @@ func (r *room) makePipeline(whom []any, then func(error)) {
 
 // releasePipeline is step 33.
 func (r *room) releasePipeline(then func()) {
+	last := r.pipeline
 	r.do("release pipeline", nil, func(ctx context.Context) error {
-		if r.pipeline == nil {
+		if last == nil {
 			return nil
 		}
-		return r.pipeline.Release(ctx)
+		return last.Release(ctx)
 	}, func(error) { then() })
 }
 

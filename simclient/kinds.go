@@ -37,7 +37,7 @@ const (
 
 	// In a room of several members call is the room's name. call.connected,
 	// call.negotiate and the like are of rooms, too.
-	eventEntered   = "room.entered"   // type, role, members, recording: the client is in; members is how many are, itself included
+	eventEntered   = "room.entered"   // type, role, members, who, recording: the client is in; members is how many are, itself included, who is who with which role
 	eventJoined    = "room.joined"    // user, role, members: somebody else came
 	eventLeft      = "room.left"      // user, reason, members
 	eventRole      = "room.role"      // user, role

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/callbench/callbench/signaling"
 )
@@ -142,7 +143,7 @@ func (c *Client) entered(k *call, f signaling.Frame) error {
 	for _, m := range append(at.Members, signaling.Member{UserID: c.cfg.User, Role: k.in.role}) {
 		k.in.hear(m.UserID, m.Role)
 	}
-	attrs := []slog.Attr{slog.String("type", k.in.kind), slog.String("role", string(k.in.role)), slog.Int("members", len(at.Members))}
+	attrs := []slog.Attr{slog.String("type", k.in.kind), slog.String("role", string(k.in.role)), slog.Int("members", len(at.Members)), slog.String("who", names(at.Members))}
 	if at.Recording != "" {
 		attrs = append(attrs, slog.String("recording", at.Recording))
 	}
@@ -154,6 +155,15 @@ func (c *Client) entered(k *call, f signaling.Frame) error {
 	}
 	c.startMedia(k)
 	return nil
+}
+
+// names lists members with their roles, as in "alice=publisher bob=subscriber".
+func names(members []signaling.Member) string {
+	var all []string
+	for _, m := range members {
+		all = append(all, m.UserID+"="+string(m.Role))
+	}
+	return strings.Join(all, " ")
 }
 
 // hear notes that somebody publishes.

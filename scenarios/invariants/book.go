@@ -17,6 +17,10 @@ type Book struct {
 	ends   []telling        // how often clients were told the end of calls
 	unsure []string         // users that asked for calls and were not told whether there is one
 	posts  map[string][]Post
+
+	conferences []*conference
+	roll        []string // what members were told of each other that cannot be
+	stages      []string // broadcasts with several publishers
 	online map[string]bool // users that messages reach
 
 	rooms []Room // what the last look found
@@ -147,14 +151,6 @@ func (b *Book) Ended(client Client, ref Ref, e End) {
 		s.ends = append(s.ends, e)
 	}
 }
-
-// RoomEntered notes that a client has come into a room of several members.
-func (b *Book) RoomEntered(client Client, room string) {
-	b.ends = slices.DeleteFunc(b.ends, func(t telling) bool { return t.client == client.Name && t.call == room })
-}
-
-// RoomEnded notes that such a room has ended for a client.
-func (b *Book) RoomEnded(client Client, room string) { b.countEnd(client.Name, room) }
 
 // telling is how often a client was told that a call ended.
 type telling struct {

@@ -85,7 +85,7 @@ func (b *Book) differences() []string {
 			out = append(out, fmt.Sprintf("the history has the room %s, and no client saw a call in it", r.ID))
 		}
 	}
-	return out
+	return append(out, b.conferencesDiffer()...)
 }
 
 // roomsOf finds a call's rooms by their ids. Without an id it is the first room

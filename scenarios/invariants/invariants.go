@@ -31,6 +31,8 @@ func Rules() []Rule {
 		{"two-winners", "one client answers a call, and its caller is told so once", twoWinners},
 		{"ended-twice", "a client is told once that a call has ended", endedTwice},
 		{"sides-differ", "both sides agree why a call ended, what became of it and how long it was", sidesDiffer},
+		{"members-differ", "all members of a room know the same of each other", func(b *Book) []string { return b.roll }},
+		{"one-stage", "one member at most publishes in a broadcast, at any time", func(b *Book) []string { return b.stages }},
 		{"one-message", "the conversation keeps one message of a call for each of its parties", oneMessage},
 		{"state-order", "a call goes through its states in their order", stateOrder},
 		{"history-differs", "the history says what the clients saw", historyDiffers},
