@@ -60,8 +60,12 @@ func (c *conference) wireMixed(l *leg, then func(error)) {
 	port, publishes := l.member.port, l.member.role == RolePublisher
 	var made Element
 	c.wired(l, func(err error) {
-		if made != nil && l.member.port == nil {
-			l.member.port = made
+		unused, m := made, l.member
+		if made != nil && !m.left {
+			unused, m.port = m.port, made
+		}
+		if unused != nil {
+			c.do("release port", l.party(), unused.Release, func(error) {})
 		}
 		then(err)
 	}, func(ctx context.Context) (err error) {

@@ -81,18 +81,25 @@ func (l *leg) refuse(err error) {
 	}
 }
 
-// newLeg makes a member's endpoint, connects it with those of others and
-// continues. The leg that it replaces, if any, is released first.
+// newLeg gives a member a leg and makes it.
 func (r *room) newLeg(m *member, old *leg, then func(error)) {
-	l := &leg{member: m}
-	m.leg = l
-	in := r.pipeline // when it is lost meanwhile the leg is in vain, and its endpoint must not come into the next one
+	m.leg = &leg{member: m}
+	r.makeLeg(m.leg, old, then)
+}
+
+// makeLeg makes a leg's endpoint, connects it with those of others and continues.
+// The leg that it replaces, if any, is released first.
+func (r *room) makeLeg(l, old *leg, then func(error)) {
+	m, in := l.member, r.pipeline // when it is lost meanwhile the leg is in vain, and its endpoint must not come into the next one
 	var made Endpoint
 	r.do("create endpoint", l.party(), func(ctx context.Context) (err error) {
 		if old != nil && old.endpoint != nil {
 			if err := old.endpoint.Release(ctx); err != nil {
 				r.log.Warn("media.failed", "operation", "release endpoint", "user", m.user, "session", m.session.id, "error", err.Error())
 			}
+		}
+		if l.gone.Load() {
+			return errLegGone
 		}
 		made, err = in.NewEndpoint(ctx, func(e MediaEvent) { r.queue.Do(func() { r.mediaEvent(l, e) }) })
 		return err
@@ -132,39 +139,57 @@ func (r *room) releaseLeg(m *member, then func()) {
 		return
 	}
 	l.kill()
-	if l.endpoint == nil { // legMade will release it
+	endpoint, port := l.endpoint, m.port
+	if endpoint == nil && port == nil { // legMade will release what is being made
 		then()
 		return
 	}
-	port := m.port
-	r.do("release endpoint", l.party(), func(ctx context.Context) error {
-		err := l.endpoint.Release(ctx)
+	m.port = nil
+	r.do("release endpoint", l.party(), func(ctx context.Context) (err error) {
+		if endpoint != nil {
+			err = endpoint.Release(ctx)
+		}
 		if port != nil {
 			err = errors.Join(err, port.Release(ctx))
 		}
 		return err
 	}, func(err error) {
-		if err == nil {
-			r.log.Info("leg.released", "user", m.user, "session", m.session.id, "endpoint", l.endpoint.ID())
+		if err == nil && endpoint != nil {
+			r.log.Info("leg.released", "user", m.user, "session", m.session.id, "endpoint", endpoint.ID())
 		}
 		then()
 	})
 }
 
-// rebuild replaces a member's leg. Where the media server refuses, the member has
-// no media any more.
-func (r *room) rebuild(m *member, reason signaling.Reason) {
-	old := m.leg
-	old.kill()
-	r.log.Info("leg.rebuild", "user", m.user, "session", m.session.id, "reason", string(reason), "attempt", m.retries)
-	r.newLeg(m, old, func(err error) {
-		if err != nil && !errors.Is(err, errLegGone) {
+// rebuild replaces members' legs, one after the other, so that two runs put the same
+// requests on the wire. Who offers meanwhile is answered when its leg is made. Where
+// the media server refuses, the member has no media any more.
+func (r *room) rebuild(reason signaling.Reason, members ...*member) {
+	olds := make([]*leg, len(members))
+	for i, m := range members {
+		olds[i] = m.leg
+		m.leg.kill()
+		m.leg = &leg{member: m}
+		r.log.Info("leg.rebuild", "user", m.user, "session", m.session.id, "reason", string(reason), "attempt", m.retries)
+	}
+	r.makeLegs(members, olds)
+}
+
+// makeLegs makes the legs of members. old are those that they replace, nil where the
+// media server has lost them.
+func (r *room) makeLegs(members []*member, old []*leg) {
+	if len(members) == 0 {
+		return
+	}
+	m, l := members[0], members[0].leg
+	r.makeLeg(l, old[0], func(err error) {
+		switch {
+		case err == nil:
+			r.saveLeg(l)
+		case !errors.Is(err, errLegGone):
 			r.host.mediaFailed(m)
-			return
 		}
-		if err == nil {
-			r.saveLeg(m.leg)
-		}
+		r.makeLegs(members[1:], old[1:])
 	})
 }
 
@@ -196,12 +221,8 @@ func (r *room) offered(req request, o *offer) {
 		req.fail(signaling.Errorf(signaling.CodeBadState, "more than %d offers in %v", maxOffers, offersPer))
 		return
 	}
-	if m.leg.dead { // it is made anew in a pipeline that is still to come, and the member asked to offer then
-		req.fail(signaling.Errorf(signaling.CodeBadState, "the media server lost the leg"))
-		return
-	}
 	if m.leg.offer != nil {
-		r.rebuild(m, "offer")
+		r.rebuild("offer", m)
 	}
 	l := m.leg
 	l.offer, l.request, l.since = o, req, time.Now()

@@ -26,14 +26,16 @@ func (r *room) lost(l *leg) {
 		if old != nil {
 			r.do("release pipeline", nil, func(ctx context.Context) error { return old.Release(ctx) }, func(error) {})
 		}
+		members = slices.DeleteFunc(members, func(m *member) bool { return m.left })
 		for _, m := range members {
-			switch {
-			case m.left:
-			case err != nil:
+			if err != nil {
 				r.host.mediaFailed(m)
-			default:
-				r.reviveLeg(m)
+			} else {
+				r.askOffer(m, signaling.ReasonMediaRestarted)
 			}
+		}
+		if err == nil {
+			r.makeLegs(members, make([]*leg, len(members)))
 		}
 	})
 }
@@ -52,24 +54,12 @@ func (r *room) forgetMedia() (had []*member) {
 			continue
 		}
 		m.leg.kill()
+		m.leg = &leg{member: m} // an offer that comes early is kept
 		had = append(had, m)
 	}
 	r.mixer = nil
 	r.flowed()
 	return had
-}
-
-// reviveLeg makes a member's leg in the new pipeline and asks it to offer anew.
-func (r *room) reviveLeg(m *member) {
-	r.newLeg(m, nil, func(err error) {
-		switch {
-		case err != nil && !m.left && !m.leg.dead:
-			r.host.mediaFailed(m)
-		case err == nil:
-			r.saveLeg(m.leg)
-		}
-	})
-	r.askOffer(m, signaling.ReasonMediaRestarted)
 }
 
 // askOffer asks a member to make its PeerConnection anew and to offer.

@@ -101,10 +101,16 @@ func (c *conference) changeRole(r request, user string, role Role) {
 		r.ack(nil)
 		return
 	}
+	changed := []*member{of} // first who is heard from now on
 	if pub := c.publisher(); c.kind == RoomBroadcast && role == RolePublisher && pub != nil {
 		c.become(pub, RoleSubscriber)
+		changed = append(changed, pub)
 	}
 	c.become(of, role)
+	c.rebuild(signaling.ReasonRoleChanged, changed...)
+	for _, m := range changed {
+		c.askOffer(m, signaling.ReasonRoleChanged)
+	}
 	r.ack(nil)
 }
 
@@ -126,8 +132,8 @@ func (c *conference) mayChange(m, of *member, role Role) error {
 	return signaling.Errorf(signaling.CodeForbidden, "you may not give this role")
 }
 
-// become changes a member's role: its stay in the old one ends, its leg is made
-// anew, and everybody is told.
+// become changes a member's role: its stay in the old one ends, and everybody is
+// told.
 func (c *conference) become(m *member, role Role) {
 	before := m.history(time.Now())
 	m.role, m.joined = role, before.LeftAt
@@ -140,6 +146,4 @@ func (c *conference) become(m *member, role Role) {
 	c.save("record leave", func(ctx context.Context) error { return c.srv.cfg.History.MemberLeft(ctx, before) }, nil)
 	c.save("record member", func(ctx context.Context) error { return c.srv.cfg.History.MemberJoined(ctx, after) }, nil)
 	c.tell(nil, signaling.ActionRole, m.about())
-	c.rebuild(m, signaling.ReasonRoleChanged)
-	c.askOffer(m, signaling.ReasonRoleChanged)
 }

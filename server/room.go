@@ -33,6 +33,7 @@ type room struct {
 	members   []*member
 	flowing   bool       // media of a member flows into the room, as State knows
 	recording *recording // nil where nothing is recorded
+	closed    bool       // the pipeline was released: the room ends
 	pending   int        // operations and writes that have not continued yet
 }
 
@@ -194,7 +195,7 @@ func (r *room) depart(m *member, at func() time.Time, then func()) {
 		m.gone = true
 		then()
 	}
-	r.releaseLeg(m, func() {
+	written := func() {
 		r.flowed()
 		if m.joined.IsZero() {
 			departed()
@@ -203,7 +204,8 @@ func (r *room) depart(m *member, at func() time.Time, then func()) {
 		record, row := m.record(), m.history(at())
 		r.save("leave room", func(ctx context.Context) error { return r.srv.cfg.State.LeaveRoom(ctx, record) }, departed)
 		r.save("record leave", func(ctx context.Context) error { return r.srv.cfg.History.MemberLeft(ctx, row) }, nil)
-	})
+	}
+	r.whenFiled(func() { r.releaseLeg(m, written) })
 }
 
 // makePipeline makes the room's pipeline, with a mixer if its members are mixed.
@@ -221,6 +223,9 @@ func (r *room) makePipeline(whom []any, then func(error)) {
 		if err == nil {
 			r.log.Info("room.created", "pipeline", p.ID())
 		}
+		if r.closed { // the room has ended meanwhile, with the pipeline that was before
+			r.releasePipeline(func() {})
+		}
 		then(err)
 	})
 }
@@ -228,6 +233,7 @@ func (r *room) makePipeline(whom []any, then func(error)) {
 // releasePipeline is step 33.
 func (r *room) releasePipeline(then func()) {
 	last := r.pipeline
+	r.pipeline, r.closed = nil, true
 	r.do("release pipeline", nil, func(ctx context.Context) error {
 		if last == nil {
 			return nil

@@ -154,7 +154,7 @@ func (r *room) dtlsTimedOut(l *leg) {
 		r.host.mediaFailed(m)
 		return
 	}
-	r.rebuild(m, signaling.ReasonDTLSTimeout)
+	r.rebuild(signaling.ReasonDTLSTimeout, m)
 	data := r.ref()
 	data.Reason = signaling.ReasonDTLSTimeout
 	r.push(m, signaling.ActionNegotiate, data)

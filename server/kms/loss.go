@@ -113,5 +113,10 @@ func (m *Media) reconnected(r kurento.Reconnected) {
 		return
 	}
 	m.log.Warn("media.lost", "reason", "session", "same_server", r.SameServer)
+	if !r.SameServer {
+		m.mu.Lock()
+		clear(m.alive)
+		m.mu.Unlock()
+	}
 	m.lose("the media server lost the session")
 }

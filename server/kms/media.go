@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -53,10 +54,11 @@ type Media struct {
 	lostAfter time.Duration
 
 	mu      sync.Mutex
-	watched []*watcher  // in the order in which they were made, until they are released or lost
-	absence *time.Timer // runs out when the media server has been away for too long
-	losses  int         // counts the connection's losses and returns, to know a timer that is late
-	gone    bool        // it has been
+	watched []*watcher                    // in the order in which they were made, until they are released or lost
+	absence *time.Timer                   // runs out when the media server has been away for too long
+	losses  int                           // counts the connection's losses and returns, to know a timer that is late
+	gone    bool                          // it has been
+	alive   map[kurento.ObjectID]struct{} // pipelines that the media server has, as far as is known
 	closed  bool
 	work    sync.WaitGroup // releases that were put off
 }
@@ -66,7 +68,7 @@ func Dial(ctx context.Context, cfg Config) (*Media, error) {
 	if cfg.LostAfter < 0 {
 		return nil, fmt.Errorf("media server: LostAfter is %v", cfg.LostAfter)
 	}
-	m := &Media{log: cfg.Log, options: cfg.Endpoint, composite: cfg.Mixer, lostAfter: cfg.LostAfter}
+	m := &Media{alive: make(map[kurento.ObjectID]struct{}), log: cfg.Log, options: cfg.Endpoint, composite: cfg.Mixer, lostAfter: cfg.LostAfter}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
@@ -111,24 +113,65 @@ const putOff = 10 * time.Minute
 
 // release releases an object. Without a connection it is put off until there is
 // one: whoever hangs up must not wait for the media server to come back. So it
-// is when ctx has ended: what ran out of time must not stay for ever.
+// is when ctx has ended: what ran out of time must not stay for ever. What was
+// lost with a media server that restarted needs no release.
 func (m *Media) release(ctx context.Context, id kurento.ObjectID) error {
+	if !m.has(id) {
+		return nil
+	}
 	if m.client.Connected() && ctx.Err() == nil {
 		err := m.client.Release(ctx, id)
 		if lost := new(kurento.ConnectionError); !errors.As(err, &lost) {
+			m.forget(id)
 			return wrap(err)
 		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.closed {
-		m.work.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), putOff)
-			defer cancel()
-			_ = m.client.Release(ctx, id) // it waits for a connection; what fails even so is garbage
-		})
+		m.work.Go(func() { m.releaseLater(id) })
 	}
 	return fmt.Errorf("release %s: put off: %w", id, server.ErrMediaGone)
+}
+
+// releaseLater releases an object when there is a connection. What fails even so
+// is garbage.
+func (m *Media) releaseLater(id kurento.ObjectID) {
+	ctx, cancel := context.WithTimeout(context.Background(), putOff)
+	defer cancel()
+	if m.client.Await(ctx) == nil && m.has(id) {
+		_ = m.client.Release(ctx, id)
+		m.forget(id)
+	}
+}
+
+// keep notes that the media server has a pipeline.
+func (m *Media) keep(pipeline kurento.ObjectID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.alive[pipeline] = struct{}{}
+}
+
+// has reports whether the media server may have an object: its pipeline was
+// neither released nor lost.
+func (m *Media) has(id kurento.ObjectID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.alive[pipelineOf(id)]
+	return ok
+}
+
+// forget is told that an object was released.
+func (m *Media) forget(id kurento.ObjectID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.alive, id)
+}
+
+// pipelineOf is the id of the pipeline that an object is in: ids are paths.
+func pipelineOf(id kurento.ObjectID) kurento.ObjectID {
+	root, _, _ := strings.Cut(string(id), "/")
+	return kurento.ObjectID(root)
 }
 
 // wrap says in the server's terms what an error of Kurento's means for it.

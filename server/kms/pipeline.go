@@ -24,6 +24,7 @@ func (m *Media) NewPipeline(ctx context.Context) (server.Pipeline, error) {
 	if err != nil {
 		return nil, wrap(err)
 	}
+	m.keep(p.ID())
 	return &pipeline{media: m, kurento: p}, nil
 }
 
@@ -35,6 +36,7 @@ func (m *Media) Pipeline(ctx context.Context, id string) (server.Pipeline, error
 	if err := m.exists(ctx, kurento.ObjectID(id), "MediaPipeline"); err != nil {
 		return nil, err
 	}
+	m.keep(kurento.ObjectID(id))
 	return &pipeline{media: m, kurento: m.client.MediaPipeline(kurento.ObjectID(id))}, nil
 }
 
