@@ -57,16 +57,16 @@ func (c *conference) audience(pub *member) (sinks []Element) {
 // wireMixed connects a leg with its member's port. A leg that replaces another
 // takes its port over.
 func (c *conference) wireMixed(l *leg, then func(error)) {
-	port, publishes := l.member.port, l.member.role == RolePublisher
+	port, publishes, mixer := l.member.port, l.member.role == RolePublisher, c.mixer
 	var made Element
 	c.wired(l, func(err error) {
-		if made != nil && l.member.port == nil {
+		if made != nil && l.member.port == nil && c.mixer == mixer {
 			l.member.port = made
 		}
 		then(err)
 	}, func(ctx context.Context) (err error) {
 		if port == nil {
-			if made, err = c.mixer.NewPort(ctx); err != nil {
+			if made, err = mixer.NewPort(ctx); err != nil {
 				return err
 			}
 			port = made

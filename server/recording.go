@@ -174,7 +174,7 @@ func kindsOf(sources []*member) (kinds []string) {
 
 // startRecorder makes the recorder and what feeds it, and lets it write.
 func (r *room) startRecorder(rec *recording, sources []*member, mixed bool, kinds []string) {
-	feed := feeder{room: r, mixer: r.mixer, ports: make(map[*member]Element), legs: make(map[*member]Element)}
+	feed := feeder{in: r.pipeline, mixer: r.mixer, ports: make(map[*member]Element), legs: make(map[*member]Element)}
 	for _, m := range sources {
 		if m.leg != nil && !m.leg.dead && m.leg.endpoint != nil {
 			feed.members = append(feed.members, m)
@@ -184,7 +184,7 @@ func (r *room) startRecorder(rec *recording, sources []*member, mixed bool, kind
 	on := func(e RecorderEvent) { r.queue.Do(func() { rec.event(e) }) }
 	var made Recorder
 	r.do("start recorder", []any{"recording", rec.id}, func(ctx context.Context) (err error) {
-		if made, err = r.pipeline.NewRecorder(ctx, rec.path, on, kinds...); err != nil {
+		if made, err = feed.in.NewRecorder(ctx, rec.path, on, kinds...); err != nil {
 			return err
 		}
 		if err = feed.connect(ctx, made, mixed); err != nil {
@@ -193,10 +193,12 @@ func (r *room) startRecorder(rec *recording, sources []*member, mixed bool, kind
 		return made.Record(ctx)
 	}, func(err error) {
 		rec.recorder, rec.out = made, feed.out
-		r.mixer = feed.mixer
-		for _, m := range feed.members {
-			if m.port == nil && !m.left {
-				m.port = feed.ports[m]
+		if r.pipeline == feed.in { // otherwise all of it is lost
+			r.mixer = feed.mixer
+			for _, m := range feed.members {
+				if m.port == nil && !m.left {
+					m.port = feed.ports[m]
+				}
 			}
 		}
 		switch {
@@ -212,7 +214,7 @@ func (r *room) startRecorder(rec *recording, sources []*member, mixed bool, kind
 
 // feeder connects members with a recorder, beside the queue.
 type feeder struct {
-	room    *room
+	in      Pipeline
 	mixer   Mixer
 	members []*member
 	legs    map[*member]Element
@@ -225,7 +227,7 @@ func (f *feeder) connect(ctx context.Context, to Recorder, mixed bool) (err erro
 		return f.legs[f.members[0]].Connect(ctx, to)
 	}
 	if f.mixer == nil {
-		if f.mixer, err = f.room.pipeline.NewMixer(ctx); err != nil {
+		if f.mixer, err = f.in.NewMixer(ctx); err != nil {
 			return err
 		}
 	}
