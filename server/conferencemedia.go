@@ -57,11 +57,11 @@ func (c *conference) audience(pub *member) (sinks []Element) {
 // wireMixed connects a leg with its member's port. A leg that replaces another
 // takes its port over.
 func (c *conference) wireMixed(l *leg, then func(error)) {
-	port, publishes := l.member.port, l.member.role == RolePublisher
+	port, publishes, mixer := l.member.port, l.member.role == RolePublisher, c.mixer
 	var made Element
 	c.wired(l, func(err error) {
 		unused, m := made, l.member
-		if made != nil && !m.left {
+		if made != nil && !m.left && c.mixer == mixer {
 			unused, m.port = m.port, made
 		}
 		if unused != nil {
@@ -70,7 +70,7 @@ func (c *conference) wireMixed(l *leg, then func(error)) {
 		then(err)
 	}, func(ctx context.Context) (err error) {
 		if port == nil {
-			if made, err = c.mixer.NewPort(ctx); err != nil {
+			if made, err = mixer.NewPort(ctx); err != nil {
 				return err
 			}
 			port = made

@@ -19,9 +19,9 @@ type Book struct {
 	posts  map[string][]Post
 
 	conferences []*conference
-	roll        []string // what members were told of each other that cannot be
-	stages      []string // broadcasts with several publishers
-	online map[string]bool // users that messages reach
+	roll        []string        // what members were told of each other that cannot be
+	stages      []string        // broadcasts with several publishers
+	online      map[string]bool // users that messages reach
 
 	rooms []Room // what the last look found
 	left  []string

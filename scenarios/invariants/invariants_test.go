@@ -106,7 +106,7 @@ func TestRules(t *testing.T) {
 		{"history-differs", "has 0 rooms in the history", func(*Book) {}, look{[]Room{}, nil}},
 		{"history-differs", "has 2 rooms in the history", func(*Book) {}, look{[]Room{row, row}, nil}},
 		{"history-differs", "the room r2, and no client saw", func(*Book) {}, look{[]Room{row, {ID: "r2", Type: "1v1", Ended: true}}, nil}},
-		{"", "", func(*Book) {}, look{[]Room{row, {ID: "r2", Type: "mcu", Ended: true}}, nil}},
+		{"history-differs", "the room r2, and no client was in it", func(*Book) {}, look{[]Room{row, {ID: "r2", Type: "mcu", Ended: true}}, nil}},
 		{"", "", func(b *Book) { b.Unanswered("carol") }, look{[]Room{row, {ID: "r2", Type: "1v1", Creator: "carol", Ended: true}}, nil}},
 		{"history-differs", "the room r3", func(b *Book) { b.Unanswered("carol") }, look{[]Room{row, {ID: "r2", Type: "1v1", Creator: "carol", Ended: true}, {ID: "r3", Type: "1v1", Creator: "carol", Ended: true}}, nil}},
 		{"history-differs", "is active in the history", func(*Book) {}, look{with(func(r *Room) { r.Ended = false }), nil}},
