@@ -2,7 +2,6 @@ package world
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,16 +10,16 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/pion/transport/v5/stdnet"
 
+	"github.com/callbench/callbench/internal/netsim"
 	"github.com/callbench/callbench/kmsmock"
 	"github.com/callbench/callbench/kurento"
 	"github.com/callbench/callbench/reports/trace"
@@ -43,7 +42,8 @@ type hall struct {
 	control  *kurento.Client
 	log      *trace.Log
 	pacer    *media.Pacer
-	restart  func() // kills the media server and starts it again
+	links    map[string]*netsim.Link // by user
+	restart  func()                  // kills the media server and starts it again
 
 	mu     sync.Mutex
 	events []trace.Event
@@ -101,7 +101,7 @@ func newHall(t *testing.T, at string, real bool) *hall {
 	t.Helper()
 	u, err := url.Parse(at)
 	must(t, err)
-	h := &hall{t: t, real: real, loopback: net.ParseIP(u.Hostname()).IsLoopback(), files: t.TempDir(),
+	h := &hall{t: t, real: real, loopback: net.ParseIP(u.Hostname()).IsLoopback(), files: t.TempDir(), links: map[string]*netsim.Link{},
 		history: store.NewMemoryHistory(), log: trace.New(nil), pacer: media.NewPacer(media.PacerConfig{Workers: 2})}
 	t.Cleanup(func() { _ = h.pacer.Close() })
 	h.log.Watch(func(e trace.Event) {
@@ -130,31 +130,26 @@ func newHall(t *testing.T, at string, real bool) *hall {
 	return h
 }
 
-// URI implements server.Recordings.
-func (h *hall) URI(room, recording string) string {
-	return "file://" + filepath.Join(h.files, room, recording+".webm")
-}
-
-// Size implements server.Recordings.
-func (h *hall) Size(_ context.Context, uri string) (int64, error) {
-	info, err := os.Stat(strings.TrimPrefix(uri, "file://"))
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}
-
 // guest connects a client. It shows a barcode of few bits, and reads those that
 // it sees if it looks.
-func (h *hall) guest(user string, look time.Duration) *simclient.Client {
+func (h *hall) guest(user string, look time.Duration, change ...func(*simclient.Config)) *simclient.Client {
 	h.t.Helper()
+	std, err := stdnet.NewNet()
+	must(h.t, err)
+	link := netsim.NewLink(netsim.LinkConfig{Host: user, Seed: 1})
+	h.t.Cleanup(link.Close)
+	h.links[user] = link
 	opus, err := media.Load(media.ClipOpus)
 	must(h.t, err)
-	c, err := simclient.New(simclient.Config{User: user, URL: "ws" + strings.TrimPrefix(h.web.URL, "http") + "/ws",
+	cfg := simclient.Config{User: user, URL: "ws" + strings.TrimPrefix(h.web.URL, "http") + "/ws",
 		Token: func(context.Context) (string, error) { return user, nil },
 		Clips: []*media.Clip{opus, media.NewBarcodeClip(0)}, Look: look, Pacer: h.pacer, Silence: time.Second,
 		Loopback: h.loopback, IPFilter: func(ip net.IP) bool { return ip.To4() != nil && ip.IsLoopback() == h.loopback },
-		Log: slog.New(trace.Handler(h.log, user))})
+		Dial: link.Dialer(new(net.Dialer).DialContext), Net: netsim.Net(std, link), Log: slog.New(trace.Handler(h.log, user))}
+	for _, f := range change {
+		f(&cfg)
+	}
+	c, err := simclient.New(cfg)
 	must(h.t, err)
 	h.t.Cleanup(func() { must(h.t, c.Close()) })
 	must(h.t, c.Connect(h.t.Context()))
@@ -217,35 +212,6 @@ func (h *hall) clean(mixed bool) {
 	}
 }
 
-// record records the room for as long as the body takes, and returns the row.
-func (h *hall) record(owner *simclient.Client, members int, body func()) server.RecordingHistory {
-	h.t.Helper()
-	if !h.loopback {
-		h.t.Skip("the media server is not on this machine: its files cannot be looked at")
-	}
-	told := func(state signaling.RecordingState) func() bool {
-		return func() bool {
-			return len(h.seen("room.recording", func(e trace.Event) bool { return e.Get("state") == string(state) })) == members
-		}
-	}
-	must(h.t, owner.Record(h.t.Context(), signaling.RecordStart))
-	h.await("everybody knows of the recording", told(signaling.RecordingRuns))
-	body()
-	must(h.t, owner.Record(h.t.Context(), signaling.RecordStop))
-	h.await("everybody knows that it is ready", told(signaling.RecordingReady))
-	var rows []server.RecordingHistory
-	h.await("the recording is written down as ready", func() bool {
-		var err error
-		rows, err = h.history.Archive().Recordings(h.t.Context(), h.room(), server.Page{Limit: 10})
-		must(h.t, err)
-		return len(rows) == 1 && rows[0].Status == string(signaling.RecordingReady)
-	})
-	if rows[0].FileSize == 0 || len(rows[0].Participants) != members {
-		h.t.Errorf("row %+v", rows[0])
-	}
-	return rows[0]
-}
-
 // room is the one room of the test's.
 func (h *hall) room() string {
 	rooms := h.history.Rooms()
@@ -253,34 +219,6 @@ func (h *hall) room() string {
 		h.t.Fatalf("rooms %+v", rooms)
 	}
 	return rooms[0].RoomID
-}
-
-// plays checks with ffprobe that the file is as long as the row says, and has
-// both media.
-func (h *hall) plays(row server.RecordingHistory) {
-	h.t.Helper()
-	ffprobe, err := exec.LookPath("ffprobe")
-	if err != nil {
-		h.t.Skip("ffprobe is not installed: the file cannot be looked into")
-	}
-	out, err := exec.Command(ffprobe, "-v", "error", "-of", "json", "-show_entries", "format=duration:stream=codec_name",
-		strings.TrimPrefix(row.File, "file://")).CombinedOutput()
-	if err != nil {
-		h.t.Fatalf("ffprobe: %v: %s", err, out)
-	}
-	var said struct {
-		Streams []struct {
-			Codec string `json:"codec_name"`
-		}
-		Format struct{ Duration string }
-	}
-	must(h.t, json.Unmarshal(out, &said))
-	seconds, err := strconv.ParseFloat(said.Format.Duration, 64)
-	must(h.t, err)
-	if off := seconds - row.Duration().Seconds(); len(said.Streams) != 2 || off > 1 || off < -1 {
-		h.t.Errorf("the file has %v and is %.2f s long, the row says %v", said.Streams, seconds, row.Duration())
-	}
-	h.t.Logf("recorded %v: %d bytes, %.2f s", row.Duration(), row.FileSize, seconds)
 }
 
 // over checks that nothing is left of the room once everybody has left it.
@@ -415,24 +353,6 @@ func TestServiceMediaServerRestarts(t *testing.T) {
 			t.Logf("%s got no %s for %.0f ms", e.Actor, e.Get("media"), e.Number("gap_max_ms"))
 		}
 		h.clean(false)
-	})
-}
-
-// TestServiceRecordedCall records a call: its media are mixed for the recorder,
-// and go between the two as they were sent.
-func TestServiceRecordedCall(t *testing.T) {
-	halls(t, func(t *testing.T, h *hall) {
-		before := h.pipelines()
-		alice, bob := h.guest("alice", 0), h.guest("bob", 0)
-		must(t, alice.Call(t.Context(), "bob"))
-		h.await("bob rings", func() bool { return len(h.seen("call.incoming", func(trace.Event) bool { return true })) == 1 })
-		must(t, bob.Accept(t.Context()))
-		h.get(0, 20, "alice", "bob")
-		row := h.record(alice, 2, func() { h.get(h.log.Now(), 60, "alice", "bob") })
-		must(t, alice.Hangup(t.Context()))
-		h.over(before)
-		h.clean(false)
-		h.plays(row)
 	})
 }
 
