@@ -61,6 +61,14 @@ func (e MediaElement) Stats(ctx context.Context) (map[string]json.RawMessage, er
 	return stats, err
 }
 
+// FlowingOut reports whether media of a kind, Audio or Video, flow out of the
+// element now: with an endpoint, what its peer sends.
+func (e MediaElement) FlowingOut(ctx context.Context, kind MediaType) (bool, error) {
+	var flowing bool
+	err := e.Invoke(ctx, "isMediaFlowingOut", map[string]MediaType{"mediaType": kind}, &flowing)
+	return flowing, err
+}
+
 // WebRtcEndpoint is a handle of the peer that KMS is to a browser.
 //
 // The order that works is: create, Subscribe, ProcessOffer, send the answer,
@@ -99,6 +107,14 @@ func (c *Client) WebRtcEndpoint(id ObjectID) WebRtcEndpoint {
 func (e WebRtcEndpoint) ProcessOffer(ctx context.Context, offer string) (answer string, err error) {
 	err = e.Invoke(ctx, "processOffer", map[string]string{"offer": offer}, &answer)
 	return answer, err
+}
+
+// ConnectionState is CONNECTED once ICE and DTLS are, and DISCONNECTED before. It
+// does not go back when the peer vanishes.
+func (e WebRtcEndpoint) ConnectionState(ctx context.Context) (State, error) {
+	var s State
+	err := e.Get(ctx, "connectionState", &s)
+	return s, err
 }
 
 // GatherCandidates starts gathering; candidates come as IceCandidateFound.

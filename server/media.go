@@ -33,9 +33,10 @@ type Pipeline interface {
 	// the first may come before NewEndpoint returns. on returns quickly.
 	NewEndpoint(ctx context.Context, on func(MediaEvent)) (Endpoint, error)
 	// Endpoint takes over an endpoint of the pipeline that exists already, with
-	// its connections and as far negotiated as it is. Events that came before
-	// are not told again. It is ErrMediaGone if the media server does not know
-	// it.
+	// its connections and as far negotiated as it is. That its member is
+	// connected, and what flows out of it, is told again if it is so; other
+	// events that came before are not. It is ErrMediaGone if the media server
+	// does not know it.
 	Endpoint(ctx context.Context, id string, on func(MediaEvent)) (Endpoint, error)
 	// NewMixer makes a mixer.
 	NewMixer(ctx context.Context) (Mixer, error)

@@ -2,7 +2,6 @@ package world
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,16 +10,16 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/pion/transport/v5/stdnet"
 
+	"github.com/callbench/callbench/internal/netsim"
 	"github.com/callbench/callbench/kmsmock"
 	"github.com/callbench/callbench/kurento"
 	"github.com/callbench/callbench/reports/trace"
@@ -43,6 +42,8 @@ type hall struct {
 	control  *kurento.Client
 	log      *trace.Log
 	pacer    *media.Pacer
+	links    map[string]*netsim.Link // by user
+	restart  func()                  // kills the media server and starts it again
 
 	mu     sync.Mutex
 	events []trace.Event
@@ -62,15 +63,31 @@ func halls(t *testing.T, test func(t *testing.T, h *hall)) {
 		served := make(chan error, 1)
 		go func() { served <- mock.Serve(ln) }()
 		t.Cleanup(func() { must(t, errors.Join(mock.Close(), <-served)) })
-		test(t, newHall(t, "ws://"+ln.Addr().String()+"/kurento", false))
+		h := newHall(t, "ws://"+ln.Addr().String()+"/kurento", false)
+		h.restart = func() { mock.Restart(kmsmock.RestartTime) }
+		test(t, h)
 	})
 	t.Run("kurento", func(t *testing.T) {
 		at := os.Getenv("CALLBENCH_KMS_URL")
 		if at == "" {
 			t.Skip("no Kurento: set CALLBENCH_KMS_URL=ws://host:8888/kurento")
 		}
-		test(t, newHall(t, at, true))
+		h := newHall(t, at, true)
+		h.restart = func() { restartKurento(t) }
+		test(t, h)
 	})
+}
+
+// restartKurento runs the command in CALLBENCH_KMS_RESTART, or skips the test.
+func restartKurento(t *testing.T) {
+	t.Helper()
+	command := os.Getenv("CALLBENCH_KMS_RESTART")
+	if command == "" {
+		t.Skip("set CALLBENCH_KMS_RESTART to a command that kills the Kurento at CALLBENCH_KMS_URL and starts it again")
+	}
+	if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 }
 
 func must(t *testing.T, err error) {
@@ -84,7 +101,7 @@ func newHall(t *testing.T, at string, real bool) *hall {
 	t.Helper()
 	u, err := url.Parse(at)
 	must(t, err)
-	h := &hall{t: t, real: real, loopback: net.ParseIP(u.Hostname()).IsLoopback(), files: t.TempDir(),
+	h := &hall{t: t, real: real, loopback: net.ParseIP(u.Hostname()).IsLoopback(), files: t.TempDir(), links: map[string]*netsim.Link{},
 		history: store.NewMemoryHistory(), log: trace.New(nil), pacer: media.NewPacer(media.PacerConfig{Workers: 2})}
 	t.Cleanup(func() { _ = h.pacer.Close() })
 	h.log.Watch(func(e trace.Event) {
@@ -113,31 +130,26 @@ func newHall(t *testing.T, at string, real bool) *hall {
 	return h
 }
 
-// URI implements server.Recordings.
-func (h *hall) URI(room, recording string) string {
-	return "file://" + filepath.Join(h.files, room, recording+".webm")
-}
-
-// Size implements server.Recordings.
-func (h *hall) Size(_ context.Context, uri string) (int64, error) {
-	info, err := os.Stat(strings.TrimPrefix(uri, "file://"))
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}
-
 // guest connects a client. It shows a barcode of few bits, and reads those that
 // it sees if it looks.
-func (h *hall) guest(user string, look time.Duration) *simclient.Client {
+func (h *hall) guest(user string, look time.Duration, change ...func(*simclient.Config)) *simclient.Client {
 	h.t.Helper()
+	std, err := stdnet.NewNet()
+	must(h.t, err)
+	link := netsim.NewLink(netsim.LinkConfig{Host: user, Seed: 1})
+	h.t.Cleanup(link.Close)
+	h.links[user] = link
 	opus, err := media.Load(media.ClipOpus)
 	must(h.t, err)
-	c, err := simclient.New(simclient.Config{User: user, URL: "ws" + strings.TrimPrefix(h.web.URL, "http") + "/ws",
+	cfg := simclient.Config{User: user, URL: "ws" + strings.TrimPrefix(h.web.URL, "http") + "/ws",
 		Token: func(context.Context) (string, error) { return user, nil },
-		Clips: []*media.Clip{opus, media.NewBarcodeClip(0)}, Look: look, Pacer: h.pacer, Silence: 5 * time.Second,
+		Clips: []*media.Clip{opus, media.NewBarcodeClip(0)}, Look: look, Pacer: h.pacer, Silence: time.Second,
 		Loopback: h.loopback, IPFilter: func(ip net.IP) bool { return ip.To4() != nil && ip.IsLoopback() == h.loopback },
-		Log: slog.New(trace.Handler(h.log, user))})
+		Dial: link.Dialer(new(net.Dialer).DialContext), Net: netsim.Net(std, link), Log: slog.New(trace.Handler(h.log, user))}
+	for _, f := range change {
+		f(&cfg)
+	}
+	c, err := simclient.New(cfg)
 	must(h.t, err)
 	h.t.Cleanup(func() { must(h.t, c.Close()) })
 	must(h.t, c.Connect(h.t.Context()))
@@ -200,61 +212,13 @@ func (h *hall) clean(mixed bool) {
 	}
 }
 
-// record records the room for as long as the body takes, and returns the row.
-func (h *hall) record(owner *simclient.Client, members int, body func()) server.RecordingHistory {
-	h.t.Helper()
-	if !h.loopback {
-		h.t.Skip("the media server is not on this machine: its files cannot be looked at")
+// room is the one room of the test's.
+func (h *hall) room() string {
+	rooms := h.history.Rooms()
+	if len(rooms) != 1 {
+		h.t.Fatalf("rooms %+v", rooms)
 	}
-	told := func(state signaling.RecordingState) func() bool {
-		return func() bool {
-			return len(h.seen("room.recording", func(e trace.Event) bool { return e.Get("state") == string(state) })) == members
-		}
-	}
-	must(h.t, owner.Record(h.t.Context(), signaling.RecordStart))
-	h.await("everybody knows of the recording", told(signaling.RecordingRuns))
-	body()
-	must(h.t, owner.Record(h.t.Context(), signaling.RecordStop))
-	h.await("everybody knows that it is ready", told(signaling.RecordingReady))
-	var rows []server.RecordingHistory
-	h.await("the recording is written down as ready", func() bool {
-		var err error
-		rows, err = h.history.Archive().Recordings(h.t.Context(), "stage", server.Page{Limit: 10})
-		must(h.t, err)
-		return len(rows) == 1 && rows[0].Status == string(signaling.RecordingReady)
-	})
-	if rows[0].FileSize == 0 || len(rows[0].Participants) != members {
-		h.t.Errorf("row %+v", rows[0])
-	}
-	return rows[0]
-}
-
-// plays checks with ffprobe that the file is as long as the row says, and has
-// both media.
-func (h *hall) plays(row server.RecordingHistory) {
-	h.t.Helper()
-	ffprobe, err := exec.LookPath("ffprobe")
-	if err != nil {
-		h.t.Skip("ffprobe is not installed: the file cannot be looked into")
-	}
-	out, err := exec.Command(ffprobe, "-v", "error", "-of", "json", "-show_entries", "format=duration:stream=codec_name",
-		strings.TrimPrefix(row.File, "file://")).CombinedOutput()
-	if err != nil {
-		h.t.Fatalf("ffprobe: %v: %s", err, out)
-	}
-	var said struct {
-		Streams []struct {
-			Codec string `json:"codec_name"`
-		}
-		Format struct{ Duration string }
-	}
-	must(h.t, json.Unmarshal(out, &said))
-	seconds, err := strconv.ParseFloat(said.Format.Duration, 64)
-	must(h.t, err)
-	if off := seconds - row.Duration().Seconds(); len(said.Streams) != 2 || off > 1 || off < -1 {
-		h.t.Errorf("the file has %v and is %.2f s long, the row says %v", said.Streams, seconds, row.Duration())
-	}
-	h.t.Logf("recorded %v: %d bytes, %.2f s", row.Duration(), row.FileSize, seconds)
+	return rooms[0].RoomID
 }
 
 // over checks that nothing is left of the room once everybody has left it.
@@ -267,7 +231,7 @@ func (h *hall) over(pipelines []kurento.ObjectID, guests ...*simclient.Client) {
 		rooms := h.history.Rooms()
 		return len(rooms) == 1 && rooms[0].Status() == "ended"
 	})
-	for _, m := range h.history.Members("stage") {
+	for _, m := range h.history.Members(h.room()) {
 		if m.LeftAt.IsZero() {
 			h.t.Errorf("%s is still in the room, by its row", m.UserID)
 		}
@@ -315,6 +279,80 @@ func TestServiceBroadcast(t *testing.T) {
 		h.clean(false)
 		h.plays(row)
 		t.Log(h.totals(users[2:]))
+	})
+}
+
+// TestServicePublisherChanges has a viewer become the publisher: the others see
+// it instead, and it them no more.
+func TestServicePublisherChanges(t *testing.T) {
+	halls(t, func(t *testing.T, h *hall) {
+		before := h.pipelines()
+		var guests []*simclient.Client
+		users := []string{"host", "heir", "viewer-1", "viewer-2"}
+		for i, user := range users {
+			c := h.guest(user, 0)
+			o := simclient.RoomOptions{}
+			if i == 0 {
+				o = simclient.RoomOptions{Type: "broadcast", Role: signaling.RolePublisher}
+			}
+			must(t, c.Join(t.Context(), "stage", o))
+			guests = append(guests, c)
+		}
+		h.get(0, 20, users[1:]...)
+		must(t, guests[0].SetRole(t.Context(), "heir", signaling.RolePublisher))
+		h.hears("heir", "host", "viewer-1", "viewer-2")
+		h.over(before, guests...)
+		h.clean(false)
+	})
+}
+
+// hears waits until each of the users hears and sees somebody.
+func (h *hall) hears(of string, users ...string) {
+	h.t.Helper()
+	for _, user := range users {
+		for _, medium := range []string{server.Audio, server.Video} {
+			h.await(fmt.Sprintf("%s gets the %s of %s", user, medium, of), func() bool {
+				return len(h.seen("media.window", func(e trace.Event) bool {
+					return e.Actor == user && e.Get("media") == medium && e.Get("from") == of && e.Number("units") > 0
+				})) > 0
+			})
+		}
+	}
+}
+
+// TestServiceMediaServerRestarts kills the media server under a broadcast that is
+// recorded: the recording fails, everybody is asked to offer anew, and the room
+// goes on.
+func TestServiceMediaServerRestarts(t *testing.T) {
+	halls(t, func(t *testing.T, h *hall) {
+		host := h.guest("host", 0)
+		must(t, host.Join(t.Context(), "stage", simclient.RoomOptions{Type: "broadcast", Role: signaling.RolePublisher}))
+		guests, users := []*simclient.Client{host}, []string{"viewer-0", "viewer-1", "viewer-2"}
+		for _, user := range users {
+			c := h.guest(user, 0)
+			must(t, c.Join(t.Context(), "stage", simclient.RoomOptions{}))
+			guests = append(guests, c)
+		}
+		h.get(0, 20, users...)
+		must(t, host.Record(t.Context(), signaling.RecordStart))
+		told := func(state signaling.RecordingState) func() bool {
+			return func() bool {
+				return len(h.seen("room.recording", func(e trace.Event) bool { return e.Get("state") == string(state) })) == len(guests)
+			}
+		}
+		h.await("it is recorded", told(signaling.RecordingRuns))
+		h.restart()
+		killed := h.log.Now()
+		h.await("the recording has failed", told(signaling.RecordingFailed))
+		h.await("everybody is asked to offer anew", func() bool {
+			return len(h.seen("call.negotiate", func(e trace.Event) bool { return e.Get("reason") == string(signaling.ReasonMediaRestarted) })) == len(guests)
+		})
+		h.get(killed, 60, users...)
+		h.over(nil, guests...)
+		for _, e := range h.seen("media.total", func(e trace.Event) bool { return slices.Contains(users, e.Actor) }) {
+			t.Logf("%s got no %s for %.0f ms", e.Actor, e.Get("media"), e.Number("gap_max_ms"))
+		}
+		h.clean(false)
 	})
 }
 

@@ -39,11 +39,39 @@ func (p *pipeline) Endpoint(ctx context.Context, id string, on func(server.Media
 		return nil, err
 	}
 	e := p.endpoint(p.media.client.WebRtcEndpoint(object), on)
-	if err := e.subscribe(ctx, on); err != nil {
+	err := e.subscribe(ctx, on)
+	if err == nil {
+		err = e.tellPresent(ctx, on)
+	}
+	if err != nil {
 		p.media.unwatch(func(w *watcher) bool { return w == e.watcher })
 		return nil, wrap(err)
 	}
 	return e, nil
+}
+
+// tellPresent tells what an endpoint has told somebody else before: that it is
+// connected, and what flows out of it.
+func (e *endpoint) tellPresent(ctx context.Context, on func(server.MediaEvent)) error {
+	tell := func(out server.MediaEvent) { e.watcher.tell(func() { on(out) }) }
+	state, err := e.kurento.ConnectionState(ctx)
+	if err != nil {
+		return err
+	}
+	if state == kurento.StateConnected { // which it is when DTLS is
+		tell(server.MediaEvent{Kind: server.MediaConnection, State: server.StateConnected})
+		tell(server.MediaEvent{Kind: server.MediaDTLS, State: server.StateConnected})
+	}
+	for _, medium := range []kurento.MediaType{kurento.Audio, kurento.Video} {
+		flowing, err := e.kurento.FlowingOut(ctx, medium)
+		if err != nil {
+			return err
+		}
+		if flowing {
+			tell(flow(server.MediaFlowOut, medium, kurento.StateFlowing))
+		}
+	}
+	return nil
 }
 
 // endpoint makes the handle of an endpoint, whose loss is told from now on.
