@@ -462,3 +462,14 @@ func TestHangUpWhileAccepting(t *testing.T) {
 		checkHistory(t, w, signaling.ReasonHangup, map[string]time.Duration{"alice": 0})
 	})
 }
+
+// TestShutdownWhileMediaAreMadeAnew releases the pipeline that comes too late.
+func TestShutdownWhileMediaAreMadeAnew(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		connected(w)
+		w.media.set(func(m *fakeMedia) { m.delay["create pipeline"] = time.Second })
+		w.media.endpoint("p1.e1").on(server.MediaEvent{Kind: server.MediaLost, Detail: "gone"})
+		synctest.Wait()
+		w.close() // bubble sees what is left
+	})
+}

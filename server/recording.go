@@ -124,7 +124,7 @@ func (rec *recording) tell(row RecordingHistory) {
 	r.log.Info("recording."+string(rec.state), "recording", rec.id, "bytes", row.FileSize)
 	r.save("record recording", func(ctx context.Context) error { return r.srv.cfg.History.RecordingChanged(ctx, row) }, nil)
 	for _, m := range r.members {
-		if m.invited && !m.left {
+		if m.invited && !m.left && !m.gone { // gone and not left: another device is in the call
 			r.push(m, signaling.ActionRecording, rec.about())
 		}
 	}

@@ -561,3 +561,17 @@ func TestSessionEndsWithTheRinging(t *testing.T) {
 		}
 	}
 }
+
+// TestLoserHearsOfNoRecording of a call that it is not in.
+func TestLoserHearsOfNoRecording(t *testing.T) {
+	bubble(t, records, func(t *testing.T, w *world) {
+		alice, bob, ref := rung(w, "phone", "laptop")
+		bob[0].rtc(signaling.ActionAnswer, ref)
+		bob[1].refused(signaling.CodeBadState, signaling.ActionRecord, signaling.RTC{RoomID: ref.RoomID, Recording: signaling.RecordStart})
+		alice.rtc(signaling.ActionRecord, signaling.RTC{RoomID: ref.RoomID, Recording: signaling.RecordStart})
+		if n, m := len(bob[0].got("rtc/recording")), len(bob[1].got("rtc/recording")); n == 0 || m != 0 {
+			t.Errorf("the device in the call was told %d times, the other one %d times", n, m)
+		}
+		alice.rtc(signaling.ActionLeave, ref)
+	})
+}
