@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -242,8 +243,22 @@ func (p *peer) event(object, kind string, n int) {
 		object, n, kind, object, kind)
 }
 
-// answerAll is an answer for serve that gives every request the value "x".
-func (p *peer) answerAll(r rpcRequest) { p.value(r, `"x"`) }
+// answerAll is an answer for serve that gives every request the value "x", those
+// of a transaction too.
+func (p *peer) answerAll(r rpcRequest) {
+	value := `"x"`
+	if all := r.operations(); len(all) > 0 {
+		value = strings.TrimSuffix("["+strings.Repeat(`{"result":{"value":"x"}},`, len(all)), ",") + "]"
+	}
+	p.value(r, value)
+}
+
+// operations are the requests of a transaction.
+func (r rpcRequest) operations() []rpcRequest {
+	var params struct{ Operations []rpcRequest }
+	_ = json.Unmarshal(r.Params, &params)
+	return params.Operations
+}
 
 // plain is a script: a KMS that answers everything.
 func plain(p *peer) { p.serve("s", "k", p.answerAll) }

@@ -2,6 +2,7 @@ package kurento
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,7 +33,7 @@ type Subscription struct {
 // The handler may make calls on the client, except Close. Events queue up
 // without limit while it runs.
 //
-// All types are requested at once. If KMS refuses one, none is subscribed.
+// Several types are one transaction. If KMS refuses one, none is subscribed.
 func (c *Client) Subscribe(ctx context.Context, object ObjectID, handler func(Event), types ...EventType) (*Subscription, error) {
 	s := &Subscription{client: c, object: object, handler: handler, types: slices.Clone(types)}
 	// Before the request, because the first event may overtake the response.
@@ -47,24 +48,28 @@ func (c *Client) Subscribe(ctx context.Context, object ObjectID, handler func(Ev
 	return s, nil
 }
 
-// request sends all subscribe requests before it awaits the first response:
-// KMS works on them one after the other, but only one round trip is waited
-// for.
+// request asks for all types in one request: KMS works on requests one after the
+// other, and each costs both sides a message either way.
 func (s *Subscription) request(ctx context.Context) error {
 	ctx, cancel := s.client.withDeadline(ctx)
 	defer cancel()
-	calls := make([]*call, len(s.types))
-	errs := make([]error, len(s.types))
-	for i, t := range s.types {
-		calls[i], errs[i] = s.client.start(ctx, methodSubscribe, request{Object: s.object, Type: string(t)})
-	}
 	s.ids = make([]string, len(s.types))
-	for i := range calls {
-		if errs[i] == nil {
-			errs[i] = calls[i].wait(ctx, &reply{Value: &s.ids[i]})
+	if len(s.types) == 1 {
+		return s.client.Call(ctx, methodSubscribe, request{Object: s.object, Type: string(s.types[0])}, &reply{Value: &s.ids[0]})
+	}
+	operations := make([]Operation, len(s.types))
+	for i, t := range s.types {
+		operations[i] = Operation{Method: methodSubscribe, Params: request{Object: s.object, Type: string(t)}}
+	}
+	results, err := s.client.Transaction(ctx, operations...)
+	for i, r := range results {
+		if r.Err == nil {
+			r.Err = json.Unmarshal(r.Value, &s.ids[i])
+		}
+		if r.Err != nil {
+			err = fmt.Errorf("kurento: %s %s on %s: %w", methodSubscribe, s.types[i], s.object, r.Err)
 		}
 	}
-	err := errors.Join(errs...)
 	if err != nil {
 		// What fails here was lost with the connection or dies with the
 		// object; its events find no handler.

@@ -85,7 +85,7 @@ func newServer(trips *atomic.Int64) (*server.Server, error) {
 		return nil, err
 	}
 	cfg := server.Config{Auth: server.JWT(secret), State: redis, History: store.NewMemoryHistory(), Inbox: &store.MemoryInbox{},
-		Relations: fans{}, Media: noMedia{}, AllowLoopback: true}
+		Relations: fans{}, Media: noMedia{}, AllowLoopback: true, Limits: limits()}
 	if url := os.Getenv(kmsVar); url != "" {
 		m, err := kms.Dial(ctx, kms.Config{URL: url})
 		if err != nil {
@@ -94,6 +94,13 @@ func newServer(trips *atomic.Int64) (*server.Server, error) {
 		cfg.Media = m
 	}
 	return server.New(cfg)
+}
+
+// limits are those of production where one address or user of the bench stays
+// below them, and otherwise so high that they are counted and never reached.
+func limits() server.Limits {
+	const high = 1_000_000
+	return server.Limits{ConnectionsPerAddress: high, MessagesPerMinute: high, CallsPerMinute: high}
 }
 
 // noMedia is the media server of a run without calls.

@@ -26,6 +26,9 @@ func (p *process) enter(ctx context.Context, user string) (*websocket.Conn, erro
 	d := websocket.Dialer{ReadBufferSize: 1024, WriteBufferSize: 1024, WriteBufferPool: &buffers}
 	ws, resp, err := d.DialContext(ctx, "ws://"+p.addr+"/ws", http.Header{"Authorization": {"Bearer " + tok}})
 	if err != nil {
+		if resp != nil {
+			err = fmt.Errorf("%w: %s", err, resp.Status)
+		}
 		return nil, err
 	}
 	_ = resp.Body.Close()

@@ -50,6 +50,9 @@ func main() {
 	flag.StringVar(&c.profile, "profile", "", "folder for CPU and heap profiles of the server")
 	flag.StringVar(&c.only, "only", "", "measure only idle, relay, presence or setup")
 	flag.Parse()
+	if c.conns < 1 || c.pairs < 1 || c.rate < 1 || c.long <= 0 || c.rounds < 1 || c.changes < 1 || c.calls < 1 {
+		exit(errors.New("every number must be positive"))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := run(ctx, c)
 	stop()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -59,12 +60,16 @@ func (b *bench) relayRows(floor, ours []round) {
 		}
 		return all
 	}
-	compare := func(what string, goal float64, of func(round) float64) {
+	late := median(column(append(slices.Clone(floor), ours...), func(r round) float64 { return r.late }))
+	compare := func(what string, goal float64, of func(round) float64, void bool) {
 		f, o := column(floor, of), column(ours, of)
-		b.table.add(row{what: what, floor: number(median(f)), ours: number(median(o)), value: median(o) / median(f), goal: goal, unit: "x"})
+		b.table.add(row{what: what, floor: number(median(f)), ours: number(median(o)), value: median(o) / median(f), goal: goal, unit: "x", void: void})
 	}
-	compare(fmt.Sprintf("CPU µs per message at %d/s", b.rate), relayCPUGoal, func(r round) float64 { return r.cpu })
-	compare("  p99 µs from write to receipt", relayP99Goal, func(r round) float64 { return r.p99 })
+	compare(fmt.Sprintf("CPU µs per message at %d/s", b.rate), relayCPUGoal, func(r round) float64 { return r.cpu }, false)
+	compare("  p99 µs from write to receipt", relayP99Goal, func(r round) float64 { return r.p99 }, late > tooLate)
+	if late > tooLate {
+		b.table.note("relay: the machine is busy with other things, one in a hundred messages was sent %.1f ms late or more: its latencies are not judged", late/1000)
+	}
 	p50 := func(r round) float64 { return r.p50 }
 	b.table.add(row{what: "  p50 µs", floor: number(median(column(floor, p50))), ours: number(median(column(ours, p50)))})
 	for i, r := range append(floor, ours...) {
@@ -74,10 +79,15 @@ func (b *bench) relayRows(floor, ours []round) {
 	}
 }
 
-// round is what a round of messages found, in microseconds.
+// tooLate is the p99 of how late messages are sent, in microseconds, from which
+// on latencies are those of the machine's other work.
+const tooLate = 2500
+
+// round is what a round of messages found, in microseconds; late is the p99 of
+// how late messages were sent.
 type round struct {
-	cpu, p50, p99 float64
-	lost          int
+	cpu, p50, p99, late float64
+	lost                int
 }
 
 // talk is pairs of users of whom one writes to the other.
@@ -156,16 +166,19 @@ func (t *talk) got(content []byte, now time.Duration) {
 // round writes messages at the rate, each when it is due whatever became of
 // those before, and returns what they cost.
 func (t *talk) round(ctx context.Context) (r round, err error) {
-	if err := t.write(t.rate / 2); err != nil { // warms both up
+	if _, err := t.write(t.rate / 2); err != nil { // warms both up
 		return r, err
 	}
-	t.drain(t.rate / 2)
+	if _, err := t.drain(t.rate / 2); err != nil {
+		return r, err
+	}
 	before, err := t.p.usage(ctx, false)
 	if err != nil {
 		return r, err
 	}
 	n := int(t.long.Seconds() * float64(t.rate))
-	if err := t.write(n); err != nil {
+	late, err := t.write(n)
+	if err != nil {
 		return r, err
 	}
 	took, err := t.drain(n)
@@ -174,22 +187,25 @@ func (t *talk) round(ctx context.Context) (r round, err error) {
 	}
 	after, err := t.p.usage(ctx, false)
 	return round{cpu: float64((after.CPU - before.CPU).Nanoseconds()) / 1000 / float64(n),
-		p50: quantile(took, 0.5), p99: quantile(took, 0.99), lost: n - len(took)}, err
+		p50: quantile(took, 0.5), p99: quantile(took, 0.99), late: quantile(late, 0.99), lost: n - len(took)}, err
 }
 
-func (t *talk) write(n int) error {
+// write returns how late each message was, in microseconds.
+func (t *talk) write(n int) (late []float64, err error) {
 	begin, every := time.Now(), time.Second/time.Duration(t.rate)
 	for i := range n {
-		if wait := time.Until(begin.Add(time.Duration(i) * every)); wait > 0 {
+		due := begin.Add(time.Duration(i) * every)
+		if wait := time.Until(due); wait > 0 {
 			time.Sleep(wait)
 		}
+		late = append(late, float64(time.Since(due).Microseconds()))
 		k := i % len(t.from)
 		copy(t.frames[k][t.stamp[k]:], fmt.Sprintf("%0*d", stampLen, time.Since(t.begin)))
 		if err := t.from[k].WriteMessage(websocket.TextMessage, t.frames[k]); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return late, nil
 }
 
 // drain waits for so many messages, a second at most, and returns how long each

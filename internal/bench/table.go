@@ -20,12 +20,15 @@ type row struct {
 	value float64 // that the goal is about: ours, or its ratio to the floor
 	goal  float64 // the most that value may be; 0 if it is only told
 	unit  string  // of value and goal
+	void  bool    // the machine was too busy for it to say anything
 }
 
 func (r row) verdict() string {
 	switch {
 	case r.goal == 0:
 		return ""
+	case r.void:
+		return "not judged"
 	case r.value <= r.goal:
 		return "met"
 	case r.value <= r.goal*gross:
