@@ -158,7 +158,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("server: a limit is negative")
 	}
 	var err error
-	c.Limits, err = c.Limits.withDefaults()
+	c.Limits, err = c.Limits.WithDefaults()
 	return c.withLimits(), err
 }
 
