@@ -113,6 +113,9 @@ func (c *conference) retry(r request, role Role, in *room) {
 
 // mayEnter is the role that somebody comes in with, or why it may not.
 func (c *conference) mayEnter(role Role) (Role, error) {
+	if err := c.srv.gate.admit(); err != nil {
+		return role, err
+	}
 	switch limit := c.srv.cfg.maxMembers(c.kind); {
 	case c.hurry:
 		return role, signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")

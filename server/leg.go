@@ -64,6 +64,9 @@ func (l *leg) party() []any { return party(l.member, l.request) }
 // kill makes the leg deaf: whatever still comes for it is ignored. An offer that
 // was not answered will not be.
 func (l *leg) kill() {
+	if !l.dead && l.endpoint != nil {
+		l.member.room.srv.gate.endpoints.Add(-1)
+	}
 	l.dead = true
 	l.gone.Store(true)
 	clear(l.flows)
@@ -92,7 +95,7 @@ func (r *room) newLeg(m *member, old *leg, then func(error)) {
 func (r *room) makeLeg(l, old *leg, then func(error)) {
 	m, in := l.member, r.pipeline // when it is lost meanwhile the leg is in vain, and its endpoint must not come into the next one
 	var made Endpoint
-	r.do("create endpoint", l.party(), func(ctx context.Context) (err error) {
+	r.do(createEndpoint, l.party(), func(ctx context.Context) (err error) {
 		if old != nil && old.endpoint != nil {
 			if err := old.endpoint.Release(ctx); err != nil {
 				r.log.Warn("media.failed", "operation", "release endpoint", "user", m.user, "session", m.session.id, "error", err.Error())
@@ -119,6 +122,7 @@ func (r *room) legMade(l *leg, made Endpoint, err error, then func(error)) {
 		return
 	}
 	l.endpoint = made
+	r.srv.gate.endpoints.Add(1)
 	r.log.Info("leg.created", "user", l.member.user, "session", l.member.session.id, "endpoint", made.ID())
 	r.host.wire(l, then)
 }
@@ -236,7 +240,7 @@ func (r *room) offered(req request, o *offer) {
 func (r *room) negotiate(l *leg) {
 	var answer string
 	text := l.offer.sdp
-	r.do("process offer", l.party(), func(ctx context.Context) (err error) {
+	r.do(processOffer, l.party(), func(ctx context.Context) (err error) {
 		answer, err = l.endpoint.ProcessOffer(ctx, text)
 		return err
 	}, func(err error) {

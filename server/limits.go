@@ -30,8 +30,9 @@ type Limits struct {
 	MaxBadTokenDelay time.Duration // that it grows to; 25 s
 }
 
-// withDefaults returns the limits with their zero values replaced.
-func (l Limits) withDefaults() (Limits, error) {
+// WithDefaults returns the limits with their zero values replaced, or says that
+// one is negative.
+func (l Limits) WithDefaults() (Limits, error) {
 	counts := []struct {
 		at *int
 		or int

@@ -80,6 +80,9 @@ type population struct{ srv *Server }
 var (
 	connectionsDesc = prometheus.NewDesc("callbench_connections", "WebSockets that are open.", nil, nil)
 	sessionsDesc    = prometheus.NewDesc("callbench_sessions", "Sessions by whether a connection is attached.", []string{"attached"}, nil)
+	waitingDesc     = prometheus.NewDesc("callbench_media_waiting", "Operations of the media server that wait for their turn.", nil, nil)
+	busyDesc        = prometheus.NewDesc("callbench_media_busy", "Operations of the media server that took a turn and are under way.", nil, nil)
+	endpointsDesc   = prometheus.NewDesc("callbench_media_endpoints", "Endpoints on the media server.", nil, nil)
 	callsDesc       = prometheus.NewDesc("callbench_calls", "Calls by state.", []string{"state"}, nil)
 )
 
@@ -88,6 +91,9 @@ func (p population) Describe(ch chan<- *prometheus.Desc) {
 	ch <- connectionsDesc
 	ch <- sessionsDesc
 	ch <- callsDesc
+	ch <- waitingDesc
+	ch <- busyDesc
+	ch <- endpointsDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -111,6 +117,10 @@ func (p population) Collect(ch chan<- prometheus.Metric) {
 			states[c.at()]++
 		}
 	}
+	waiting, busy := p.srv.gate.depth()
+	gauge(waitingDesc, waiting)
+	gauge(busyDesc, busy)
+	gauge(endpointsDesc, int(p.srv.gate.endpoints.Load()))
 	gauge(connectionsDesc, conns)
 	gauge(sessionsDesc, attached, "true")
 	gauge(sessionsDesc, len(sessions)-attached, "false")

@@ -212,8 +212,13 @@ func (r *room) depart(m *member, at func() time.Time, then func()) {
 func (r *room) makePipeline(whom []any, then func(error)) {
 	var p Pipeline
 	var mixer Mixer
-	r.do("create pipeline", whom, func(ctx context.Context) (err error) {
-		if p, err = r.srv.cfg.Media.NewPipeline(ctx); err != nil || r.kind != RoomMCU {
+	r.do(createPipeline, whom, func(ctx context.Context) (err error) {
+		if p == nil { // it may be there from a first try whose mixer could not be made
+			if p, err = r.srv.cfg.Media.NewPipeline(ctx); err != nil {
+				p = nil
+			}
+		}
+		if err != nil || r.kind != RoomMCU {
 			return err
 		}
 		mixer, err = p.NewMixer(ctx)
@@ -268,10 +273,11 @@ func party(m *member, r request) []any {
 // it. The operation gets MediaTimeout. The attributes say in the log for whom.
 func (r *room) do(what string, whom []any, op func(context.Context) error, then func(error)) {
 	r.pending++
+	began := r.opened
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), r.srv.cfg.MediaTimeout)
 		defer cancel()
-		err := r.srv.metrics.timed(ctx, what, op)
+		err := r.ask(ctx, what, began, op)
 		r.queue.Do(func() {
 			if err != nil {
 				r.log.Warn("media.failed", append(whom, "operation", what, "error", err.Error())...)
@@ -280,6 +286,22 @@ func (r *room) do(what string, whom []any, op func(context.Context) error, then 
 			r.doneOne()
 		})
 	}()
+}
+
+// ask asks the media server for something. What makes or negotiates endpoints waits
+// for its turn; began says that the room was there before.
+func (r *room) ask(ctx context.Context, what string, began bool, op func(context.Context) error) error {
+	timed := func(ctx context.Context) error { return r.srv.metrics.timed(ctx, what, op) }
+	switch what {
+	case createPipeline:
+		if !began {
+			return r.srv.gate.run(ctx, fresh, timed)
+		}
+		return r.srv.gate.run(ctx, running, timed)
+	case createEndpoint, processOffer:
+		return r.srv.gate.run(ctx, running, timed)
+	}
+	return timed(ctx)
 }
 
 // save writes something to State or History, after everything that was saved
@@ -377,6 +399,9 @@ func (r *room) doneOne() {
 
 // mediaError hides the media server's words from the client.
 func mediaError(err error) error {
+	if errors.Is(err, ErrMediaOverloaded) {
+		return overloaded(overloadPause)
+	}
 	if wire := signaling.AsError(err); wire.Code != signaling.CodeInternal {
 		return wire
 	}

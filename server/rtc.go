@@ -36,6 +36,9 @@ func handleCall(r request) error {
 	if err := r.srv.admitCall(r.user); err != nil {
 		return err
 	}
+	if err := r.srv.gate.admit(); err != nil {
+		return err
+	}
 	if err := r.reach(in.TargetUser); err != nil {
 		return err
 	}

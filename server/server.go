@@ -74,6 +74,8 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// Limits are what one client, user or address may take.
 	Limits Limits
+	// Admission says how much is asked of the media server at once.
+	Admission Admission
 	// ICE gives a user's ICE servers, with credentials of its own, and how long
 	// those are good. It must not wait. Nil: clients get none, and there is no
 	// feature turn.
@@ -158,7 +160,10 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("server: a limit is negative")
 	}
 	var err error
-	c.Limits, err = c.Limits.withDefaults()
+	if c.Limits, err = c.Limits.WithDefaults(); err != nil {
+		return c, err
+	}
+	c.Admission, err = c.Admission.withDefaults()
 	return c.withLimits(), err
 }
 
@@ -213,6 +218,7 @@ type Server struct {
 	messages meters
 	calls    meters
 	entering seats
+	gate     gate
 
 	mu     sync.Mutex
 	closed bool
@@ -229,6 +235,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{})}
 	s.users.init()
+	s.gate.cfg = cfg.Admission
 	s.life, s.giveUp = context.WithCancel(context.Background())
 	s.pushing, s.stopPush = context.WithCancel(context.Background())
 	for i := range spread {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,26 +11,27 @@ import (
 	"slices"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/callbench/callbench/server"
 	"github.com/callbench/callbench/server/demo"
 	"github.com/callbench/callbench/server/store"
 )
 
 type serveCmd struct {
-	Listen     string     `default:"127.0.0.1:8080" help:"Address for clients, the demo page, /healthz and /metrics."`
-	Kms        string     `name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A Kurento; if not given, the mock is embedded."`
-	Redis      string     `placeholder:"HOST:PORT" help:"A Redis for sessions, rooms and presence; if not given, they are kept in memory."`
-	Turn       string     `placeholder:"turn:HOST:PORT" help:"A TURN server that holds the secret below; if not given, one is embedded."`
+	Config     string     `env:"CALLBENCH_CONFIG" placeholder:"FILE" help:"YAML or JSON with the names of these flags and their values; a flag counts before the environment, and that before the file."`
+	Listen     string     `env:"CALLBENCH_LISTEN" default:"127.0.0.1:8080" help:"Address for clients, the demo page, /healthz and /metrics."`
+	Kms        string     `env:"CALLBENCH_KMS" name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A Kurento; if not given, the mock is embedded."`
+	Redis      string     `env:"CALLBENCH_REDIS" placeholder:"HOST:PORT" help:"A Redis for sessions, rooms and presence; if not given, they are kept in memory."`
+	Turn       string     `env:"CALLBENCH_TURN" placeholder:"turn:HOST:PORT" help:"A TURN server that holds the secret below; if not given, one is embedded."`
 	TurnSecret string     `env:"CALLBENCH_TURN_SECRET" help:"Secret of the TURN server's REST credentials."`
-	Secret     string     `env:"CALLBENCH_SECRET" help:"Secret that tokens are signed with (HS256), 32 bytes or more; random if not given."`
-	Users      []string   `default:"alice,bob,carol" help:"Demo users: each other's contacts, with tokens and a page. Empty (-users=): no demo, everybody with a token is known."`
-	PushURL    string     `name:"push-url" placeholder:"https://HOST/PATH" help:"A webhook that wakes the devices of users that are called and not connected; if not given, those cannot be called."`
+	Users      []string   `env:"CALLBENCH_USERS" default:"alice,bob,carol" help:"Demo users: each other's contacts, with tokens and a page. Empty (-users=): no demo, everybody with a token is known."`
+	PushURL    string     `env:"CALLBENCH_PUSH_URL" name:"push-url" placeholder:"https://HOST/PATH" help:"A webhook that wakes the devices of users that are called and not connected; if not given, those cannot be called."`
 	PushSecret string     `env:"CALLBENCH_PUSH_SECRET" help:"Secret that the webhook's requests are signed with, 24 bytes or more."`
-	PushAll    bool       `name:"push-all" help:"Tell the webhook of calls to users that are connected, too."`
-	Level0     bool       `name:"level0" help:"Speak level 0 of the protocol only, the design document's frames."`
-	LogLevel   slog.Level `default:"WARN" help:"What the log on standard error tells from: DEBUG, INFO, WARN, ERROR."`
+	PushAll    bool       `env:"CALLBENCH_PUSH_ALL" name:"push-all" help:"Tell the webhook of calls to users that are connected, too."`
+	Level0     bool       `env:"CALLBENCH_LEVEL0" name:"level0" help:"Speak level 0 of the protocol only, the design document's frames."`
+	LogLevel   slog.Level `env:"CALLBENCH_LOG_LEVEL" default:"WARN" help:"What the log on standard error tells from: DEBUG, INFO, WARN, ERROR."`
+
+	tokenFlags
+	limitFlags
 }
 
 // tokenLife is how long a demo user's token is good.
@@ -70,11 +70,8 @@ func (c *serveCmd) Run(ctx context.Context, out *console) (err error) {
 }
 
 func (c *serveCmd) check() error {
-	switch {
-	case c.Secret == "":
-		c.Secret = rand.Text() + rand.Text()
-	case len(c.Secret) < 32:
-		return errors.New("-secret must have 32 bytes or more (RFC 7518 §3.2)")
+	if err := errors.Join(c.tokenFlags.check(), c.limitFlags.check()); err != nil {
+		return err
 	}
 	if (c.Turn == "") != (c.TurnSecret == "") {
 		return errors.New("-turn and -turn-secret go together")
@@ -88,9 +85,15 @@ func (c *serveCmd) check() error {
 
 // build puts the server together from its parts.
 func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
-	cfg := server.Config{Auth: server.JWT([]byte(c.Secret)), History: store.NewMemoryHistory(), Inbox: &store.MemoryInbox{},
+	cfg := server.Config{History: store.NewMemoryHistory(), Inbox: &store.MemoryInbox{},
 		Log: h.log, AllowLoopback: h.ip.IsLoopback() || h.ip.IsUnspecified(), Level0: c.Level0}
 	var err error
+	if cfg.Auth, err = c.auth(h.log); err != nil {
+		return nil, err
+	}
+	if err = c.apply(&cfg); err != nil {
+		return nil, err
+	}
 	if cfg.Media, err = h.media(ctx, c.Kms); err != nil {
 		return nil, err
 	}
@@ -100,6 +103,7 @@ func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
 	if cfg.State, err = h.state(ctx, c.Redis); err != nil {
 		return nil, err
 	}
+	cfg.Revocations = revocations(cfg.State)
 	if c.PushURL != "" {
 		if cfg.Push, err = h.push(c.PushURL, c.PushSecret); err != nil {
 			return nil, err
@@ -110,6 +114,14 @@ func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
 		cfg.Relations = friends(c.Users)
 	}
 	return server.New(cfg)
+}
+
+// revocations are kept where the state is, if that can.
+func revocations(state server.State) server.Revocations {
+	if r, ok := state.(server.Revocations); ok {
+		return r
+	}
+	return new(store.MemoryRevocations)
 }
 
 // friends makes every demo user every other's contact.
@@ -138,8 +150,7 @@ func (c *serveCmd) routes(srv *server.Server) http.Handler {
 // tokens are the demo users with a token for each.
 func (c *serveCmd) tokens() (users []demo.User, err error) {
 	for _, u := range c.Users {
-		claims := jwt.RegisteredClaims{Subject: u, ExpiresAt: jwt.NewNumericDate(time.Now().Add(tokenLife))}
-		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(c.Secret))
+		token, err := c.token(u, tokenLife)
 		if err != nil {
 			return nil, err
 		}

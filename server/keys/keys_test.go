@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,7 +158,7 @@ func TestParseRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	weak, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: ec.(*ecdsa.PrivateKey).D, E: 65537})
+	weak, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: new(big.Int).SetBytes(der), E: 65537})
 	if err != nil {
 		t.Fatal(err)
 	}
