@@ -182,7 +182,6 @@ func (c *call) opens(r request, err error) {
 			c.invite()
 		}
 	})
-	c.recordCall()
 }
 
 // stillborn ends a call that the media server refused before it began.

@@ -213,7 +213,10 @@ func (c *conn) alive() {
 func (c *conn) pong(data string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.heard = c.heard || c.proof != "" && data == c.proof
+	if !c.heard && c.proof != "" && data == c.proof {
+		c.heard = true
+		c.session.put(time.Now()) // the old token is spent for other servers too
+	}
 	c.extend()
 }
 

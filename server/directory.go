@@ -40,6 +40,12 @@ func (d *directory) add(s *session) bool {
 	if d.closed {
 		return false
 	}
+	d.admit(s)
+	return true
+}
+
+// admit is add; d.mu is held.
+func (d *directory) admit(s *session) {
 	s.srv.work.Add(1)
 	d.begun++
 	s.number = d.begun
@@ -53,7 +59,6 @@ func (d *directory) add(s *session) bool {
 			c.queue.Do(func() { c.arrived(s) })
 		}
 	}
-	return true
 }
 
 // remove forgets a session.

@@ -2,7 +2,9 @@ package server
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"log/slog"
 	"strings"
 	"time"
@@ -64,6 +66,9 @@ func (s *Server) welcome(c *conn, f signaling.Frame) *signaling.Error {
 func (s *Server) resume(c *conn, id string, h signaling.Hello, who *Identity) bool {
 	sessionID, secret, _ := cutLast(h.Resume, ".")
 	u := s.users.session(sessionID)
+	if u == nil {
+		u = s.restore(sessionID, secret)
+	}
 	if u == nil {
 		return false
 	}
@@ -139,8 +144,7 @@ func (u *session) start(c *conn, id string) bool {
 	u.put(u.since)
 	u.attach(c)
 	if u.level > level0 {
-		u.secret = rand.Text()
-		u.sendWelcome(c, id, false)
+		u.sendWelcome(c, id, u.newToken(), false)
 	}
 	u.begin()
 	return true
@@ -151,7 +155,7 @@ func (u *session) start(c *conn, id string) bool {
 func (u *session) resume(c *conn, id, secret string, lastSeq uint64, who *Identity) (acked []func(), ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.ended || !u.knows(secret) || !u.sent.covers(lastSeq) || !u.mayResume(who) {
+	if u.ended || !u.knows(secret) || !u.covers(lastSeq) || !u.mayResume(who) {
 		return nil, false
 	}
 	acked, _ = u.sent.upTo(lastSeq)
@@ -160,16 +164,47 @@ func (u *session) resume(c *conn, id, secret string, lastSeq uint64, who *Identi
 	u.log("session.resume", slog.Int("replayed", len(u.sent.kept)), slog.Bool("moved", old != nil))
 	if old != nil {
 		old.fail("", signaling.Errorf(signaling.CodeSuperseded, "the session was resumed on another connection"))
-	} else {
-		u.put(time.Now())
-		if r := u.room.Load(); r != nil {
-			r.queue.Do(func() { r.host.connection(u, true) })
-		}
+	} else if r := u.room.Load(); r != nil {
+		r.queue.Do(func() { r.host.connection(u, true) })
 	}
-	u.before, u.secret = secret, rand.Text()
+	u.before = hashed(secret)
+	token := u.newToken()
+	u.put(time.Now())
 	u.attach(c)
-	u.sendWelcome(c, id, true)
+	u.sendWelcome(c, id, token, true)
+	if u.restored {
+		u.restored = false
+		u.begin()
+	}
 	return acked, true
+}
+
+// covers reports whether everything that the client has not seen can be sent again.
+// What another server sent is not kept; a client that goes on from what it has seen
+// of that misses stored messages only, which come anyway, and news of its room, which
+// welcome has. The numbers go on where the client is. u.mu is held.
+func (u *session) covers(lastSeq uint64) bool {
+	if !u.restored {
+		return u.sent.covers(lastSeq)
+	}
+	if lastSeq < u.sent.last {
+		return false
+	}
+	u.sent.last = lastSeq
+	return true
+}
+
+// newToken gives the session a new resume token. What is kept of it proves it and
+// does not give it away. u.mu is held.
+func (u *session) newToken() string {
+	secret := rand.Text()
+	u.secret = hashed(secret)
+	return u.id + "." + secret
+}
+
+func hashed(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
 }
 
 // mayResume reports whether the session may go on: with the token that it has,
@@ -185,8 +220,16 @@ func (u *session) mayResume(who *Identity) bool {
 // of the one before as long as the latest connection has not shown that its
 // welcome arrived: that, and the token in it, may have been lost. u.mu is held.
 func (u *session) knows(secret string) bool {
-	same := func(s string) bool { return subtle.ConstantTimeCompare([]byte(secret), []byte(s)) == 1 }
-	return same(u.secret) || u.before != "" && same(u.before) && !u.last.welcomed()
+	return same(secret, u.secret) || same(secret, u.before) && !u.heard()
+}
+
+// heard reports whether the latest connection has shown that its welcome arrived.
+// u.mu is held.
+func (u *session) heard() bool { return u.last != nil && u.last.welcomed() }
+
+// same reports whether the secret is the one that this is the hash of.
+func same(secret, hash string) bool {
+	return subtle.ConstantTimeCompare([]byte(hashed(secret)), []byte(hash)) == 1
 }
 
 // attach gives the session its connection. u.mu is held.
@@ -198,11 +241,11 @@ func (u *session) attach(c *conn) {
 
 // sendWelcome welcomes a client to the session, with a new resume token, and
 // sends what it missed. u.mu is held.
-func (u *session) sendWelcome(c *conn, id string, resumed bool) {
+func (u *session) sendWelcome(c *conn, id, token string, resumed bool) {
 	cfg := &u.srv.cfg
 	w := signaling.Welcome{
 		Version: signaling.Version, Features: u.srv.features(), SessionID: u.id, UserID: u.user,
-		ResumeToken: u.id + "." + u.secret, Resumed: resumed,
+		ResumeToken: token, Resumed: resumed,
 		Heartbeat: seconds(cfg.Heartbeat), Timeout: seconds(cfg.Timeout), ResumeWindow: seconds(cfg.ResumeWindow),
 		TokenTTL: ttl(u.expires),
 	}

@@ -180,6 +180,7 @@ func TestForwardedForIsNotBelieved(t *testing.T) {
 	bubble(t, limited(server.Limits{ConnectionsPerAddress: 1}), func(t *testing.T, w *world) {
 		w.dial("a", http.Header{"X-Forwarded-For": {"192.0.2.1"}})
 		w.dial("b", http.Header{"X-Forwarded-For": {"192.0.2.1"}})
+		synctest.Wait()
 		if !contains(w.eventLines("conn.open"), "client=10.0.0.1") {
 			t.Error("the log has another address")
 		}

@@ -36,7 +36,9 @@ func (c *call) post() {
 	if l.Outcome == signaling.OutcomeAccepted {
 		l.Duration = seconds(c.endedAt.Sub(c.answeredAt))
 	}
-	c.srv.post(callMessage(c.caller.user, c.to, l))
+	m := callMessage(c.caller.user, c.to, l)
+	m.MessageID = c.callID // should another server tell of it once more
+	c.srv.post(m)
 }
 
 // missed tells a user that it was called and could not be reached, or was in

@@ -94,6 +94,7 @@ func (r *room) startRecording(req request) {
 	})
 	req.ack(rec.about())
 	r.saveMedia()
+	r.saveSnapshot()
 	rec.move(signaling.RecordingRequested)
 	rec.tryStart()
 }
@@ -345,6 +346,7 @@ func (rec *recording) finish(state signaling.RecordingState, ended time.Time, si
 	rec.timer.Stop()
 	r.recording = nil
 	r.saveMedia()
+	r.saveSnapshot()
 	rec.state = state
 	row := rec.row()
 	row.EndedAt, row.FileSize = ended, size

@@ -67,6 +67,9 @@ func (r *replay) age(expires time.Time) {
 // first is the number of the oldest push that is kept.
 func (r *replay) first() uint64 { return r.last - uint64(len(r.kept)) + 1 }
 
+// received is the number of the last push that the client is known to have.
+func (r *replay) received() uint64 { return r.first() - 1 }
+
 // upTo forgets the pushes up to and with seen and returns their acked. ok is
 // false if there was no push of this number yet.
 func (r *replay) upTo(seen uint64) (acked []func(), ok bool) {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"slices"
 
 	"github.com/callbench/callbench/signaling"
@@ -22,21 +21,28 @@ func (r *room) lost(l *leg) {
 		rec.recorder, rec.out = nil, nil
 		rec.fail(ErrMediaGone)
 	}
+	r.remake(old, members, func() {})
+}
+
+// remake makes a pipeline, and members' legs in it, whom it asks for offers if those
+// are taken now, and continues.
+func (r *room) remake(old Pipeline, members []*member, then func()) {
 	r.makePipeline(nil, func(err error) {
 		if old != nil {
-			r.do("release pipeline", nil, func(ctx context.Context) error { return old.Release(ctx) }, func(error) {})
+			r.do("release pipeline", nil, old.Release, func(error) {})
 		}
 		members = slices.DeleteFunc(members, func(m *member) bool { return m.left })
 		for _, m := range members {
 			if err != nil {
 				r.host.mediaFailed(m)
-			} else {
+			} else if r.host.negotiates() {
 				r.askOffer(m, signaling.ReasonMediaRestarted)
 			}
 		}
 		if err == nil {
 			r.makeLegs(members, make([]*leg, len(members)))
 		}
+		then()
 	})
 }
 

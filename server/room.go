@@ -143,22 +143,6 @@ func (r *room) named(in *signaling.RTC) bool {
 // ref is how the room is named on the wire.
 func (r *room) ref() signaling.RTC { return signaling.RTC{RoomID: r.id, CallID: r.callID} }
 
-// snapshot is what there is to know of every room.
-func (r *room) snapshot() RoomSnapshot {
-	cfg := &r.srv.cfg
-	s := RoomSnapshot{RoomRecord: RoomRecord{RoomID: r.id, Type: r.kind, CreatedAt: r.created}, Node: cfg.Node,
-		Hold: cfg.Timeout + cfg.ResumeWindow, Creator: r.creator, CallID: r.callID}
-	s.Media = r.media()
-	if r.pipeline != nil {
-		s.PipelineID = r.pipeline.ID()
-	}
-	for _, m := range r.members {
-		s.Members = append(s.Members, MemberSnapshot{UserID: m.user, SessionID: m.session.id, Role: m.role,
-			JoinedAt: m.joined, Invited: m.invited, Told: m.told, Left: m.left})
-	}
-	return s
-}
-
 // history is the room's row, as it is now.
 func (r *room) history() RoomHistory {
 	return RoomHistory{RoomID: r.id, Type: r.kind, Creator: r.creator, CreatedAt: r.created, CallID: r.callID}
@@ -225,11 +209,12 @@ func (r *room) makePipeline(whom []any, then func(error)) {
 		return err
 	}, func(err error) {
 		r.pipeline, r.mixer = p, mixer
-		if err == nil {
-			r.log.Info("room.created", "pipeline", p.ID())
-		}
-		if r.closed { // the room has ended meanwhile, with the pipeline that was before
+		switch {
+		case r.closed: // the room has ended meanwhile, with the pipeline that was before
 			r.releasePipeline(func() {})
+		case err == nil:
+			r.log.Info("room.created", "pipeline", p.ID())
+			r.saveSnapshot()
 		}
 		then(err)
 	})
@@ -375,16 +360,6 @@ func (r *room) enroll(m *member, then func(refusal error)) {
 		}
 		return r.srv.cfg.History.MemberJoined(ctx, joined)
 	}, nil)
-}
-
-// keep writes again what State may have lost of a member. Its heartbeat does that.
-func (r *room) keep(u *session) {
-	m := r.memberOf(u)
-	if m == nil || m.joined.IsZero() || m.leg == nil || !r.opened {
-		return
-	}
-	s, record, leg := r.host.snapshot(), m.record(), m.leg.record()
-	r.save("keep room", func(ctx context.Context) error { return r.srv.cfg.State.KeepRoom(ctx, s, record, leg) }, nil)
 }
 
 // doneOne counts a continuation. When the room has ended and nothing is

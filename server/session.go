@@ -80,18 +80,19 @@ type session struct {
 
 	backlog backlog // on the queue of the user's postbox only
 
-	mu      sync.Mutex
-	conn    *conn  // nil while detached
-	secret  string // of the resume token
-	before  string // the one that was shown for it, good as long as the welcome may not have arrived
-	last    *conn  // the last connection, also while detached
-	sent    replay
-	answers answers
-	drops   int         // how often a connection dropped
-	expires time.Time   // when its token runs out; zero is never
-	proof   Identity    // what the token that holds it proves
-	timer   *time.Timer // with a connection: until its token runs out; detached: until it ends
-	ended   bool
+	mu       sync.Mutex
+	conn     *conn  // nil while detached
+	secret   string // hash of the resume token's secret
+	before   string // that of the one that was shown for it, good as long as the welcome may not have arrived
+	last     *conn  // the last connection, also while detached; nil if that was another server's
+	restored bool   // another server had the session, and its client has not come back yet
+	sent     replay
+	answers  answers
+	drops    int         // how often a connection dropped
+	expires  time.Time   // when its token runs out; zero is never
+	proof    Identity    // what the token that holds it proves
+	timer    *time.Timer // with a connection: until its token runs out; detached: until it ends
+	ended    bool
 
 	released bool // what is stored for the user was pushed; until then the rest is held
 	held     []pushed
@@ -368,17 +369,29 @@ func (u *session) beat(seen time.Time) {
 	}
 }
 
-// put writes the session's record. The record outlives the time that a client
-// may be silent and then away.
+// put writes the session's record as it is when it is written.
 func (u *session) put(seen time.Time) {
-	cfg := &u.srv.cfg
-	r := SessionRecord{SessionID: u.id, UserID: u.user, ConnectedAt: u.since, HeartbeatAt: seen, TTL: cfg.Timeout + cfg.ResumeWindow}
 	u.save("put session", func(ctx context.Context) error {
 		if u.gone { // a heartbeat at the last moment must not bring the record back
 			return nil
 		}
-		return cfg.State.PutSession(ctx, r)
+		return u.srv.cfg.State.PutSession(ctx, u.record(seen))
 	})
+}
+
+// record is the session as another server would resume it. It outlives the time
+// that a client may be silent and then away.
+func (u *session) record(seen time.Time) SessionRecord {
+	cfg := &u.srv.cfg
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	r := SessionRecord{SessionID: u.id, UserID: u.user, ConnectedAt: u.since, HeartbeatAt: seen, TTL: cfg.Timeout + cfg.ResumeWindow,
+		Node: cfg.Node, Device: u.device, Level: u.level, Secret: u.secret, Expires: u.expires,
+		TokenID: u.proof.TokenID, Issued: u.proof.Issued, Received: u.sent.received()}
+	if u.before != "" && !u.heard() {
+		r.Before = u.before
+	}
+	return r
 }
 
 // drop removes the session's record. It is the last that the session does.

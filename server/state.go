@@ -88,7 +88,7 @@ type SnapshotState interface {
 	// its leg.
 	KeepRoom(ctx context.Context, r RoomSnapshot, m MemberRecord, l LegRecord) error
 	// Rooms lists the rooms of a node that were not closed, in the order of their
-	// ids, with the legs of their members.
+	// ids, with the legs and sessions of their members.
 	Rooms(ctx context.Context, node string) ([]RoomSnapshot, error)
 }
 
@@ -143,11 +143,14 @@ type SessionRecord struct {
 	TTL         time.Duration // until the record goes without another heartbeat
 
 	// What a server needs to resume the session of one that was killed.
+	Node     string // the instance that has the session
 	Device   string
 	Level    int
 	Secret   string    // hex of the SHA-256 of the resume token's secret
 	Before   string    // that of the token before it, as long as that is good too
 	Expires  time.Time // when the session's own token runs out; zero is never
+	TokenID  string    // of the token that holds the session
+	Issued   time.Time // when that was issued
 	Received uint64    // the last push that the client said it has
 }
 
@@ -178,19 +181,29 @@ type RoomSnapshot struct {
 	Hold    time.Duration // how long they are held without a sign of life
 
 	Creator    string
-	CallID     string            `json:",omitempty"`
-	Callee     string            `json:",omitempty"` // who is called
-	State      string            `json:",omitempty"` // of a call, as docs/calls.md names it
-	PipelineID string            `json:",omitempty"`
-	RingUntil  time.Time         `json:",omitzero"` // of a call that rings
-	AnsweredAt time.Time         `json:",omitzero"`
-	EndedAt    time.Time         `json:",omitzero"` // of a call that ends
-	Reason     signaling.Reason  `json:",omitempty"`
-	Outcome    signaling.Outcome `json:",omitempty"`
-	EndedBy    string            `json:",omitempty"` // the user who left first
-	Media      RoomMedia         `json:",omitzero"`
+	CallID     string             `json:",omitempty"`
+	Callee     string             `json:",omitempty"` // who is called
+	State      string             `json:",omitempty"` // of a call, as docs/calls.md names it
+	PipelineID string             `json:",omitempty"`
+	RingUntil  time.Time          `json:",omitzero"` // of a call that rings
+	AnsweredAt time.Time          `json:",omitzero"`
+	EndedAt    time.Time          `json:",omitzero"` // of a call that ends
+	Reason     signaling.Reason   `json:",omitempty"`
+	Outcome    signaling.Outcome  `json:",omitempty"`
+	EndedBy    string             `json:",omitempty"` // the user who left first
+	Media      RoomMedia          `json:",omitzero"`
+	Recording  *RecordingSnapshot `json:",omitempty"`
 	Members    []MemberSnapshot
-	Legs       []LegRecord `json:"-"` // filled in by Rooms
+	Legs       []LegRecord     `json:"-"` // filled in by Rooms, as Sessions is
+	Sessions   []SessionRecord `json:"-"` // of members and who was invited
+}
+
+// RecordingSnapshot is the recording of a room that is being made.
+type RecordingSnapshot struct {
+	ID           string
+	Path         string
+	StartedAt    time.Time `json:",omitzero"`
+	Participants []string
 }
 
 // MemberSnapshot is a member of a RoomSnapshot, or who was invited to be one.

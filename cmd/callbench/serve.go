@@ -21,6 +21,7 @@ type serveCmd struct {
 	Listen     string     `env:"CALLBENCH_LISTEN" default:"127.0.0.1:8080" help:"Address for clients, the demo page, /healthz and /metrics."`
 	Kms        string     `env:"CALLBENCH_KMS" name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A Kurento; if not given, the mock is embedded."`
 	Redis      string     `env:"CALLBENCH_REDIS" placeholder:"HOST:PORT" help:"A Redis for sessions, rooms and presence; if not given, they are kept in memory."`
+	Node       string     `env:"CALLBENCH_NODE" default:"callbench" help:"Name of this server among those that share Redis. One that starts with the name of one that was killed goes on with its calls; two that run must not have the same."`
 	Turn       string     `env:"CALLBENCH_TURN" placeholder:"turn:HOST:PORT" help:"A TURN server that holds the secret below; if not given, one is embedded."`
 	TurnSecret string     `env:"CALLBENCH_TURN_SECRET" help:"Secret of the TURN server's REST credentials."`
 	Users      []string   `env:"CALLBENCH_USERS" default:"alice,bob,carol" help:"Demo users: each other's contacts, with tokens and a page. Empty (-users=): no demo, everybody with a token is known."`
@@ -50,6 +51,10 @@ func (c *serveCmd) Run(ctx context.Context, out *console) (err error) {
 	defer func() { err = errors.Join(err, h.close()) }()
 	srv, err := c.build(ctx, h)
 	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	if err := srv.Restore(ctx); err != nil {
+		srv.Close()
 		return errors.Join(err, ln.Close())
 	}
 	web := &http.Server{Handler: c.routes(srv), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
@@ -86,7 +91,7 @@ func (c *serveCmd) check() error {
 // build puts the server together from its parts.
 func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
 	cfg := server.Config{History: store.NewMemoryHistory(), Inbox: &store.MemoryInbox{},
-		Log: h.log, AllowLoopback: h.ip.IsLoopback() || h.ip.IsUnspecified(), Level0: c.Level0}
+		Node: c.Node, Log: h.log, AllowLoopback: h.ip.IsLoopback() || h.ip.IsUnspecified(), Level0: c.Level0}
 	var err error
 	if cfg.Auth, err = c.auth(h.log); err != nil {
 		return nil, err

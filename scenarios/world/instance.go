@@ -44,6 +44,9 @@ func (y *system) newInstance(ctx context.Context) (*instance, error) {
 	v.state = store.NewRedis(store.RedisConfig{Dial: dialRedis})
 	v.server, err = server.New(y.serverConfig(v))
 	if err == nil {
+		err = v.server.Restore(ctx)
+	}
+	if err == nil {
 		err = y.serve(v)
 	}
 	if err != nil {

@@ -31,24 +31,23 @@ const (
 )
 
 func sessionFields(r server.SessionRecord) []string {
-	expires := ""
-	if !r.Expires.IsZero() {
-		expires = millis(r.Expires)
-	}
 	return []string{"userId", r.UserID, "connectionTime", millis(r.ConnectedAt), "lastHeartbeat", millis(r.HeartbeatAt),
 		"device", r.Device, "level", strconv.Itoa(r.Level), "resumeToken", r.Secret, "resumeTokenBefore", r.Before,
-		"tokenExpires", expires, "lastSeq", strconv.FormatUint(r.Received, 10)}
+		"tokenExpires", millisOrNone(r.Expires), "tokenId", r.TokenID, "tokenIssued", millisOrNone(r.Issued),
+		"lastSeq", strconv.FormatUint(r.Received, 10), "node", r.Node}
 }
 
 // readSession is the session that these fields are of.
 func readSession(id string, fields map[string]string) (server.SessionRecord, error) {
-	r := server.SessionRecord{SessionID: id, UserID: fields["userId"], Device: fields["device"], Secret: fields["resumeToken"], Before: fields["resumeTokenBefore"]}
-	var bad [5]error
+	r := server.SessionRecord{SessionID: id, UserID: fields["userId"], Device: fields["device"], Secret: fields["resumeToken"], Before: fields["resumeTokenBefore"],
+		TokenID: fields["tokenId"], Node: fields["node"]}
+	var bad [6]error
 	r.ConnectedAt, bad[0] = readMillis(fields["connectionTime"])
 	r.HeartbeatAt, bad[1] = readMillis(fields["lastHeartbeat"])
 	r.Level, bad[2] = strconv.Atoi(fields["level"])
 	r.Received, bad[3] = strconv.ParseUint(fields["lastSeq"], 10, 64)
 	r.Expires, bad[4] = readMillis(fields["tokenExpires"])
+	r.Issued, bad[5] = readMillis(fields["tokenIssued"])
 	if err := errors.Join(bad[:]...); err != nil {
 		return r, fmt.Errorf("%s: %w", sessionKey(id), err)
 	}
@@ -146,6 +145,14 @@ func readMillis(s string) (time.Time, error) {
 	}
 	ms, err := strconv.ParseInt(s, 10, 64)
 	return time.UnixMilli(ms), err
+}
+
+// millisOrNone is empty for the zero time.
+func millisOrNone(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return millis(t)
 }
 
 func millis(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }

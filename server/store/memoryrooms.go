@@ -195,6 +195,13 @@ func (m *Memory) Rooms(_ context.Context, node string) (rooms []server.RoomSnaps
 			if leg, ok := readLeg(member.SessionID, m.get(legKey(member.SessionID))); ok && leg.RoomID == id {
 				s.Legs = append(s.Legs, leg)
 			}
+			if fields := m.get(sessionKey(member.SessionID)); fields != nil {
+				session, err := readSession(member.SessionID, fields)
+				if err != nil {
+					return nil, err
+				}
+				s.Sessions = append(s.Sessions, session)
+			}
 		}
 		rooms = append(rooms, s)
 	}

@@ -196,8 +196,8 @@ func (r *Redis) KeepRoom(ctx context.Context, room server.RoomSnapshot, m server
 	return r.change(ctx, "keep room", keepRoom, change{room, m, l, room.Invited})
 }
 
-// Rooms implements server.SnapshotState. It is two round trips: the legs' keys are
-// in the snapshots.
+// Rooms implements server.SnapshotState. It is two round trips: the keys of legs and
+// sessions are in the snapshots.
 func (r *Redis) Rooms(ctx context.Context, node string) ([]server.RoomSnapshot, error) {
 	var found *redis.Cmd
 	err := r.run(ctx, "list rooms", func(p redis.Pipeliner) { found = p.Eval(ctx, nodeRooms, []string{nodeKey(node)}) })
@@ -217,7 +217,7 @@ func (r *Redis) Rooms(ctx context.Context, node string) ([]server.RoomSnapshot, 
 		rooms = append(rooms, s)
 	}
 	slices.SortFunc(rooms, func(a, b server.RoomSnapshot) int { return strings.Compare(a.RoomID, b.RoomID) })
-	return rooms, r.legsOf(ctx, rooms)
+	return rooms, r.fillIn(ctx, rooms)
 }
 
 // roomOf reads a row of what nodeRooms returns.
@@ -237,28 +237,36 @@ func roomOf(node string, row any) (server.RoomSnapshot, error) {
 	return readRoom(node, id, text, members)
 }
 
-// legsOf fills in the legs of the rooms' members.
-func (r *Redis) legsOf(ctx context.Context, rooms []server.RoomSnapshot) error {
+// fillIn reads the legs and sessions of the rooms' members.
+func (r *Redis) fillIn(ctx context.Context, rooms []server.RoomSnapshot) error {
 	type asked struct {
-		room int
-		id   string
-		get  *redis.MapStringStringCmd
+		room         *server.RoomSnapshot
+		id           string
+		leg, session *redis.MapStringStringCmd
 	}
-	var legs []asked
-	err := r.run(ctx, "list legs", func(p redis.Pipeliner) {
-		for i, room := range rooms {
-			for _, m := range room.Members {
-				legs = append(legs, asked{i, m.SessionID, p.HGetAll(ctx, legKey(m.SessionID))})
+	var all []asked
+	err := r.run(ctx, "list members", func(p redis.Pipeliner) {
+		for i := range rooms {
+			for _, m := range rooms[i].Members {
+				all = append(all, asked{&rooms[i], m.SessionID, p.HGetAll(ctx, legKey(m.SessionID)), p.HGetAll(ctx, sessionKey(m.SessionID))})
 			}
 		}
 	})
 	if err != nil {
 		return err
 	}
-	for _, l := range legs {
-		if leg, ok := readLeg(l.id, l.get.Val()); ok && leg.RoomID == rooms[l.room].RoomID {
-			rooms[l.room].Legs = append(rooms[l.room].Legs, leg)
+	for _, a := range all {
+		if leg, ok := readLeg(a.id, a.leg.Val()); ok && leg.RoomID == a.room.RoomID {
+			a.room.Legs = append(a.room.Legs, leg)
 		}
+		if len(a.session.Val()) == 0 {
+			continue
+		}
+		session, err := readSession(a.id, a.session.Val())
+		if err != nil {
+			return err
+		}
+		a.room.Sessions = append(a.room.Sessions, session)
 	}
 	return nil
 }
@@ -266,9 +274,11 @@ func (r *Redis) legsOf(ctx context.Context, rooms []server.RoomSnapshot) error {
 // putMedia changes a room that exists.
 const putMedia = `if redis.call('EXISTS', KEYS[1]) == 1 then return redis.call('HSET', KEYS[1], unpack(ARGV)) end return 0`
 
-// PutRoomMedia implements server.RoomState.
+// PutRoomMedia implements server.SnapshotState.
 func (r *Redis) PutRoomMedia(ctx context.Context, m server.RoomMedia) error {
-	return r.run(ctx, "put room media", func(p redis.Pipeliner) { p.Eval(ctx, putMedia, []string{roomKey(m.RoomID)}, anys(mediaFields(m))...) })
+	return r.run(ctx, "put room media", func(p redis.Pipeliner) {
+		p.Eval(ctx, putMedia, []string{roomKey(m.RoomID)}, anys(mediaFields(m))...)
+	})
 }
 
 func saveLeg(ctx context.Context, p redis.Pipeliner, l server.LegRecord) {

@@ -180,6 +180,7 @@ func testSnapshots(t *testing.T, p place) {
 			{UserID: p.run + "bob" + id, SessionID: p.run + "s-bob" + id, Role: server.RolePublisher}}
 		must(t, p.open(ctx, p, r, "alice"+id))
 	}
+	must(t, p.PutSession(ctx, p.session("alicer1")))
 	must(t, p.open(ctx, p, p.roomAt("n2", "r3"), "carol"))
 	must(t, p.leave(ctx, p, p.roomAt("n1", "r2"), "alicer2", ""))
 	rooms, err := p.Rooms(ctx, p.run+"n1")
@@ -194,6 +195,10 @@ func testSnapshots(t *testing.T, p place) {
 	if len(r.Legs) != 1 || r.Legs[0].EndpointID != "e-alicer1" || r.Legs[0].RoomID != r.RoomID {
 		t.Errorf("its legs are %+v", r.Legs)
 	}
+	if len(r.Sessions) != 1 || r.Sessions[0].SessionID != p.run+"s-alicer1" || r.Sessions[0].UserID != p.run+"alicer1" {
+		t.Errorf("its sessions are %+v", r.Sessions)
+	}
+	must(t, p.DropSession(ctx, p.run+"s-alicer1"))
 	if r := rooms[1]; r.RoomID != p.run+"r2" || !r.Members[0].Left || r.Members[1].Left || len(r.Legs) != 0 {
 		t.Errorf("the room that alice left is %+v", r)
 	}

@@ -102,13 +102,14 @@ func testSession(t *testing.T, p place) {
 	must(t, p.PutSession(ctx, r))
 	p.expect(t, "ws:session:"+r.SessionID, 150*time.Second, map[string]string{
 		"userId": r.UserID, "connectionTime": "1700000000123", "lastHeartbeat": "1700000001123", "device": "", "level": "0",
-		"resumeToken": "", "resumeTokenBefore": "", "tokenExpires": "", "lastSeq": "0"})
+		"resumeToken": "", "resumeTokenBefore": "", "tokenExpires": "", "tokenId": "", "tokenIssued": "", "lastSeq": "0", "node": ""})
 	r.HeartbeatAt, r.TTL = at.Add(time.Minute), 99*time.Second
 	r.Device, r.Level, r.Secret, r.Before, r.Expires, r.Received = "phone", 1, "aa", "bb", at.Add(time.Hour), 17
+	r.TokenID, r.Issued, r.Node = "jti", at, "n"
 	must(t, p.PutSession(ctx, r))
 	p.expect(t, "ws:session:"+r.SessionID, 99*time.Second, map[string]string{
 		"userId": r.UserID, "connectionTime": "1700000000123", "lastHeartbeat": "1700000060123", "device": "phone", "level": "1",
-		"resumeToken": "aa", "resumeTokenBefore": "bb", "tokenExpires": "1700003600123", "lastSeq": "17"})
+		"resumeToken": "aa", "resumeTokenBefore": "bb", "tokenExpires": "1700003600123", "tokenId": "jti", "tokenIssued": "1700000000123", "lastSeq": "17", "node": "n"})
 	got, ok, err := p.GetSession(ctx, r.SessionID)
 	r.TTL = 0
 	if err != nil || !ok || got != r {

@@ -1,0 +1,73 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// snapshot is what there is to know of every room.
+func (r *room) snapshot() RoomSnapshot {
+	cfg := &r.srv.cfg
+	s := RoomSnapshot{RoomRecord: RoomRecord{RoomID: r.id, Type: r.kind, CreatedAt: r.created}, Node: cfg.Node,
+		Hold: cfg.Timeout + cfg.ResumeWindow, Creator: r.creator, CallID: r.callID}
+	s.Media = r.media()
+	if r.kind != Room1v1 {
+		s.Limit = cfg.maxMembers(r.kind)
+	}
+	if rec := r.recording; rec != nil {
+		s.Recording = &RecordingSnapshot{ID: rec.id, Path: rec.path, StartedAt: rec.startedAt, Participants: slices.Clone(rec.users)}
+	}
+	if r.pipeline != nil {
+		s.PipelineID = r.pipeline.ID()
+	}
+	for _, m := range r.members {
+		s.Members = append(s.Members, MemberSnapshot{UserID: m.user, SessionID: m.session.id, Role: m.role,
+			JoinedAt: m.joined, Invited: m.invited, Told: m.told, Left: m.left})
+	}
+	return s
+}
+
+// snapshot is the call as another server would go on with it. An answer whose
+// endpoint is still being made has not come: the call rings, and the callee, which
+// was told nothing, answers again.
+func (c *call) snapshot() RoomSnapshot {
+	s := c.room.snapshot()
+	at := c.at()
+	if at == stateDialing || at == stateAccepting && c.callee.joined.IsZero() {
+		at = stateRinging
+	} else if at == stateAccepting {
+		at = stateActive
+	}
+	s.State, s.RingUntil, s.AnsweredAt, s.EndedAt = at.String(), c.expires, c.answeredAt, c.endedAt
+	s.Reason, s.Outcome, s.Callee = c.reason, c.became, c.to
+	if s.RingUntil.IsZero() {
+		s.RingUntil = time.Now().Add(c.srv.cfg.RingTimeout)
+	}
+	if c.endedBy != nil {
+		s.EndedBy = c.endedBy.user
+	}
+	if at == stateRinging {
+		s.Invited = []string{c.to}
+	}
+	return s
+}
+
+// saveSnapshot writes down what another server must know of a room that is open.
+func (r *room) saveSnapshot() {
+	if !r.opened {
+		return
+	}
+	s := r.host.snapshot()
+	r.save("save room", func(ctx context.Context) error { return r.srv.cfg.State.SaveRoom(ctx, s) }, nil)
+}
+
+// keep writes again what State may have lost of a member. Its heartbeat does that.
+func (r *room) keep(u *session) {
+	m := r.memberOf(u)
+	if m == nil || m.joined.IsZero() || m.leg == nil || !r.opened {
+		return
+	}
+	s, record, leg := r.host.snapshot(), m.record(), m.leg.record()
+	r.save("keep room", func(ctx context.Context) error { return r.srv.cfg.State.KeepRoom(ctx, s, record, leg) }, nil)
+}
