@@ -11,6 +11,7 @@ import (
 type doctorCmd struct {
 	Kms        string `name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A Kurento that shall be used: it is asked for its version and modules, and pipelines are made and released."`
 	Redis      string `placeholder:"HOST:PORT" help:"A Redis that shall be used."`
+	Mysql      string `name:"mysql" env:"CALLBENCH_MYSQL" placeholder:"USER:PASSWORD@tcp(HOST:PORT)/DATABASE" help:"A MySQL or MariaDB that shall be used."`
 	Turn       string `placeholder:"turn:HOST:PORT" help:"A TURN server that shall be used, over UDP: with its secret an allocation is made, without one it is asked for a binding."`
 	TurnSecret string `env:"CALLBENCH_TURN_SECRET" placeholder:"SECRET" help:"Secret of the TURN server's REST credentials."`
 	Calls      int    `default:"100" help:"How many calls at a time the machine shall hold."`

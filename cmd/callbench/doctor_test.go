@@ -171,7 +171,7 @@ func embeddedTURN(t *testing.T, h *host, secret string) (url string) {
 }
 
 func TestDoctorFailsForWhatWasAsked(t *testing.T) {
-	for _, args := range [][]string{{"-redis", "127.0.0.1:1"}, {"-kms", "ws://127.0.0.1:1/kurento"}, {"-turn", "stun:127.0.0.1"}} {
+	for _, args := range [][]string{{"-redis", "127.0.0.1:1"}, {"-kms", "ws://127.0.0.1:1/kurento"}, {"-turn", "stun:127.0.0.1"}, {"-mysql", "root@tcp(127.0.0.1:1)/calls"}} {
 		var out bytes.Buffer
 		if code := Main(t.Context(), append([]string{"doctor", "-json"}, args...), &out, io.Discard); code != exitFail {
 			t.Errorf("%v: exit code %d", args, code)
@@ -181,7 +181,7 @@ func TestDoctorFailsForWhatWasAsked(t *testing.T) {
 			t.Fatalf("%v: %v\n%s", args, err, out.Bytes())
 		}
 		for _, f := range e.Checks {
-			if f.Asked != (f.Name == map[string]string{"-redis": "redis", "-kms": "kurento", "-turn": "turn"}[args[0]]) || f.Asked && (f.State != stateMissing || f.Do == "") {
+			if f.Asked != (f.Name == map[string]string{"-redis": "redis", "-kms": "kurento", "-turn": "turn", "-mysql": "mysql"}[args[0]]) || f.Asked && (f.State != stateMissing || f.Do == "") {
 				t.Errorf("%v: %+v", args, f)
 			}
 		}

@@ -164,3 +164,28 @@ func (h *host) state(ctx context.Context, addr string) (server.State, error) {
 	h.stop = append(h.stop, r.Close)
 	return r, r.Ping(ctx)
 }
+
+// mysql keeps what is permanent in a database, in which demo users are made. One
+// that is not there is an error now.
+func (h *host) mysql(ctx context.Context, dsn, dir string, users []string) (*store.MySQL, error) {
+	m, err := store.OpenMySQL(ctx, store.MySQLConfig{DSN: dsn, Dir: dir, Log: h.log})
+	if err != nil {
+		return nil, err
+	}
+	h.part("mysql", fmt.Sprintf("%s, its journal in %s", m, dir))
+	h.stop = append(h.stop, m.Close)
+	if n := m.Waiting(); n > 0 {
+		h.log.Warn("outbox.resumed", "waiting", n)
+	}
+	for i, a := range users {
+		if err := m.Relations().Know(ctx, a); err != nil {
+			return nil, err
+		}
+		for _, b := range users[i+1:] {
+			if err := m.Relations().Befriend(ctx, a, b); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return m, nil
+}

@@ -21,10 +21,12 @@ type serveCmd struct {
 	Listen     string     `env:"CALLBENCH_LISTEN" default:"127.0.0.1:8080" help:"Address for clients, the demo page, /healthz and /metrics."`
 	Kms        string     `env:"CALLBENCH_KMS" name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A Kurento; if not given, the mock is embedded."`
 	Redis      string     `env:"CALLBENCH_REDIS" placeholder:"HOST:PORT" help:"A Redis for sessions, rooms and presence; if not given, they are kept in memory."`
+	Mysql      string     `env:"CALLBENCH_MYSQL" name:"mysql" placeholder:"USER:PASSWORD@tcp(HOST:PORT)/DATABASE" help:"A MySQL 8 or MariaDB for history, messages, users, contacts and blocks, whose tables are made; if not given, they are kept in memory."`
+	Data       string     `env:"CALLBENCH_DATA" name:"data" placeholder:"DIR" help:"Folder on this machine's disk where what is written is safe until MySQL has it."`
 	Node       string     `env:"CALLBENCH_NODE" default:"callbench" help:"Name of this server among those that share Redis. One that starts with the name of one that was killed goes on with its calls; two that run must not have the same."`
 	Turn       string     `env:"CALLBENCH_TURN" placeholder:"turn:HOST:PORT" help:"A TURN server that holds the secret below; if not given, one is embedded."`
 	TurnSecret string     `env:"CALLBENCH_TURN_SECRET" help:"Secret of the TURN server's REST credentials."`
-	Users      []string   `env:"CALLBENCH_USERS" default:"alice,bob,carol" help:"Demo users: each other's contacts, with tokens and a page. Empty (-users=): no demo, everybody with a token is known."`
+	Users      []string   `env:"CALLBENCH_USERS" default:"alice,bob,carol" help:"Demo users: each other's contacts, with tokens and a page. Empty (-users=): no demo; everybody with a token is known, or with -mysql who is in its table users."`
 	PushURL    string     `env:"CALLBENCH_PUSH_URL" name:"push-url" placeholder:"https://HOST/PATH" help:"A webhook that wakes the devices of users that are called and not connected; if not given, those cannot be called."`
 	PushSecret string     `env:"CALLBENCH_PUSH_SECRET" help:"Secret that the webhook's requests are signed with, 24 bytes or more."`
 	PushAll    bool       `env:"CALLBENCH_PUSH_ALL" name:"push-all" help:"Tell the webhook of calls to users that are connected, too."`
@@ -84,14 +86,17 @@ func (c *serveCmd) check() error {
 	if (c.PushURL == "") != (c.PushSecret == "") || c.PushAll && c.PushURL == "" {
 		return errors.New("-push-url and -push-secret (CALLBENCH_PUSH_SECRET) go together, and -push-all with them")
 	}
+	if (c.Mysql == "") != (c.Data == "") {
+		return errors.New("-mysql and -data go together")
+	}
 	c.Users = slices.DeleteFunc(c.Users, func(u string) bool { return u == "" })
 	return nil
 }
 
 // build puts the server together from its parts.
 func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
-	cfg := server.Config{History: store.NewMemoryHistory(), Inbox: &store.MemoryInbox{},
-		Node: c.Node, Log: h.log, AllowLoopback: h.ip.IsLoopback() || h.ip.IsUnspecified(), Level0: c.Level0}
+	cfg := server.Config{Node: c.Node,
+		Log: h.log, AllowLoopback: h.ip.IsLoopback() || h.ip.IsUnspecified(), Level0: c.Level0}
 	var err error
 	if cfg.Auth, err = c.auth(h.log); err != nil {
 		return nil, err
@@ -115,8 +120,8 @@ func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
 		}
 		cfg.PushAll = c.PushAll
 	}
-	if len(c.Users) > 0 {
-		cfg.Relations = friends(c.Users)
+	if err = c.permanent(ctx, h, &cfg); err != nil {
+		return nil, err
 	}
 	return server.New(cfg)
 }
@@ -127,6 +132,25 @@ func revocations(state server.State) server.Revocations {
 		return r
 	}
 	return new(store.MemoryRevocations)
+}
+
+// permanent chooses where history, messages and relations are kept.
+func (c *serveCmd) permanent(ctx context.Context, h *host, cfg *server.Config) error {
+	if c.Mysql == "" {
+		history := store.NewMemoryHistory()
+		cfg.History, cfg.Archive, cfg.Inbox = history, history.Archive(), &store.MemoryInbox{}
+		if len(c.Users) > 0 {
+			cfg.Relations = friends(c.Users)
+		}
+		h.part("mysql", "none: history and messages are in memory")
+		return nil
+	}
+	m, err := h.mysql(ctx, c.Mysql, c.Data, c.Users)
+	if err != nil {
+		return err
+	}
+	cfg.History, cfg.Archive, cfg.Inbox, cfg.Relations = m.History(), m.Archive(), m.Inbox(), m.Relations()
+	return nil
 }
 
 // friends makes every demo user every other's contact.
@@ -146,6 +170,7 @@ func (c *serveCmd) routes(srv *server.Server) http.Handler {
 	mux.Handle("/ws", srv)
 	mux.Handle("GET /healthz", srv.Health())
 	mux.Handle("GET /metrics", srv.Metrics())
+	mux.Handle("GET /api/", srv.API())
 	if len(c.Users) > 0 {
 		mux.Handle("/", demo.Handler(c.tokens))
 	}

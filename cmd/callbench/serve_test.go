@@ -180,6 +180,8 @@ func TestServeRefusesWhatItCannotUse(t *testing.T) {
 		{"-turn=turn:127.0.0.1:3478", "-turn-secret"},
 		{"-push-url=http://127.0.0.1:1/", "-push-secret"},
 		{"-push-all", "-push-url"},
+		{"-mysql=root@tcp(127.0.0.1:3306)/calls", "-data"},
+		{"-data=here", "-mysql"},
 		{"-listen=nowhere", "listen for clients"},
 		{"-kms=ws://127.0.0.1:1/kurento", "connect to the media server"},
 	} {

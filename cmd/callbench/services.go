@@ -35,7 +35,23 @@ func (c *doctorCmd) services(ctx context.Context) []finding {
 		what, err := checkTURN(ctx, c.Turn, c.TurnSecret)
 		relay = asked(relay, what, err, "start it, or give the right -turn and CALLBENCH_TURN_SECRET")
 	}
-	return []finding{kms, redis, relay}
+	return []finding{kms, redis, examineMySQL(ctx, c.Mysql), relay}
+}
+
+// examineMySQL asks the database what it is.
+func examineMySQL(ctx context.Context, dsn string) finding {
+	f := finding{Name: "mysql", State: stateOK, Found: "none given: history and messages are in memory", Why: "History, messages, users and contacts are kept there."}
+	if dsn == "" {
+		return f
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	version, tables, err := store.CheckMySQL(ctx, dsn)
+	found := fmt.Sprintf("%s, with %d of the %d tables", version, tables, store.MySQLTables)
+	if err == nil && tables == 0 {
+		found = version + ", without tables: callbench serve makes them"
+	}
+	return asked(f, found, err, "start it, make the database, or give the right -mysql")
 }
 
 // asked is what became of something that a flag asked for.

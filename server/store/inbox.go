@@ -35,7 +35,7 @@ func (i *MemoryInbox) Put(_ context.Context, owner string, m signaling.Message) 
 func (i *MemoryInbox) put(owner string, m signaling.Message) (l server.Letter, fresh bool, forgotten uint64, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	own := owner == m.To && m.Call == nil // what became of a call is the server's word, and nobody repeats it
+	own := repeatable(owner, m)
 	if own {
 		if s := i.senders[m.From]; s != nil {
 			if first, ok := s.byID[m.MessageID]; ok {
@@ -53,6 +53,10 @@ func (i *MemoryInbox) put(owner string, m signaling.Message) (l server.Letter, f
 	}
 	return l, true, forgotten, nil
 }
+
+// repeatable reports whether a sender may repeat a message. What became of a call is
+// the server's word, and nobody repeats it.
+func repeatable(owner string, m signaling.Message) bool { return owner == m.To && m.Call == nil }
 
 // keep puts a letter into its owner's box; i.mu is held.
 func (i *MemoryInbox) keep(owner string, l server.Letter) {

@@ -42,6 +42,7 @@ const closePatience = 5 * time.Second
 // that writes fail and wait for it as little as possible: neither the death of this
 // process nor minutes without the database lose or double anything.
 type MySQL struct {
+	name      string // host and database, without user and password
 	db        *sql.DB
 	journal   *Journal
 	outbox    *outbox
@@ -58,7 +59,7 @@ func OpenMySQL(ctx context.Context, cfg MySQLConfig) (_ *MySQL, err error) {
 	if cfg.Refresh == 0 {
 		cfg.Refresh = 10 * time.Second
 	}
-	m := &MySQL{}
+	m := &MySQL{name: nameOf(cfg.DSN)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.abandon())
@@ -82,6 +83,18 @@ func OpenMySQL(ctx context.Context, cfg MySQLConfig) (_ *MySQL, err error) {
 	m.relations, err = openRelations(ctx, m.db, cfg.Refresh, cfg.Log)
 	return m, err
 }
+
+// nameOf is what a DSN may be called in public.
+func nameOf(dsn string) string {
+	c, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return "" // opening it will say why
+	}
+	return c.Addr + "/" + c.DBName
+}
+
+// String names the database: its address and name.
+func (m *MySQL) String() string { return m.name }
 
 // openDB prepares connections to a database.
 func openDB(dsn string) (*sql.DB, error) {
@@ -203,8 +216,11 @@ func (m *MySQL) abandon() (err error) {
 	return err
 }
 
-// CheckMySQL reports what the server of a DSN says it is, and whether its tables
-// are there.
+// MySQLTables is how many tables there are.
+const MySQLTables = 9
+
+// CheckMySQL reports what the server of a DSN says it is, and how many of its
+// tables are there.
 func CheckMySQL(ctx context.Context, dsn string) (version string, tables int, err error) {
 	db, err := openDB(dsn)
 	if err != nil {

@@ -88,7 +88,7 @@ const (
 	sqlWaiting = `SELECT owner, number, messageId, fromUser, toUser, content, callLog, sentTime FROM messages
 		WHERE deliveredTime IS NULL ORDER BY number`
 	sqlSent = `SELECT owner, number, messageId, fromUser, toUser, '', NULL, sentTime FROM messages
-		WHERE sentTime >= ? AND owner = toUser ORDER BY number`
+		WHERE sentTime >= ? AND owner = toUser AND callLog IS NULL ORDER BY number`
 )
 
 // adopt begins a journal with what the database knows.
@@ -178,7 +178,7 @@ func (i *Inbox) PutThen(_ context.Context, owner string, m signaling.Message, sa
 		if err := letters.Put(key(l.Number), value); err != nil {
 			return err
 		}
-		if owner != m.To {
+		if !repeatable(owner, m) {
 			return nil
 		}
 		return i.note(tx, l, forgotten)

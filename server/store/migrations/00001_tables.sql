@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS rooms (
   status      VARCHAR(16)     NOT NULL,
   metadata    JSON            NOT NULL,
   PRIMARY KEY (id),
-  UNIQUE KEY rooms_room (roomId)
+  UNIQUE KEY rooms_start (roomId, createdTime)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 -- +goose StatementEnd
 -- +goose StatementBegin
