@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -33,16 +34,20 @@ func (r Revocation) Covers(who Identity) bool {
 	return r.User == who.User && who.Issued.Before(r.Before)
 }
 
+// ErrRevocation says that a Revocation is none: it names nobody, or more than one
+// can mean.
+var ErrRevocation = errors.New("not a revocation")
+
 func (r Revocation) check() error {
 	switch {
 	case (r.TokenID == "") == (r.User == ""):
-		return errors.New("revoke: name either a token by tokenId or a user")
+		return fmt.Errorf("%w: name either a token by tokenId or a user", ErrRevocation)
 	case r.User != "" && r.Before.IsZero():
-		return errors.New("revoke: before says which of the user's tokens are meant: those issued before that time")
+		return fmt.Errorf("%w: before says which of the user's tokens are meant, those that were issued before that time", ErrRevocation)
 	case r.User == "" && !r.Before.IsZero():
-		return errors.New("revoke: before goes with user")
+		return fmt.Errorf("%w: before goes with user", ErrRevocation)
 	case len(r.TokenID) > maxTokenID || len(r.User) > maxUser:
-		return errors.New("revoke: the id is too long")
+		return fmt.Errorf("%w: the id is too long", ErrRevocation)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ func (c *call) invite() {
 // ring invites a device for as long as the call rings still.
 func (c *call) ring(m *member) {
 	m.invited = true
+	c.trail.add(partyServer, m.user, "rtc_invite")
 	m.session.push(signaling.TypeInvite, "", signaling.Invite{
 		RoomID: c.id, CallID: c.callID, From: c.caller.user, Expire: wholeSeconds(time.Until(c.expires))})
 }

@@ -65,6 +65,9 @@ type Config struct {
 	// Revocations remember which tokens are good no more. Nil: none can be revoked.
 	Revocations Revocations
 
+	// Checks ask for the parts that Ready tells of.
+	Checks []Check
+
 	// CheckOrigin decides which web pages may connect. Nil lets pages of the
 	// server's own host connect, and clients that send no Origin at all, such
 	// as apps.
@@ -219,6 +222,7 @@ type Server struct {
 	calls    meters
 	entering seats
 	gate     gate
+	ready    readiness
 
 	mu     sync.Mutex
 	closed bool

@@ -93,6 +93,9 @@ func backoff(attempt int) time.Duration {
 	return 100 * time.Millisecond << min(attempt-1, 3)
 }
 
+// Ping reports whether the media server is there.
+func (m *Media) Ping(ctx context.Context) error { return wrap(m.client.Ping(ctx)) }
+
 // Close ends the connection and returns when nothing runs any more. Objects
 // that were not released stay until the media server collects its garbage.
 func (m *Media) Close() error {
