@@ -12,24 +12,27 @@ func (c *call) wire(l *leg, then func(error)) {
 	if other := c.peer(l.member); other != nil {
 		peer = other.leg
 	}
-	if peer == nil || peer.dead || peer.endpoint == nil {
+	alone := peer == nil || peer.dead || peer.endpoint == nil
+	port := l.member.port // of a recording's mixer
+	if alone && port == nil {
 		c.legReady(l, then)
 		return
 	}
-	port := l.member.port // of a recording's mixer
 	c.do("connect endpoints", l.party(), func(ctx context.Context) error {
+		if port != nil {
+			if err := l.endpoint.Connect(ctx, port); err != nil || alone {
+				return err
+			}
+		}
 		if err := l.endpoint.Connect(ctx, peer.endpoint); err != nil {
 			return err
 		}
-		if err := peer.endpoint.Connect(ctx, l.endpoint); err != nil || port == nil {
-			return err
-		}
-		return l.endpoint.Connect(ctx, port)
+		return peer.endpoint.Connect(ctx, l.endpoint)
 	}, func(err error) {
 		switch {
 		case l.dead:
 			then(errLegGone)
-		case err != nil && !peer.dead:
+		case err != nil && (alone || !peer.dead):
 			then(err)
 		default:
 			c.legReady(l, then)

@@ -30,9 +30,8 @@ type Config struct {
 	// Mixer are the size and the rate of a mixer's picture. The zero value is
 	// Kurento's: 800 by 600 pixels, 15 a second.
 	Mixer kurento.CompositeOptions
-	// LostAfter is how long the media server may be away before every object is
-	// told to be lost, and how long it may be silent before it counts as away.
-	// Zero is DefaultLostAfter.
+	// LostAfter is how long the media server may be away, or silent, before every
+	// object is told to be lost. Zero is DefaultLostAfter.
 	LostAfter time.Duration
 }
 
@@ -77,7 +76,7 @@ func Dial(ctx context.Context, cfg Config) (*Media, error) {
 	}
 	var err error
 	m.client, err = kurento.Dial(ctx, kurento.Config{URL: cfg.URL, Dial: cfg.Dial, Log: cfg.Log,
-		PingInterval: m.lostAfter / 5, PingTimeout: m.lostAfter, Backoff: backoff,
+		PingInterval: m.lostAfter / 5, PingTimeout: m.lostAfter * 3 / 5, Backoff: backoff,
 		OnLost: m.disconnected, OnReconnect: m.reconnected})
 	if err != nil {
 		return nil, fmt.Errorf("media server: %w", err)
