@@ -16,6 +16,7 @@ func (c *call) invite() {
 		}
 	}
 	c.wake()
+	c.watchRinging()
 	c.after(c.srv.cfg.RingTimeout, func() { c.end(signaling.ReasonNoAnswer, nil) })
 }
 
