@@ -158,7 +158,7 @@ func (c *conference) admit(r request, m *member) {
 }
 
 func (c *conference) admitted(r request, m *member) {
-	m.joined, m.invited = time.Now(), true
+	m.joined = time.Now()
 	c.recording.joined(m)
 	c.enroll(m, func(refusal error) {
 		switch {
@@ -169,6 +169,7 @@ func (c *conference) admitted(r request, m *member) {
 			r.fail(c.wrongState(nil))
 			return
 		}
+		m.invited = true // the others know of it from now on, and not from their own acknowledgement before
 		c.log.Info("room.joined", "user", m.user, "session", m.session.id, "role", string(m.role))
 		c.join(r)
 		c.tell(m, signaling.ActionJoined, m.about())
@@ -186,7 +187,7 @@ func (c *conference) turnAway(r request, m *member, refusal error) {
 		code = signaling.CodeBadState
 	}
 	r.fail(signaling.Errorf(code, "another server was faster"))
-	m.joined, m.invited = time.Time{}, false
+	m.joined = time.Time{}
 	c.remove(m, signaling.ReasonLeft, func() {})
 }
 
