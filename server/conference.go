@@ -190,7 +190,7 @@ func (c *conference) turnAway(r request, m *member, refusal error) {
 		code = signaling.CodeBadState
 	}
 	r.fail(signaling.Errorf(code, "another server was faster"))
-	m.joined, m.invited = time.Time{}, false
+	m.joined = time.Time{}
 	c.remove(m, signaling.ReasonLeft, func() {})
 }
 

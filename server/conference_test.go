@@ -472,3 +472,29 @@ func TestRecordingRefused(t *testing.T) {
 		}
 	})
 }
+
+// TestTwoComeAtOnce lets two into a room in the same moment: each hears of the other
+// once, by its own acknowledgement or by the other's coming.
+func TestTwoComeAtOnce(t *testing.T) {
+	slow := func(c *server.Config) { c.State = slowRooms{c.State, 2 * time.Millisecond, 2 * time.Millisecond} }
+	bubble(t, slow, func(t *testing.T, w *world) {
+		alice, bob := w.join("alice"), w.join("bob")
+		asked := map[*client]string{alice: alice.send(signaling.TypeRTC, signaling.ActionJoin, mixed), bob: bob.send(signaling.TypeRTC, signaling.ActionJoin, mixed)}
+		time.Sleep(time.Second)
+		for c, other := range map[*client]string{alice: "bob", bob: "alice"} {
+			var ack signaling.RTC
+			if f, ok := c.answer(asked[c]); !ok || f.Into(&ack) != nil {
+				t.Fatalf("%s was not let in", c.name)
+			}
+			heard := len(c.told("rtc/joined"))
+			if slices.ContainsFunc(ack.Members, func(m signaling.Member) bool { return m.UserID == other }) {
+				heard++
+			}
+			if heard != 1 {
+				t.Errorf("%s heard %d times that %s is in", c.name, heard, other)
+			}
+		}
+		alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		bob.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+	})
+}

@@ -1,12 +1,16 @@
 package server_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/signaling"
 )
 
 // plan is what the users of a world do, and what befalls them: drawn as a whole
@@ -66,6 +70,7 @@ func (m move) callee() string {
 // into calls is there more than once, because it is to be drawn more often.
 var words = []word{
 	"call", "call", "call", "call", "answer", "answer", "answer", "answer", "answer", "leave", "cancel", "reject", "busy", "ringing", "join",
+	"enter the mix", "enter the mix", "enter the broadcast", "enter the broadcast", "change the role", "kick", "record", "go out",
 	"offer", "offer", "offer", "candidate", "again", "in one breath", "drop", "drop", "come back", "come back", "say goodbye", "begin anew",
 	"lose media", "upset media", "heal media",
 }
@@ -127,7 +132,15 @@ func (m move) String() string {
 		s = fmt.Sprintf("the media server loses endpoint %d of those that there are", m.Arg)
 	case "in one breath":
 		s += ": leaves and calls " + m.callee()
-	case "drop", "come back", "say goodbye", "begin anew", "again":
+	case "enter the mix", "enter the broadcast":
+		s += " as " + cmp.Or(string(m.role()), "whatever the server makes of it")
+	case "change the role":
+		s += fmt.Sprintf(" of %s to %s", m.member(), m.role())
+	case "kick":
+		s += " " + m.member()
+	case "record":
+		s += ": " + m.recording()
+	case "drop", "come back", "say goodbye", "begin anew", "again", "go out":
 	default:
 		s += [...]string{"", " (of the call before)", " (without ids)"}[m.Ref]
 	}
@@ -135,6 +148,18 @@ func (m move) String() string {
 		s = fmt.Sprintf("%v later %s", m.Wait, s)
 	}
 	return s
+}
+
+// member is whom a move in a room is about.
+func (m move) member() string { return users[m.Arg%len(users)] }
+
+// role is what a move makes of a member.
+func (m move) role() signaling.Role {
+	return []signaling.Role{"", server.RolePublisher, server.RoleSubscriber}[m.Arg/len(users)%3]
+}
+
+func (m move) recording() string {
+	return []string{signaling.RecordStart, signaling.RecordStop}[m.Arg%2]
 }
 
 func (m move) operation() string { return operations[m.Arg%len(operations)] }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/callbench/callbench/scenarios/invariants"
+	"github.com/callbench/callbench/server"
 	"github.com/callbench/callbench/signaling"
 )
 
@@ -47,6 +48,10 @@ func (m *model) into(f signaling.Frame, data any) {
 func (m *model) told(s *seat, f signaling.Frame) {
 	var in signaling.RTC
 	m.into(f, &in)
+	if in.CallID == "" {
+		m.toldOfRoom(s, f.Action, in)
+		return
+	}
 	ref := invariants.Ref{Call: in.CallID, Room: in.RoomID}
 	if !m.knows(s, ref) {
 		m.w.t.Errorf("%s was told %s of call %s and has never heard of it", s.who.Name, f.Kind(), in.CallID)
@@ -59,6 +64,30 @@ func (m *model) told(s *seat, f signaling.Frame) {
 	case signaling.ActionEnded:
 		s.over[ref] = true
 		m.book.Ended(s.who, ref, invariants.End{Reason: in.Reason})
+	}
+}
+
+// toldOfRoom takes a push about a room of several members.
+func (m *model) toldOfRoom(s *seat, a signaling.Action, in signaling.RTC) {
+	switch a {
+	case signaling.ActionJoined:
+		m.book.Joined(s.who, in.RoomID, in.UserID, in.Role)
+	case signaling.ActionLeft:
+		m.book.Left(s.who, in.RoomID, in.UserID)
+	case signaling.ActionRole:
+		m.book.Became(s.who, in.RoomID, in.UserID, in.Role)
+	case signaling.ActionEnded:
+		m.outOfRoom(s, in.RoomID, invariants.End{Reason: in.Reason, Guess: in.Reason == signaling.ReasonKicked})
+	}
+}
+
+// outOfRoom notes that a session is in a room no more.
+func (m *model) outOfRoom(s *seat, room string, e invariants.End) {
+	if room != "" {
+		m.book.Out(s.who, room, e)
+	}
+	if s.room == room {
+		s.room = ""
 	}
 }
 
@@ -91,10 +120,17 @@ func (m *model) called(s *seat, a *ask, ref invariants.Ref) {
 func (m *model) answered(s *seat, a *ask, f signaling.Frame) {
 	ok := f.Type == signaling.TypeAck
 	leaving := slices.Contains(leaves, a.action)
-	switch {
-	case ok && a.action == signaling.ActionCall:
-		var in signaling.RTC
+	var in signaling.RTC
+	if ok {
 		m.into(f, &in)
+	}
+	switch {
+	case ok && a.action == signaling.ActionJoin && in.RoomType != "":
+		s.room = in.RoomID
+		m.book.Entered(s.who, in.RoomID, in.RoomType, in.Members)
+	case ok && leaving && a.ref.Room != "" && a.ref.Call == "" && a.leaves:
+		m.outOfRoom(s, a.ref.Room, invariants.End{Guess: true})
+	case ok && a.action == signaling.ActionCall:
 		m.called(s, a, invariants.Ref{Call: in.CallID, Room: in.RoomID})
 	case ok && a.action == signaling.ActionAnswer, ok && a.action == signaling.ActionJoin && s.invited[a.ref] && !s.won[a.ref]:
 		s.won[a.ref] = true
@@ -170,11 +206,14 @@ func (m *model) closed(broken bool) []string {
 // rooms are the rows of the history.
 func (m *model) rooms() (rooms []invariants.Room) {
 	for _, r := range m.w.history.Rooms() {
+		earlier := func(at server.MemberHistory) bool { // of another room of that name
+			return at.JoinedAt.Before(r.CreatedAt) || !r.EndedAt.IsZero() && at.JoinedAt.After(r.EndedAt)
+		}
 		row := invariants.Room{ID: r.RoomID, Call: r.CallID, Type: string(r.Type), Creator: r.Creator, Ended: !r.EndedAt.IsZero(), Reason: r.Reason}
 		if row.Ended {
 			row.Length = r.EndedAt.Sub(r.CreatedAt)
 		}
-		for _, at := range m.w.history.Members(r.RoomID) {
+		for _, at := range slices.DeleteFunc(m.w.history.Members(r.RoomID), earlier) {
 			stay := invariants.Member{User: at.UserID, Joined: at.JoinedAt.Sub(r.CreatedAt), Left: -1}
 			if !at.LeftAt.IsZero() {
 				stay.Left = at.LeftAt.Sub(r.CreatedAt)

@@ -41,6 +41,7 @@ type seat struct {
 	sent         int
 	last         *ask
 	asks         map[string]*ask
+	room         string           // of several members, that the session is in
 	refs         []invariants.Ref // calls that the session has heard of
 	invited      map[invariants.Ref]bool
 	over         map[invariants.Ref]bool
@@ -164,7 +165,11 @@ func (m *model) calm() {
 		for _, s := range m.seats {
 			m.settle()
 			m.comeBack(s)
-			m.settle()
+		}
+		time.Sleep(time.Second)
+		m.settle()
+		m.book.RollCall()
+		for _, s := range m.seats {
 			m.ask(s, signaling.ActionLeave, invariants.Ref{}, signaling.RTC{})
 		}
 	}
@@ -206,6 +211,18 @@ func (m *model) say(s *seat, mv move) {
 	ref := s.ref(mv.Ref)
 	data := signaling.RTC{CallID: ref.Call, RoomID: ref.Room}
 	switch mv.Do {
+	case "enter the mix":
+		m.ask(s, signaling.ActionJoin, invariants.Ref{Room: "standup"}, signaling.RTC{RoomID: "standup", RoomType: "mcu", Role: mv.role()})
+	case "enter the broadcast":
+		m.ask(s, signaling.ActionJoin, invariants.Ref{Room: "stage"}, signaling.RTC{RoomID: "stage", RoomType: "broadcast", Role: mv.role()})
+	case "change the role":
+		m.ask(s, signaling.ActionRole, ref, signaling.RTC{RoomID: s.room, UserID: mv.member(), Role: mv.role()})
+	case "kick":
+		m.ask(s, signaling.ActionKick, ref, signaling.RTC{RoomID: s.room, UserID: mv.member()})
+	case "record":
+		m.ask(s, signaling.ActionRecord, ref, signaling.RTC{RoomID: cmp.Or(s.room, ref.Room), Recording: mv.recording()})
+	case "go out":
+		m.ask(s, signaling.ActionLeave, invariants.Ref{Room: s.room}, signaling.RTC{RoomID: s.room})
 	case "call":
 		m.ask(s, signaling.ActionCall, ref, signaling.RTC{TargetUser: mv.callee()})
 	case "offer":
@@ -299,6 +316,7 @@ func (m *model) welcome(s *seat, c *client, h signaling.Hello) {
 // gone notes that nothing more is told to a session.
 func (m *model) gone(s *seat) {
 	m.book.Gone(s.who)
+	m.outOfRoom(s, s.room, invariants.End{Guess: true})
 	for _, a := range s.open() {
 		if a.action == signaling.ActionCall {
 			m.book.Unanswered(s.user)
@@ -313,6 +331,9 @@ func (s *seat) open() []*ask {
 
 // ref is the call that a frame names.
 func (s *seat) ref(w which) invariants.Ref {
+	if w == latest && s.room != "" {
+		return invariants.Ref{Room: s.room}
+	}
 	n := len(s.refs) - 1
 	if w == older {
 		n--
@@ -332,12 +353,18 @@ func (m *model) ask(s *seat, a signaling.Action, ref invariants.Ref, data signal
 	s.last = &ask{id: fmt.Sprint("r", s.sent), action: a, data: data, ref: ref}
 	s.asks[s.last.id] = s.last
 	switch {
+	case a == signaling.ActionJoin && data.RoomType != "":
+		m.book.Knocked(data.RoomID, s.user)
 	case a == signaling.ActionAnswer, a == signaling.ActionJoin:
 		if ref == (invariants.Ref{}) {
 			s.last.ref = s.ref(latest) // what the server must take it for
 		}
 		m.book.Tried(s.who, s.last.ref)
 	case slices.Contains(leaves, a):
+		if ref == (invariants.Ref{}) && s.room != "" {
+			s.last.ref = invariants.Ref{Room: s.room}
+			ref = s.last.ref
+		}
 		s.last.leaves = m.book.Leaves(s.who, ref)
 		for _, other := range s.asks {
 			if other.action == signaling.ActionCall && other.left == nil && ref == (invariants.Ref{}) {

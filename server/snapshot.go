@@ -22,8 +22,9 @@ func (r *room) snapshot() RoomSnapshot {
 		s.PipelineID = r.pipeline.ID()
 	}
 	for _, m := range r.members {
+		knows := m.invited || !m.joined.IsZero() // by the time that it may be read
 		s.Members = append(s.Members, MemberSnapshot{UserID: m.user, SessionID: m.session.id, Role: m.role,
-			JoinedAt: m.joined, Invited: m.invited, Told: m.told, Left: m.left})
+			JoinedAt: m.joined, Invited: knows, Told: m.told, Left: m.left})
 	}
 	return s
 }

@@ -54,6 +54,11 @@ func (b *Book) heard(client Client, ref Ref, caller, callee string) *side {
 	if before := b.now[client.Name]; before != nil && before != c && !before.side(client).over() {
 		b.HeardEarly(client, c.name())
 	}
+	for _, o := range b.conferences {
+		if _, v := b.inside(client, o.id); v != nil && !v.leaves {
+			b.early = append(b.early, fmt.Sprintf("%s heard of %s while it was in %s", client.Name, c.name(), o.id))
+		}
+	}
 	if b.now == nil {
 		b.now = map[string]*call{}
 	}
@@ -82,7 +87,8 @@ func (b *Book) find(ref Ref, caller, callee string) *call {
 	return nil
 }
 
-// of is the call that a client means; nil if none is known.
+// of is the call that a client means; nil if none is known. One that names none, or
+// whose name nobody else knows, as a caller's of level 0, means the one it is in.
 func (b *Book) of(client Client, ref Ref) *call {
 	for _, id := range []string{ref.Call, ref.Room} {
 		for _, c := range slices.Backward(b.calls) {
@@ -91,7 +97,11 @@ func (b *Book) of(client Client, ref Ref) *call {
 			}
 		}
 	}
-	return b.now[client.Name]
+	in := b.now[client.Name]
+	if in != nil && ref.Call != "" && in.id != "" && !client.Plain {
+		return nil
+	}
+	return in
 }
 
 // Tried notes that a client has said that it accepts. What became of that it may
@@ -125,6 +135,11 @@ func (b *Book) Accepted(client Client, ref Ref, user string) {
 // Leaves notes that a client has said that it leaves, in whatever words: it is
 // out from now on. It reports whether it was in until now.
 func (b *Book) Leaves(client Client, ref Ref) bool {
+	if _, v := b.inside(client, ref.Room); v != nil {
+		was := v.leaves
+		v.leaves = true
+		return !was
+	}
 	c := b.of(client, ref)
 	if c == nil || c.side(client).left {
 		return false
@@ -135,6 +150,10 @@ func (b *Book) Leaves(client Client, ref Ref) bool {
 
 // Stays notes that the server would not let it leave so.
 func (b *Book) Stays(client Client, ref Ref) {
+	if _, v := b.inside(client, ref.Room); v != nil {
+		v.leaves = false
+		return
+	}
 	if c := b.of(client, ref); c != nil {
 		c.side(client).left = false
 	}

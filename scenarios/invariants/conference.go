@@ -15,6 +15,7 @@ type conference struct {
 	id    string
 	kind  string
 	users map[string]bool // that were let in
+	maybe map[string]bool // that asked to be, and were not told that they are
 	views []*view
 	ends  []seenEnd
 }
@@ -23,6 +24,7 @@ type conference struct {
 type view struct {
 	client Client
 	in     bool
+	leaves bool // it has said so
 	who    map[string]signaling.Role
 }
 
@@ -30,11 +32,10 @@ type view struct {
 // in, itself included.
 func (b *Book) Entered(client Client, room, kind string, members []signaling.Member) {
 	b.ends = slices.DeleteFunc(b.ends, func(t telling) bool { return t.client == client.Name && t.call == room }) // it may come in again
-	c := b.conference(room)
-	if c == nil {
-		c = &conference{id: room, users: map[string]bool{}}
-		b.conferences = append(b.conferences, c)
+	if before := b.now[client.Name]; before != nil && !before.side(client).over() {
+		b.HeardEarly(client, room)
 	}
+	c := b.hall(room)
 	c.kind, c.users[client.User] = kind, true
 	v := &view{client: client, in: true, who: map[string]signaling.Role{}}
 	for _, m := range members {
@@ -43,6 +44,20 @@ func (b *Book) Entered(client Client, room, kind string, members []signaling.Mem
 	c.views = slices.DeleteFunc(c.views, func(o *view) bool { return o.client.Name == client.Name })
 	c.views = append(c.views, v)
 	b.oneStage(c, v)
+}
+
+// Knocked notes that a user has asked to be let into a room. Whether it was it may
+// never learn.
+func (b *Book) Knocked(room, user string) { b.hall(room).maybe[user] = true }
+
+// hall is what is known of the rooms of a name, from now on.
+func (b *Book) hall(room string) *conference {
+	c := b.conference(room)
+	if c == nil {
+		c = &conference{id: room, users: map[string]bool{}, maybe: map[string]bool{}}
+		b.conferences = append(b.conferences, c)
+	}
+	return c
 }
 
 func (b *Book) conference(room string) *conference {
@@ -129,29 +144,40 @@ func (b *Book) Out(client Client, room string, e End) {
 
 // RollCall holds what those know that are in a room against each other, at a time
 // when everything was told that there is to tell.
-func (b *Book) RollCall() {
+func (b *Book) RollCall() { b.roll = append(b.roll, b.rollCall()...) }
+
+func membersDiffer(b *Book) []string {
+	if !b.whole {
+		return b.roll
+	}
+	return append(slices.Clone(b.roll), b.rollCall()...)
+}
+
+// rollCall compares what those see that can be reached with who is in.
+func (b *Book) rollCall() (out []string) {
 	for _, c := range b.conferences {
-		var first *view
 		present := map[string]bool{}
 		for _, v := range c.views {
-			if !v.in {
+			present[v.client.User] = present[v.client.User] || v.in
+		}
+		maps.DeleteFunc(present, func(_ string, in bool) bool { return !in })
+		var first *view
+		for _, v := range c.views {
+			if !v.in || !b.online[v.client.User] {
 				continue
 			}
 			if first == nil {
 				first = v
+				if seen := slices.Sorted(maps.Keys(v.who)); !slices.Equal(seen, slices.Sorted(maps.Keys(present))) {
+					out = append(out, fmt.Sprintf("in %s are %s, and %s sees %s", c.id, and(slices.Sorted(maps.Keys(present))), v.client.Name, v))
+				}
 			}
-			present[v.client.User] = true
 			if !maps.Equal(v.who, first.who) {
-				b.roll = append(b.roll, fmt.Sprintf("in %s %s sees %s and %s sees %s", c.id, first.client.Name, first, v.client.Name, v))
+				out = append(out, fmt.Sprintf("in %s %s sees %s and %s sees %s", c.id, first.client.Name, first, v.client.Name, v))
 			}
-		}
-		if first == nil {
-			continue
-		}
-		if seen := slices.Sorted(maps.Keys(first.who)); !slices.Equal(seen, slices.Sorted(maps.Keys(present))) {
-			b.roll = append(b.roll, fmt.Sprintf("in %s are %s, and %s sees %s", c.id, and(slices.Sorted(maps.Keys(present))), first.client.Name, and(seen)))
 		}
 	}
+	return out
 }
 
 // String lists the members.
@@ -184,6 +210,9 @@ func (b *Book) conferencesDiffer() (out []string) {
 
 // compare holds the rooms of that name in the history against what was seen.
 func (c *conference) compare(rows []Room) (out []string) {
+	if len(rows) == 0 && len(c.users) == 0 { // nobody was let in
+		return nil
+	}
 	if len(rows) == 0 {
 		return []string{fmt.Sprintf("the room %s is not in the history", c.id)}
 	}
@@ -204,6 +233,7 @@ func (c *conference) compare(rows []Room) (out []string) {
 			out = append(out, fmt.Sprintf("everybody has gone out of the room %s, and it is %s in the history", c.id, r.status()))
 		}
 	}
+	maps.DeleteFunc(users, func(u string, _ bool) bool { return c.maybe[u] && !c.users[u] })
 	if in, want := slices.Sorted(maps.Keys(users)), slices.Sorted(maps.Keys(c.users)); !slices.Equal(in, want) {
 		out = append(out, fmt.Sprintf("%s were in the room %s; the history has the members %s", and(want), c.id, and(in)))
 	}

@@ -31,7 +31,7 @@ func Rules() []Rule {
 		{"two-winners", "one client answers a call, and its caller is told so once", twoWinners},
 		{"ended-twice", "a client is told once that a call has ended", endedTwice},
 		{"sides-differ", "both sides agree why a call ended, what became of it and how long it was", sidesDiffer},
-		{"members-differ", "all members of a room know the same of each other", func(b *Book) []string { return b.roll }},
+		{"members-differ", "all members of a room know the same of each other", membersDiffer},
 		{"one-stage", "one member at most publishes in a broadcast, at any time", func(b *Book) []string { return b.stages }},
 		{"one-message", "the conversation keeps one message of a call for each of its parties", oneMessage},
 		{"state-order", "a call goes through its states in their order", stateOrder},
@@ -95,7 +95,7 @@ func endless(b *Book) (out []string) {
 func (b *Book) Settled() bool {
 	end := *b
 	end.whole = true
-	return len(historyDiffers(&end))+len(leftOver(&end))+len(oneMessage(&end)) == 0
+	return len(historyDiffers(&end))+len(leftOver(&end))+len(oneMessage(&end))+len(membersDiffer(&end)) == 0
 }
 
 // leftOver looks at the last look, if no call was under way then.

@@ -168,3 +168,92 @@ func TestLevel0(t *testing.T) {
 		t.Error(broken)
 	}
 }
+
+// meeting is a room in which alice and bob are, and both know it.
+func meeting(kind string) *Book {
+	b := &Book{}
+	b.Online("alice", true)
+	b.Online("bob", true)
+	b.Entered(alice, "stage", kind, []signaling.Member{{UserID: "alice", Role: "publisher"}})
+	b.Entered(bob, "stage", kind, []signaling.Member{{UserID: "alice", Role: "publisher"}, {UserID: "bob", Role: "subscriber"}})
+	b.Joined(alice, "stage", "bob", "subscriber")
+	return b
+}
+
+// In rooms of several members, too, each rule is broken by what it is about.
+func TestRulesOfRooms(t *testing.T) {
+	stage := Room{ID: "stage", Type: "broadcast", Creator: "alice", Ended: true, Reason: signaling.ReasonLeft, Length: 9 * time.Second,
+		Members: []Member{{"alice", 0, 9 * time.Second}, {"bob", time.Second, 8 * time.Second}}}
+	both := func(b *Book) {
+		b.Out(bob, "stage", End{Guess: true})
+		b.Left(alice, "stage", "bob")
+		b.Out(alice, "stage", End{Guess: true})
+	}
+	changed := func(change func(r *Room)) []Room {
+		r := stage
+		r.Members = slices.Clone(r.Members)
+		change(&r)
+		return []Room{r}
+	}
+	for _, c := range []struct {
+		rule, say string
+		meet      func(b *Book)
+		rooms     []Room
+	}{
+		{"", "", both, []Room{stage}},
+		{"", "", func(b *Book) { b.RollCall(); both(b) }, []Room{stage}},
+		{"", "", func(b *Book) { b.Became(alice, "stage", "bob", "subscriber"); b.Knocked("stage", "carol"); both(b) }, []Room{stage}},
+		{"members-differ", "came into stage, where it was", func(b *Book) { b.Joined(alice, "stage", "bob", "subscriber"); both(b) }, []Room{stage}},
+		{"members-differ", "bob left stage, where it was not", func(b *Book) { b.Left(alice, "stage", "bob"); both(b) }, []Room{stage}},
+		{"members-differ", "carol is subscriber in stage, where it was not", func(b *Book) { b.Became(bob, "stage", "carol", "subscriber"); both(b) }, []Room{stage}},
+		{"members-differ", "in stage are alice, and alice sees alice=publisher bob=subscriber", func(b *Book) {
+			b.Out(bob, "stage", End{Guess: true})
+			b.RollCall()
+			b.Out(alice, "stage", End{Guess: true})
+		}, []Room{stage}},
+		{"members-differ", "bob sees alice=subscriber bob=subscriber", func(b *Book) {
+			b.Became(bob, "stage", "alice", "subscriber")
+			b.RollCall()
+			both(b)
+		}, []Room{stage}},
+		{"one-stage", "alice sees alice and bob publish in stage at once", func(b *Book) { b.Became(alice, "stage", "bob", "publisher"); both(b) }, []Room{stage}},
+		{"heard-early", "bob heard of c1 while it was in stage", func(b *Book) { b.Invited(bob, first, "carol"); b.Leaves(bob, first); both(b) }, []Room{stage}},
+		{"", "", func(b *Book) {
+			b.Leaves(bob, Ref{Room: "stage"})
+			b.Invited(bob, first, "carol")
+			b.Leaves(bob, first)
+			both(b)
+		}, []Room{stage}},
+		{"heard-early", "bob heard of hall while it was in c1", func(b *Book) {
+			both(b)
+			b.Invited(bob, first, "carol")
+			b.Entered(bob, "hall", "mcu", nil)
+			b.Out(bob, "hall", End{Guess: true})
+			b.Leaves(bob, first)
+		}, []Room{stage, {ID: "hall", Type: "mcu", Ended: true, Members: []Member{{"bob", 0, 0}}}}},
+		{"ended-twice", "alice was told 2 times that call stage ended", func(b *Book) { both(b); b.Out(alice, "stage", End{Guess: true}) }, []Room{stage}},
+		{"history-differs", "the room stage is not in the history", both, []Room{}},
+		{"history-differs", "the history has the members alice", both, changed(func(r *Room) { r.Members = r.Members[:1] })},
+		{"history-differs", "it is active in the history", both, changed(func(r *Room) { r.Ended = false })},
+		{"history-differs", "bob never left it", both, changed(func(r *Room) { r.Members[1].Left = -1 })},
+		{"history-differs", "bob left it after 10s", both, changed(func(r *Room) { r.Members[1].Left = 10 * time.Second })},
+		{"history-differs", "ended with dropped; the history says left", func(b *Book) {
+			b.Out(bob, "stage", End{Guess: true})
+			b.Left(alice, "stage", "bob")
+			b.Out(alice, "stage", End{Reason: signaling.ReasonDropped})
+		}, []Room{stage}},
+	} {
+		b := meeting("broadcast")
+		c.meet(b)
+		b.Look(c.rooms, nil, true)
+		broken := Check(b)
+		switch {
+		case c.rule == "" && len(broken) > 0:
+			t.Errorf("%v is broken, and nothing was wrong", broken)
+		case c.rule != "" && (len(broken) == 0 || broken[0].Rule != c.rule || !strings.Contains(broken[0].Message, c.say)):
+			t.Errorf("%s, %q: %v", c.rule, c.say, broken)
+		case len(broken) > 1:
+			t.Errorf("%s: %v are broken too", c.rule, broken[1:])
+		}
+	}
+}
