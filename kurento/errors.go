@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/sourcegraph/jsonrpc2"
 )
@@ -183,15 +182,6 @@ func (e *ConnectionError) Error() string {
 
 // Unwrap returns the cause.
 func (e *ConnectionError) Unwrap() error { return e.Err }
-
-// SilenceError is the end of a connection on which nothing came, not even pongs:
-// Config.OnLost gets it.
-type SilenceError struct {
-	For time.Duration // since the last sign of life
-}
-
-// Error says for how long.
-func (e *SilenceError) Error() string { return fmt.Sprintf("nothing received for %v", e.For) }
 
 // fromWire turns the error of a JSON-RPC response into an *Error. KMS puts the
 // name of the error into data.type; the answer to a notification has the

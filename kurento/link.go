@@ -206,7 +206,7 @@ func (l *link) checkAlive(now time.Time) error {
 		return fmt.Errorf("request %d unanswered %v after its deadline", oldest.seq, now.Sub(oldest.deadline))
 	}
 	if silence := now.Sub(time.Unix(0, l.lastRead.Load())); silence > l.cfg.PingTimeout {
-		return &SilenceError{For: silence}
+		return fmt.Errorf("nothing received for %v", silence)
 	}
 	return nil
 }

@@ -128,7 +128,6 @@ func (c *call) peer(of *member) *member {
 // end.
 func (c *call) start(r request) {
 	c.log.Info("call.start", "session", r.id, "user", c.caller.user, "request", r.frame.ID, "callee", c.to)
-	c.trail.add(r.user, partyServer, "rtc/call of "+c.to)
 	before := c.before
 	c.before = nil // nobody needs them any more
 	c.waitFor(before, func() { c.dial(r) })

@@ -12,27 +12,24 @@ func (c *call) wire(l *leg, then func(error)) {
 	if other := c.peer(l.member); other != nil {
 		peer = other.leg
 	}
-	alone := peer == nil || peer.dead || peer.endpoint == nil
-	port := l.member.port // of a recording's mixer
-	if alone && port == nil {
+	if peer == nil || peer.dead || peer.endpoint == nil {
 		c.legReady(l, then)
 		return
 	}
+	port := l.member.port // of a recording's mixer
 	c.do("connect endpoints", l.party(), func(ctx context.Context) error {
-		if port != nil {
-			if err := l.endpoint.Connect(ctx, port); err != nil || alone {
-				return err
-			}
-		}
 		if err := l.endpoint.Connect(ctx, peer.endpoint); err != nil {
 			return err
 		}
-		return peer.endpoint.Connect(ctx, l.endpoint)
+		if err := peer.endpoint.Connect(ctx, l.endpoint); err != nil || port == nil {
+			return err
+		}
+		return l.endpoint.Connect(ctx, port)
 	}, func(err error) {
 		switch {
 		case l.dead:
 			then(errLegGone)
-		case err != nil && (alone || !peer.dead):
+		case err != nil && !peer.dead:
 			then(err)
 		default:
 			c.legReady(l, then)

@@ -161,7 +161,7 @@ func (c *conference) admit(r request, m *member) {
 }
 
 func (c *conference) admitted(r request, m *member) {
-	m.joined = time.Now()
+	m.joined, m.invited = time.Now(), true
 	c.recording.joined(m)
 	c.enroll(m, func(refusal error) {
 		switch {
@@ -172,7 +172,6 @@ func (c *conference) admitted(r request, m *member) {
 			r.fail(c.wrongState(nil))
 			return
 		}
-		m.invited = true // from now on it is told of the others, and they of it: not before, or somebody would be told twice
 		c.log.Info("room.joined", "user", m.user, "session", m.session.id, "role", string(m.role))
 		c.join(r)
 		c.tell(m, signaling.ActionJoined, m.about())

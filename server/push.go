@@ -52,8 +52,7 @@ func (c *call) mayWake() bool {
 }
 
 // wake has Push wake the callee's devices, once in a call: when none of those that
-// are called is connected or, after PushAfter, has said that it rings, or in any
-// case if PushAll says so.
+// ring is connected, or in any case if PushAll says so.
 func (c *call) wake() {
 	if c.srv.cfg.Push == nil || c.woken || !c.srv.cfg.PushAll && c.attended() {
 		return
@@ -71,29 +70,8 @@ func (c *call) wake() {
 	}()
 }
 
-// watchRinging wakes devices when those that seem connected have not said that they
-// ring: a phone that fell asleep leaves a connection that is dead, which nobody
-// finds out while the call rings.
-func (c *call) watchRinging() {
-	if c.srv.cfg.Push == nil {
-		return
-	}
-	time.AfterFunc(c.srv.cfg.PushAfter, func() {
-		c.queue.Do(func() {
-			if c.at() == stateRinging {
-				c.wake()
-			}
-		})
-	})
-}
-
-// attended reports whether a device that is called is connected, as far as can be
-// told.
+// attended reports whether a device that rings is connected.
 func (c *call) attended() bool {
-	began := c.expires.Add(-c.srv.cfg.RingTimeout)
-	if c.rungAt.IsZero() && time.Since(began) >= c.srv.cfg.PushAfter {
-		return false
-	}
 	for _, m := range c.members {
 		if m != c.caller && !m.left && m.session.attached() {
 			return true

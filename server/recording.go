@@ -175,7 +175,7 @@ func kindsOf(sources []*member) (kinds []string) {
 
 // startRecorder makes the recorder and what feeds it, and lets it write.
 func (r *room) startRecorder(rec *recording, sources []*member, mixed bool, kinds []string) {
-	feed := feeder{wired: r.kind == RoomMCU, pipeline: r.pipeline, mixer: r.mixer, ports: make(map[*member]Element), legs: make(map[*member]Element)}
+	feed := feeder{pipeline: r.pipeline, mixer: r.mixer, ports: make(map[*member]Element), legs: make(map[*member]Element)}
 	for _, m := range sources {
 		if m.leg != nil && !m.leg.dead && m.leg.endpoint != nil {
 			feed.members = append(feed.members, m)
@@ -203,40 +203,14 @@ func (r *room) startRecorder(rec *recording, sources []*member, mixed bool, kind
 			}
 		}
 		switch {
-		case r.recording != rec: // it was stopped, or failed, meanwhile
-			rec.release(func() {})
-		case errors.Is(err, ErrMediaGone) && r.pipeline == feed.pipeline && feed.outdated(): // a leg was replaced meanwhile
-			rec.release(func() {
-				rec.starting = false
-				rec.tryStart()
-			})
 		case err != nil:
 			rec.fail(err)
+		case r.recording != rec: // it was stopped, or failed, meanwhile
+			rec.release(func() {})
 		default:
-			rec.refeed(feed)
 			rec.began()
 		}
 	})
-}
-
-// refeed connects the legs that came in the place of others while the recorder was
-// being made: they could not know of it.
-func (rec *recording) refeed(fed feeder) {
-	r := rec.room
-	sources, mixed := r.host.recordable()
-	for _, m := range sources {
-		l := m.leg
-		if l == nil || l.dead || l.endpoint == nil || fed.legs[m] != nil && fed.legs[m].ID() == l.endpoint.ID() {
-			continue
-		}
-		var sink Element = rec.recorder
-		if mixed {
-			sink = m.port
-		}
-		if sink != nil {
-			r.do("connect recorder", l.party(), func(ctx context.Context) error { return l.endpoint.Connect(ctx, sink) }, func(error) {})
-		}
-	}
 }
 
 // feeder connects members with a recorder, beside the queue.
@@ -246,7 +220,6 @@ type feeder struct {
 	members  []*member
 	legs     map[*member]Element
 	ports    map[*member]Element // nil where one must be made
-	wired    bool                // those that there are are connected with their legs
 	out      Element
 }
 
@@ -260,13 +233,11 @@ func (f *feeder) connect(ctx context.Context, to Recorder, mixed bool) (err erro
 		}
 	}
 	for _, m := range f.members {
-		if f.ports[m] != nil && f.wired { // it is connected already
+		if f.ports[m] != nil { // it is connected already
 			continue
 		}
-		if f.ports[m] == nil {
-			if f.ports[m], err = f.mixer.NewPort(ctx); err != nil {
-				return err
-			}
+		if f.ports[m], err = f.mixer.NewPort(ctx); err != nil {
+			return err
 		}
 		if err = f.legs[m].Connect(ctx, f.ports[m]); err != nil {
 			return err
@@ -276,14 +247,6 @@ func (f *feeder) connect(ctx context.Context, to Recorder, mixed bool) (err erro
 		return err
 	}
 	return f.out.Connect(ctx, to)
-}
-
-// outdated reports whether a leg that was to be recorded is not the member's any
-// more.
-func (f *feeder) outdated() bool {
-	return slices.ContainsFunc(f.members, func(m *member) bool {
-		return m.leg == nil || m.leg.dead || m.leg.endpoint == nil || m.leg.endpoint.ID() != f.legs[m].ID()
-	})
 }
 
 // event is what the media server reports of the recorder.

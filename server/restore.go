@@ -172,8 +172,6 @@ func (c *call) goOn(v *revival, at callState) {
 				c.ring(m)
 			}
 		}
-		c.wake() // the notification may be lost, and so may the server that knew of it
-		c.watchRinging()
 		c.after(time.Until(c.expires), func() { c.end(signaling.ReasonNoAnswer, nil) })
 	case stateActive:
 		c.tellConnection(c.caller)

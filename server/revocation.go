@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -34,20 +33,16 @@ func (r Revocation) Covers(who Identity) bool {
 	return r.User == who.User && who.Issued.Before(r.Before)
 }
 
-// ErrRevocation says that a Revocation is none: it names nobody, or more than one
-// can mean.
-var ErrRevocation = errors.New("not a revocation")
-
 func (r Revocation) check() error {
 	switch {
 	case (r.TokenID == "") == (r.User == ""):
-		return fmt.Errorf("%w: name either a token by tokenId or a user", ErrRevocation)
+		return errors.New("revoke: name either a token by tokenId or a user")
 	case r.User != "" && r.Before.IsZero():
-		return fmt.Errorf("%w: before says which of the user's tokens are meant, those that were issued before that time", ErrRevocation)
+		return errors.New("revoke: before says which of the user's tokens are meant: those issued before that time")
 	case r.User == "" && !r.Before.IsZero():
-		return fmt.Errorf("%w: before goes with user", ErrRevocation)
+		return errors.New("revoke: before goes with user")
 	case len(r.TokenID) > maxTokenID || len(r.User) > maxUser:
-		return fmt.Errorf("%w: the id is too long", ErrRevocation)
+		return errors.New("revoke: the id is too long")
 	}
 	return nil
 }

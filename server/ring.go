@@ -16,14 +16,12 @@ func (c *call) invite() {
 		}
 	}
 	c.wake()
-	c.watchRinging()
 	c.after(c.srv.cfg.RingTimeout, func() { c.end(signaling.ReasonNoAnswer, nil) })
 }
 
 // ring invites a device for as long as the call rings still.
 func (c *call) ring(m *member) {
 	m.invited = true
-	c.trail.add(partyServer, m.user, "rtc_invite")
 	m.session.push(signaling.TypeInvite, "", signaling.Invite{
 		RoomID: c.id, CallID: c.callID, From: c.caller.user, Expire: wholeSeconds(time.Until(c.expires))})
 }

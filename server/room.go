@@ -34,7 +34,6 @@ type room struct {
 	flowing   bool       // media of a member flows into the room, as State knows
 	recording *recording // nil where nothing is recorded
 	closed    bool       // the pipeline was released: the room ends
-	trail     trail      // what happened, for people
 	pending   int        // operations and writes that have not continued yet
 }
 
@@ -160,23 +159,7 @@ func (m *member) history(left time.Time) MemberHistory {
 
 // push sends a member an rtc frame of this room.
 func (r *room) push(m *member, a signaling.Action, data signaling.RTC) {
-	r.trail.add(partyServer, m.user, pushName(a, data))
 	m.session.push(signaling.TypeRTC, a, data)
-}
-
-// pushName is what a push is called in the room's trail.
-func pushName(a signaling.Action, data signaling.RTC) string {
-	name := "rtc/" + string(a)
-	if data.SDP != "" {
-		name += " with SDP"
-	}
-	if data.Reason != "" {
-		name += " " + string(data.Reason)
-	}
-	if data.UserID != "" {
-		name += " of " + data.UserID
-	}
-	return name
 }
 
 // hand gives the room something to do.
@@ -276,14 +259,12 @@ func party(m *member, r request) []any {
 func (r *room) do(what string, whom []any, op func(context.Context) error, then func(error)) {
 	r.pending++
 	began := r.opened
-	r.trail.add(partyServer, partyMedia, what)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), r.srv.cfg.MediaTimeout)
 		defer cancel()
 		err := r.ask(ctx, what, began, op)
 		r.queue.Do(func() {
 			if err != nil {
-				r.trail.add(partyMedia, partyServer, what+" failed")
 				r.log.Warn("media.failed", append(whom, "operation", what, "error", err.Error())...)
 			}
 			then(err)

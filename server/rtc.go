@@ -77,11 +77,7 @@ func (r request) inRoom(in *signaling.RTC) (*room, error) {
 	if err := r.rtc(in); err != nil {
 		return nil, err
 	}
-	at, err := r.roomNamed(in)
-	if err == nil {
-		at.heard(r)
-	}
-	return at, err
+	return r.roomNamed(in)
 }
 
 // roomNamed finds the room that a frame with these ids is about. That may be a
@@ -140,13 +136,9 @@ func handleAnswer(r request) error {
 // yes.
 func handleJoin(r request) error {
 	var in signaling.RTC
-	if err := r.rtc(&in); err != nil {
-		return err
-	}
-	at, err := r.roomNamed(&in)
+	at, err := r.inRoom(&in)
 	if err == nil {
 		if _, is := at.host.(*call); is {
-			at.heard(r)
 			return at.hand(func() { at.host.join(r) })
 		}
 	} else if signaling.AsError(err).Code != signaling.CodeNoSuchCall || in.CallID != "" || in.RoomID == "" && in.RoomType == "" {
@@ -172,7 +164,6 @@ func (r request) joinConference(in signaling.RTC) error {
 	if err != nil {
 		return err
 	}
-	c.heard(r)
 	c.queue.Do(func() { c.enter(r, in.Role, false) }) // the place keeps it alive
 	return nil
 }

@@ -65,9 +65,6 @@ type Config struct {
 	// Revocations remember which tokens are good no more. Nil: none can be revoked.
 	Revocations Revocations
 
-	// Checks ask for the parts that Ready tells of.
-	Checks []Check
-
 	// CheckOrigin decides which web pages may connect. Nil lets pages of the
 	// server's own host connect, and clients that send no Origin at all, such
 	// as apps.
@@ -102,7 +99,6 @@ type Config struct {
 	Timeout        time.Duration // silence that ends a connection; 90 s
 	ResumeWindow   time.Duration // how long a dropped session may be resumed; 60 s
 	RingTimeout    time.Duration // how long the callee may ring; 60 s
-	PushAfter      time.Duration // how long devices that seem connected may take to say that they ring before Push wakes others; 5 s
 	ConfirmTimeout time.Duration // how long a member may take to confirm the end; 5 s
 	DTLSTimeout    time.Duration // from ICE connected to DTLS connected; 5 s
 	RecordTimeout  time.Duration // from the request to record until media is recorded; 10 s
@@ -145,7 +141,7 @@ func (c Config) withDefaults() (Config, error) {
 		or time.Duration
 	}{
 		{&c.HelloTimeout, 10 * time.Second}, {&c.LevelTimeout, time.Second}, {&c.Heartbeat, 30 * time.Second}, {&c.Timeout, 90 * time.Second},
-		{&c.ResumeWindow, 60 * time.Second}, {&c.RingTimeout, 60 * time.Second}, {&c.PushAfter, 5 * time.Second}, {&c.ConfirmTimeout, 5 * time.Second},
+		{&c.ResumeWindow, 60 * time.Second}, {&c.RingTimeout, 60 * time.Second}, {&c.ConfirmTimeout, 5 * time.Second},
 		{&c.DTLSTimeout, 5 * time.Second}, {&c.RecordTimeout, 10 * time.Second}, {&c.MediaTimeout, 10 * time.Second}, {&c.StoreTimeout, 2 * time.Second},
 		{&c.WriteTimeout, 10 * time.Second}, {&c.CloseTimeout, time.Second},
 	}
@@ -223,7 +219,6 @@ type Server struct {
 	calls    meters
 	entering seats
 	gate     gate
-	ready    readiness
 
 	mu     sync.Mutex
 	closed bool

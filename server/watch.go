@@ -13,7 +13,6 @@ func (r *room) mediaEvent(l *leg, e MediaEvent) {
 	if l.dead {
 		return
 	}
-	r.observed(l.member, e)
 	switch e.Kind {
 	case MediaCandidate, MediaGathered:
 		r.local(l, e)

@@ -24,11 +24,10 @@ import (
 // host holds the parts beside the server that `callbench serve` starts: those
 // that are embedded, and the connections to those that are not.
 type host struct {
-	ip     net.IP // where clients come in
-	log    *slog.Logger
-	parts  [][2]string    // what each part is, for people
-	checks []server.Check // whether those that can fail are there
-	stop   []func() error
+	ip    net.IP // where clients come in
+	log   *slog.Logger
+	parts [][2]string // what each part is, for people
+	stop  []func() error
 }
 
 func (h *host) part(name, is string) { h.parts = append(h.parts, [2]string{name, is}) }
@@ -60,7 +59,6 @@ func (h *host) media(ctx context.Context, url string) (server.Media, error) {
 		return nil, fmt.Errorf("connect to the media server: %w", err)
 	}
 	h.stop = append(h.stop, m.Close)
-	h.checks = append(h.checks, server.Check{Name: "media server", Ask: m.Ping})
 	return m, nil
 }
 
@@ -164,7 +162,6 @@ func (h *host) state(ctx context.Context, addr string) (server.State, error) {
 	r := store.NewRedis(store.RedisConfig{Addr: addr})
 	h.part("redis", addr)
 	h.stop = append(h.stop, r.Close)
-	h.checks = append(h.checks, server.Check{Name: "redis", Ask: r.Ping})
 	return r, r.Ping(ctx)
 }
 

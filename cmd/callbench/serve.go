@@ -18,7 +18,7 @@ import (
 
 type serveCmd struct {
 	Config     string     `env:"CALLBENCH_CONFIG" placeholder:"FILE" help:"YAML or JSON with the names of these flags and their values; a flag counts before the environment, and that before the file."`
-	Listen     string     `env:"CALLBENCH_LISTEN" default:"127.0.0.1:8080" help:"Address for clients, the demo page, /healthz, /readyz and /metrics."`
+	Listen     string     `env:"CALLBENCH_LISTEN" default:"127.0.0.1:8080" help:"Address for clients, the demo page, /healthz and /metrics."`
 	Kms        string     `env:"CALLBENCH_KMS" name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A Kurento; if not given, the mock is embedded."`
 	Redis      string     `env:"CALLBENCH_REDIS" placeholder:"HOST:PORT" help:"A Redis for sessions, rooms and presence; if not given, they are kept in memory."`
 	Mysql      string     `env:"CALLBENCH_MYSQL" name:"mysql" placeholder:"USER:PASSWORD@tcp(HOST:PORT)/DATABASE" help:"A MySQL 8 or MariaDB for history, messages, users, contacts and blocks, whose tables are made; if not given, they are kept in memory."`
@@ -35,7 +35,6 @@ type serveCmd struct {
 
 	tokenFlags
 	limitFlags
-	adminFlags
 }
 
 // tokenLife is how long a demo user's token is good.
@@ -56,7 +55,7 @@ func (c *serveCmd) Run(ctx context.Context, out *console) (err error) {
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
-	if err := errors.Join(srv.Restore(ctx), h.admin(c.adminFlags, srv)); err != nil {
+	if err := srv.Restore(ctx); err != nil {
 		srv.Close()
 		return errors.Join(err, ln.Close())
 	}
@@ -66,7 +65,6 @@ func (c *serveCmd) Run(ctx context.Context, out *console) (err error) {
 	c.announce(out, ln.Addr().String(), h)
 	select {
 	case <-ctx.Done():
-		c.drain(out, srv)
 		fmt.Fprintln(out, "shutting down: calls end, clients are told to come back")
 		srv.Close()
 		err = web.Close()
@@ -78,17 +76,8 @@ func (c *serveCmd) Run(ctx context.Context, out *console) (err error) {
 	return err
 }
 
-// drain gives load balancers time to see that nobody new should come.
-func (c *serveCmd) drain(out *console, srv *server.Server) {
-	srv.Drain()
-	if c.DrainDelay > 0 {
-		fmt.Fprintf(out, "draining for %v: /readyz says 503\n", c.DrainDelay)
-		<-time.After(c.DrainDelay)
-	}
-}
-
 func (c *serveCmd) check() error {
-	if err := errors.Join(c.tokenFlags.check(), c.limitFlags.check(), c.adminFlags.check()); err != nil {
+	if err := errors.Join(c.tokenFlags.check(), c.limitFlags.check()); err != nil {
 		return err
 	}
 	if (c.Turn == "") != (c.TurnSecret == "") {
@@ -134,7 +123,6 @@ func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
 	if err = c.permanent(ctx, h, &cfg); err != nil {
 		return nil, err
 	}
-	cfg.Checks = h.checks
 	return server.New(cfg)
 }
 
@@ -181,7 +169,6 @@ func (c *serveCmd) routes(srv *server.Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", srv)
 	mux.Handle("GET /healthz", srv.Health())
-	mux.Handle("GET /readyz", srv.Ready(false))
 	mux.Handle("GET /metrics", srv.Metrics())
 	mux.Handle("GET /api/", srv.API())
 	if len(c.Users) > 0 {
@@ -212,7 +199,7 @@ func (c *serveCmd) announce(out *console, addr string, h *host) {
 	if len(c.Users) > 0 {
 		fmt.Fprintf(out, "demo       http://%s/  (open it in two tabs)\n", addr)
 	}
-	fmt.Fprintf(out, "health     http://%s/healthz, http://%s/readyz\nmetrics    http://%s/metrics\n", addr, addr, addr)
+	fmt.Fprintf(out, "health     http://%s/healthz\nmetrics    http://%s/metrics\n", addr, addr)
 	for _, p := range h.parts {
 		fmt.Fprintf(out, "%-10s %s\n", p[0], p[1])
 	}

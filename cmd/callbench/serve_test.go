@@ -44,13 +44,6 @@ func (s *said) String() string {
 // as a signal would, and gives the exit code and all that it said.
 func served(t *testing.T, args ...string) (addr string, stop func() (int, string)) {
 	t.Helper()
-	addr, _, stop = servedAs(t, args...)
-	return addr, stop
-}
-
-// servedAs is served, and gives what the command has said so far as well.
-func servedAs(t *testing.T, args ...string) (addr string, output func() string, stop func() (int, string)) {
-	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	out, code := &said{}, make(chan int, 1)
 	go func() { code <- Main(ctx, append([]string{"serve", "-listen", "127.0.0.1:0"}, args...), out, out) }()
@@ -63,7 +56,7 @@ func servedAs(t *testing.T, args ...string) (addr string, output func() string, 
 		}
 		return m != nil
 	})
-	return addr, out.String, stop
+	return addr, stop
 }
 
 // until waits for something that another process or goroutine does.

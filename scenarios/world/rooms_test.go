@@ -42,7 +42,7 @@ type hall struct {
 	control  *kurento.Client
 	log      *trace.Log
 	pacer    *media.Pacer
-	links    map[string]*netsim.Link // by user, and the server's to the media server, "kms"
+	links    map[string]*netsim.Link // by user
 	restart  func()                  // kills the media server and starts it again
 
 	mu     sync.Mutex
@@ -112,10 +112,7 @@ func newHall(t *testing.T, at string, real bool) *hall {
 	h.control, err = kurento.Dial(t.Context(), kurento.Config{URL: at})
 	must(t, err)
 	t.Cleanup(func() { _ = h.control.Close() })
-	line := netsim.NewLink(netsim.LinkConfig{Host: "kms", Seed: 1})
-	t.Cleanup(line.Close)
-	h.links["kms"] = line
-	m, err := kms.Dial(t.Context(), kms.Config{URL: at, Dial: line.Dialer(new(net.Dialer).DialContext)})
+	m, err := kms.Dial(t.Context(), kms.Config{URL: at})
 	must(t, err)
 	t.Cleanup(func() { must(t, m.Close()) })
 	redis := miniredis.RunT(t)
@@ -356,31 +353,6 @@ func TestServiceMediaServerRestarts(t *testing.T) {
 			t.Logf("%s got no %s for %.0f ms", e.Actor, e.Get("media"), e.Number("gap_max_ms"))
 		}
 		h.clean(false)
-	})
-}
-
-// TestServiceMediaServerSilent has the media server say nothing to the server, with
-// the connection open: everybody is told that the room has ended, and what was in
-// it is released when the media server is heard again.
-func TestServiceMediaServerSilent(t *testing.T) {
-	halls(t, func(t *testing.T, h *hall) {
-		before := h.pipelines()
-		host, viewer := h.guest("host", 0), h.guest("viewer", 0)
-		must(t, host.Join(t.Context(), "stage", simclient.RoomOptions{Type: "broadcast", Role: signaling.RolePublisher}))
-		must(t, viewer.Join(t.Context(), "stage", simclient.RoomOptions{}))
-		h.get(0, 20, "viewer")
-		cut := h.log.Now()
-		h.links["kms"].Cut()
-		told := func() []trace.Event {
-			return h.seen("room.ended", func(e trace.Event) bool {
-				return e.Actor != "server" && e.Get("reason") == string(signaling.ReasonMediaFailed)
-			})
-		}
-		h.await("both are told that the room has ended", func() bool { return len(told()) == 2 })
-		t.Logf("told after %v", (told()[1].T - cut).Round(time.Millisecond))
-		h.links["kms"].Restore()
-		h.await("nothing is left of it", func() bool { return len(h.pipelines()) == len(before) })
-		h.over(before)
 	})
 }
 

@@ -216,11 +216,11 @@ func TestRepeats(t *testing.T) {
 // it in the same order in every run.
 const crowd = 8
 
-// crowded reports whether in a scenario so much is asked of the media server or of
-// Redis in one instant that its order is chance, as it is on a real network: by a
-// crowd, or for everybody at once when a server has come back.
+// crowded reports whether in a scenario so much is asked of the media server in one
+// instant that its order is chance, as it is on a real network: by a crowd, or for
+// everybody at once when the media server or the server has come back.
 func crowded(s *scenarios.Scenario) bool {
-	return len(s.Clients) > crowd || slices.ContainsFunc(s.Needs, func(n string) bool { return strings.HasSuffix(n, "-control") })
+	return len(s.Clients) > crowd || slices.Contains(s.Needs, "kms-control") || slices.Contains(s.Needs, "server-control")
 }
 
 func repeat(t *testing.T, s *scenarios.Scenario, keep func(trace.Event, trace.Attr) bool) {

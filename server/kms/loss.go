@@ -1,7 +1,6 @@
 package kms
 
 import (
-	"errors"
 	"sync"
 	"time"
 
@@ -77,13 +76,8 @@ func (m *Media) lose(why string) {
 }
 
 // disconnected is told that the connection is lost. The media server may be
-// well, and the media flow on: it has LostAfter to come back, from its last sign
-// of life.
-func (m *Media) disconnected(cause error) {
-	left := m.lostAfter
-	if silence := new(kurento.SilenceError); errors.As(cause, &silence) {
-		left = max(left-silence.For, 0)
-	}
+// well, and the media flow on: it has LostAfter to come back.
+func (m *Media) disconnected(error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -91,7 +85,7 @@ func (m *Media) disconnected(cause error) {
 	}
 	m.losses++
 	loss := m.losses
-	m.absence = time.AfterFunc(left, func() { m.stayedAway(loss) })
+	m.absence = time.AfterFunc(m.lostAfter, func() { m.stayedAway(loss) })
 }
 
 // stayedAway is the end of waiting for the media server.

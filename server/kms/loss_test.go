@@ -114,21 +114,15 @@ func TestMediaServerComesBack(t *testing.T) {
 	})
 }
 
-// TestMediaServerSilent has the connection stay open and nothing come: LostAfter
-// counts from the last sign of life, of which there is one a second.
+// TestMediaServerSilent has the connection stay open and nothing come: it takes
+// LostAfter to notice and LostAfter to give up.
 func TestMediaServerSilent(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.full()
 		host, err := r.net.Host("server")
 		must(t, err)
-		time.Sleep(10*time.Second + 300*time.Millisecond)
 		host.Link.Cut()
-		time.Sleep(kms.DefaultLostAfter - 400*time.Millisecond)
-		synctest.Wait()
-		if told := r.log.told(); len(told) != 0 {
-			t.Errorf("too soon: %q", told)
-		}
-		time.Sleep(400 * time.Millisecond)
+		time.Sleep(2*kms.DefaultLostAfter + 3*time.Second)
 		synctest.Wait()
 		if told := r.log.told(); !slices.Equal(told, allLost) {
 			t.Errorf("told %q", told)

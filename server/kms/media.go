@@ -30,8 +30,9 @@ type Config struct {
 	// Mixer are the size and the rate of a mixer's picture. The zero value is
 	// Kurento's: 800 by 600 pixels, 15 a second.
 	Mixer kurento.CompositeOptions
-	// LostAfter is how long the media server may be away, or silent, before every
-	// object is told to be lost. Zero is DefaultLostAfter.
+	// LostAfter is how long the media server may be away before every object is
+	// told to be lost, and how long it may be silent before it counts as away.
+	// Zero is DefaultLostAfter.
 	LostAfter time.Duration
 }
 
@@ -76,7 +77,7 @@ func Dial(ctx context.Context, cfg Config) (*Media, error) {
 	}
 	var err error
 	m.client, err = kurento.Dial(ctx, kurento.Config{URL: cfg.URL, Dial: cfg.Dial, Log: cfg.Log,
-		PingInterval: m.lostAfter / 5, PingTimeout: m.lostAfter * 3 / 5, Backoff: backoff,
+		PingInterval: m.lostAfter / 5, PingTimeout: m.lostAfter, Backoff: backoff,
 		OnLost: m.disconnected, OnReconnect: m.reconnected})
 	if err != nil {
 		return nil, fmt.Errorf("media server: %w", err)
@@ -91,9 +92,6 @@ func Dial(ctx context.Context, cfg Config) (*Media, error) {
 func backoff(attempt int) time.Duration {
 	return 100 * time.Millisecond << min(attempt-1, 3)
 }
-
-// Ping reports whether the media server is there.
-func (m *Media) Ping(ctx context.Context) error { return wrap(m.client.Ping(ctx)) }
 
 // Close ends the connection and returns when nothing runs any more. Objects
 // that were not released stay until the media server collects its garbage.
