@@ -24,7 +24,7 @@ service: ## against real services, from the addresses in CALLBENCH_KMS_URL, CALL
 	$(GO) test -run 'TestService|TestConform' ./...
 
 KILL_CALLS ?= 50
-kill: ## kill -9 of server, Redis and media server in turn while KILL_CALLS calls run
+kill: ## kill -9 of server, Redis, MariaDB and media server in turn while KILL_CALLS calls run
 	CALLBENCH_KILL_CALLS=$(KILL_CALLS) $(GO) test -timeout 20m -run TestServiceKill -v ./cmd/callbench
 
 browser: ## in a real Chromium, from the path

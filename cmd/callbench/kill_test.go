@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"os"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	_ "github.com/go-sql-driver/mysql"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -41,10 +43,10 @@ func TestServiceKill(t *testing.T) {
 type killSystem struct {
 	t              *testing.T
 	redis, kurento *part
+	db             *sql.DB
 	victims        []*part
 	couples        []*couple
 	spare          *couple // that tries whether calls are possible
-	made           int     // calls so far
 	found          []struck
 	known          map[string]bool // what earlier strokes left
 }
@@ -55,19 +57,41 @@ type struck struct {
 	kept         int
 	ended        map[string]int // by reason
 	recovery     time.Duration
+	rows         int // lost
 	leaked, keys int
 }
 
 func newKillSystem(t *testing.T, calls int) *killSystem {
-	s := &killSystem{t: t, redis: newRedisPart(t), kurento: newMockPart(t), known: map[string]bool{}}
+	s := &killSystem{t: t, redis: newRedisPart(t), kurento: newKurentoPart(t), known: map[string]bool{}}
 	const secret = "a secret of 32 bytes, for killing"
+	mysql, dsn := newMariaDBPart(t)
+	var err error
+	if s.db, err = sql.Open("mysql", dsn); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.db.Close() })
 	addr := freeAddr(t)
-	server := newCallbenchPart(t, "server", addr, "serve", "-listen", addr, "-users=", "-secret", secret,
-		"-kms", "ws://"+s.kurento.addr+"/kurento", "-redis", s.redis.addr)
-	s.victims = []*part{server, s.redis, s.kurento}
+	server := newCallbenchPart(t, "server", addr, "/healthz", "serve", "-listen", addr, "-users=", "-secret", secret,
+		"-kms", "ws://"+s.kurento.addr+"/kurento", "-redis", s.redis.addr, "-mysql", dsn, "-data", t.TempDir())
+	s.know(server, calls+1)
+	s.victims = []*part{server, s.redis, mysql, s.kurento}
 	s.couples = crowd(t, addr, secret, calls+1)
 	s.spare, s.couples = s.couples[calls], s.couples[:calls]
 	return s
+}
+
+// know puts the users into the database, where the server finds them when it
+// starts.
+func (s *killSystem) know(server *part, couples int) {
+	for i := range couples {
+		for _, side := range []string{"a", "b"} {
+			if _, err := s.db.Exec("INSERT INTO users (userId, createdTime) VALUES (?, UTC_TIMESTAMP(3))", fmt.Sprint(side, i)); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+	server.kill()
+	server.start()
 }
 
 // strike kills a part and writes down what becomes of the calls.
@@ -90,6 +114,7 @@ func (s *killSystem) strike(victim *part) {
 	}
 	s.hangUp()
 	row.leaked, row.keys = s.left()
+	row.rows = s.lost()
 	s.found = append(s.found, row)
 }
 
@@ -109,7 +134,6 @@ func (s *killSystem) talk() {
 		})
 	}
 	all.Wait()
-	s.made += len(s.couples)
 	for i, err := range errs {
 		if err != nil {
 			s.t.Fatalf("%v\n%s", err, s.couples[i].describe())
@@ -173,7 +197,6 @@ func (s *killSystem) callable(killed time.Time) time.Duration {
 		begin := time.Now()
 		err := s.spare.talk(ctx)
 		if err == nil {
-			s.made++
 			return begin.Sub(killed)
 		}
 		if ctx.Err() != nil {
@@ -210,7 +233,7 @@ func (s *killSystem) left() (objects, keys int) {
 	known := func(name string) bool { return s.known[name] }
 	var held, stored []string
 	if err := wait(ctx, "nothing is left of calls that are over", func() bool {
-		held = slices.DeleteFunc(mockObjects(s.t, s.kurento), known)
+		held = slices.DeleteFunc(mediaObjects(s.t, s.kurento), known)
 		stored = slices.DeleteFunc(client.Keys(ctx, "rtc:*").Val(), known)
 		return len(held)+len(stored) == 0
 	}); err != nil {
@@ -223,12 +246,25 @@ func (s *killSystem) left() (objects, keys int) {
 	return len(held), len(stored)
 }
 
+// lost returns how many rows MySQL lacks of the calls that have just ended.
+func (s *killSystem) lost() int {
+	reasons := map[string]string{}
+	for _, k := range append(slices.Clone(s.couples), s.spare) {
+		reasons[k.call] = k.a.ear.reason(k.call)
+	}
+	lost := lostRows(s.t, s.db, reasons)
+	if len(lost) > 0 {
+		s.t.Errorf("MySQL lacks %d of %d rows, such as %v", len(lost), len(reasons)*len(rows), lost[:min(5, len(lost))])
+	}
+	return len(lost)
+}
+
 func (s *killSystem) print() {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "killed\tcalls\tkept\tended, by reason\tseconds to recover\tobjects leaked\tkeys leaked")
+	fmt.Fprintln(w, "killed\tcalls\tkept\tended, by reason\tseconds to recover\trows lost\tobjects leaked\tkeys leaked")
 	for _, r := range s.found {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%v\t%s\t%d\t%d\n", r.victim, len(s.couples), r.kept, r.ended, seconds(r.recovery), r.leaked, r.keys)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%v\t%s\t%d\t%d\t%d\n", r.victim, len(s.couples), r.kept, r.ended, seconds(r.recovery), r.rows, r.leaked, r.keys)
 	}
 	if err := w.Flush(); err != nil {
 		s.t.Fatal(err)

@@ -1,17 +1,20 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
+	"database/sql"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/callbench/callbench/kurento"
 )
 
 // part is a process that can be killed, and started again at its address and on
@@ -23,6 +26,7 @@ type part struct {
 	program string
 	args    []string // the first is the name that the program is called by
 	log     string   // file
+	health  string   // path of a page that is answered when it is ready; "" if it has none
 	cmd     *exec.Cmd
 }
 
@@ -57,13 +61,24 @@ func (p *part) start() {
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatalf("start %s: %v", p.name, err)
 	}
-	until(p.t, p.name+" listens", func() bool {
+	until(p.t, p.name+" is there", func() bool { return p.ready() == nil })
+}
+
+// ready is nil when the process listens, and answers if it has a page for that: the
+// server listens before it is made.
+func (p *part) ready() error {
+	if p.health == "" {
 		conn, err := net.Dial("tcp", p.addr)
 		if err != nil {
-			return false
+			return err
 		}
-		return conn.Close() == nil
-	})
+		return conn.Close()
+	}
+	resp, err := http.Get("http://" + p.addr + p.health)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
 }
 
 // kill ends the process as if its machine had lost power.
@@ -92,49 +107,84 @@ func newRedisPart(t *testing.T) *part {
 		"--appendonly", "yes", "--save", "")
 }
 
+// newMariaDBPart starts a MariaDB in a folder of its own, with an empty database.
+func newMariaDBPart(t *testing.T) (p *part, dsn string) {
+	t.Helper()
+	dir, data := t.TempDir(), filepath.Join(t.TempDir(), "data")
+	out, err := exec.Command(find(t, "mariadb-install-db"), "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal",
+		"--skip-test-db", "--user=root").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	addr := freeAddr(t)
+	_, port, _ := net.SplitHostPort(addr)
+	p = newPart(t, "mysql", addr, find(t, "mariadbd"), "--no-defaults", "--user=root", "--datadir="+data, "--bind-address=127.0.0.1",
+		"--port="+port, "--socket="+filepath.Join(dir, "s"), "--pid-file="+filepath.Join(dir, "pid"), "--skip-name-resolve")
+	db, err := sql.Open("mysql", "root@tcp("+addr+")/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("CREATE DATABASE calls"); err != nil {
+		t.Fatal(err)
+	}
+	return p, "root@tcp(" + addr + ")/calls"
+}
+
 // newCallbenchPart starts this test's own binary as the callbench command.
-func newCallbenchPart(t *testing.T, name, addr string, args ...string) *part {
+func newCallbenchPart(t *testing.T, name, addr, health string, args ...string) *part {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &part{t: t, name: name, addr: addr, program: self, args: append([]string{"callbench"}, args...),
-		log: filepath.Join(t.ArtifactDir(), name+".log")}
+		log: filepath.Join(t.ArtifactDir(), name+".log"), health: health}
 	t.Cleanup(p.kill)
 	p.start()
 	return p
 }
 
-// newMockPart starts a mock as the media server.
-func newMockPart(t *testing.T) *part {
+// newKurentoPart starts the command that CALLBENCH_KILL_KURENTO has, a Kurento that
+// listens where CALLBENCH_KMS_URL says, or without it a mock as the media server.
+func newKurentoPart(t *testing.T) *part {
 	t.Helper()
+	if command := strings.Fields(os.Getenv("CALLBENCH_KILL_KURENTO")); len(command) > 0 {
+		at, err := url.Parse(os.Getenv("CALLBENCH_KMS_URL"))
+		if err != nil || at.Host == "" {
+			t.Fatalf("CALLBENCH_KILL_KURENTO needs CALLBENCH_KMS_URL=ws://host:port/kurento: %v", err)
+		}
+		return newPart(t, "real kurento", at.Host, find(t, command[0]), command[1:]...)
+	}
 	addr := freeAddr(t)
-	return newCallbenchPart(t, "kurento", addr, "mock", "-listen", addr, "-interfaces", "lo", "-timing", "fast", "-gc-period", "10m")
+	return newCallbenchPart(t, "kurento", addr, "/_control", "mock", "-listen", addr, "-interfaces", "lo", "-timing", "fast", "-gc-period", "10m")
 }
 
-// mockObjects are what the mock holds beside its manager.
-func mockObjects(t *testing.T, mock *part) (objects []string) {
+// mediaObjects are the pipelines of the media server and what is in them.
+func mediaObjects(t *testing.T, media *part) (ids []string) {
 	t.Helper()
-	resp, err := http.Get("http://" + mock.addr + "/_control")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	client, err := kurento.Dial(ctx, kurento.Config{URL: "ws://" + media.addr + "/kurento"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	var state struct{ Objects []struct{ ID string } }
-	body, err := io.ReadAll(resp.Body)
-	if err == nil {
-		err = json.Unmarshal(body, &state)
-	}
+	defer func() { _ = client.Close() }()
+	all, err := client.ServerManager().Pipelines(ctx)
 	if err != nil {
-		t.Fatalf("the mock's control endpoint: %v", err)
+		t.Fatal(err)
 	}
-	for _, o := range state.Objects {
-		if !strings.HasPrefix(o.ID, "manager_") {
-			objects = append(objects, o.ID)
+	for _, id := range all {
+		ids = append(ids, string(id))
+		children, err := client.MediaPipeline(id).Children(ctx)
+		if err != nil && !kurento.IsNotFound(err) { // it was released just now
+			t.Fatal(err)
+		}
+		for _, child := range children {
+			ids = append(ids, string(child))
 		}
 	}
-	return objects
+	return ids
 }
 
 // seconds is a duration as the table has it.

@@ -14,7 +14,7 @@ func TestFaultsStrike(t *testing.T) {
 need    kms-control
 clients alice=electron bob=electron
 kms     fault error on=create class=MediaPipeline count=1
-! alice call bob code=media_failed
+! alice call bob code=overloaded
 alice   call bob
 expect  bob incoming
 alice   cancel
