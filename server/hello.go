@@ -73,6 +73,10 @@ func (s *Server) resume(c *conn, id string, h signaling.Hello, who *Identity) bo
 		s.metrics.resumes.WithLabelValues(resumeUnknown).Inc()
 		return false
 	}
+	if s.revokedMeanwhile(u) {
+		s.metrics.resumes.WithLabelValues(resumeToken).Inc()
+		return false
+	}
 	acked, ok := u.resume(c, id, secret, h.LastSeq, who)
 	if !ok {
 		return false
