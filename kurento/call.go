@@ -115,6 +115,7 @@ func (c *call) logRequest(ctx context.Context) {
 }
 
 func (c *call) logResponse(ctx context.Context, err error) {
+	c.observe(err)
 	log := c.link.cfg.Log
 	if !log.Enabled(ctx, slog.LevelDebug) {
 		return
@@ -128,6 +129,17 @@ func (c *call) logResponse(ctx context.Context, err error) {
 		attrs = append(attrs, slog.Int("code", int(refused.Code)))
 	}
 	log.LogAttrs(ctx, slog.LevelDebug, "kms.response", attrs...)
+}
+
+func (c *call) observe(err error) {
+	if c.link.cfg.Observe == nil {
+		return
+	}
+	name := c.method
+	if r, ok := c.params.(request); ok && r.Operation != "" {
+		name = r.Operation
+	}
+	c.link.cfg.Observe(name, time.Since(c.began), err)
 }
 
 func (c *call) attrs() []slog.Attr {

@@ -121,6 +121,44 @@ func TestCallErrors(t *testing.T) {
 	})
 }
 
+// Whoever measures is told of every request once, whatever became of it.
+func TestObserve(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWire(t, func(p *peer) {
+			p.serve("s", "k", func(r rpcRequest) {
+				time.Sleep(30 * time.Millisecond)
+				if r.param("operation") == "refuse" {
+					p.fail(r, 40101, "MEDIA_OBJECT_NOT_FOUND", "Object 'o' not found")
+					return
+				}
+				p.answerAll(r)
+			})
+		})
+		var mu sync.Mutex
+		var seen []string
+		c := dialWire(t, w, func(cfg *kurento.Config) {
+			cfg.Observe = func(method string, took time.Duration, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				seen = append(seen, fmt.Sprint(method, " ", took.Round(10*time.Millisecond), " ", err != nil))
+			}
+		})
+		seen = nil // what begins the session
+		_ = c.Ping(t.Context())
+		_ = c.Object("o").Invoke(t.Context(), "processOffer", nil, nil)
+		_ = c.Object("o").Invoke(t.Context(), "refuse", nil, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		_ = c.Object("o").Invoke(ctx, "late", nil, nil)
+		time.Sleep(time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		if got, want := strings.Join(seen, ", "), "ping 30ms false, processOffer 30ms false, refuse 30ms true, late 10ms true"; got != want {
+			t.Errorf("observed %s, want %s", got, want)
+		}
+	})
+}
+
 // TestTransaction checks the shape that KMS insists on: ids from 0 in order.
 func TestTransaction(t *testing.T) {
 	bubble(t, func(t *testing.T) {

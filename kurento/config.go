@@ -43,6 +43,10 @@ type Config struct {
 	// Log receives the events kms.connection, kms.request, kms.response and
 	// kms.event; nil discards them.
 	Log *slog.Logger
+	// Observe is told of every request that was answered or given up: its
+	// operation if it is an invoke, its method otherwise, and how long that took.
+	// It returns quickly. Nil observes nothing.
+	Observe func(method string, took time.Duration, err error)
 	// Session is the id of a session to take over, of another process or of an
 	// earlier Client. Empty begins a new one, and so does a session that KMS
 	// does not know any more: compare Client.Session afterwards.

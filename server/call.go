@@ -262,6 +262,7 @@ func (c *call) accept(r request) {
 		return
 	}
 	c.answeredAt, c.callee = time.Now(), m
+	c.srv.metrics.phase(phaseRing, c.expires.Add(-c.srv.cfg.RingTimeout))
 	c.move(stateAccepting)
 	c.dismiss()
 	c.newLeg(m, nil, func(err error) { c.accepted(r, m, err) })

@@ -135,6 +135,7 @@ func (c *conference) mayEnter(role Role) (Role, error) {
 
 // admit makes a member's endpoint and then tells everybody that it is in.
 func (c *conference) admit(r request, m *member) {
+	m.asked = time.Now()
 	failed := func(err error) {
 		r.fail(mediaError(err))
 		c.remove(m, signaling.ReasonMediaFailed, func() {})

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"github.com/callbench/callbench/signaling"
 )
@@ -102,8 +103,13 @@ func (c *conference) mayNegotiate(m *member) bool { return m != nil }
 // negotiates implements host.
 func (c *conference) negotiates() bool { return true }
 
-// legConnected implements host.
-func (c *conference) legConnected(*leg) {}
+// legConnected implements host: a member's first one ends its coming in.
+func (c *conference) legConnected(l *leg) {
+	if m := l.member; !m.asked.IsZero() {
+		c.srv.metrics.phase(phaseJoin, m.asked)
+		m.asked = time.Time{}
+	}
+}
 
 // mediaFailed implements host: the member is taken out, and the others stay.
 func (c *conference) mediaFailed(m *member) { c.expel(m, signaling.ReasonMediaFailed, func() {}) }

@@ -11,15 +11,17 @@ import (
 	"github.com/callbench/callbench/signaling"
 )
 
-// MetricNames lists what the server counts.
-func MetricNames() (names []string) {
+// MetricLabels lists what the server counts, with the labels of each.
+func MetricLabels() map[string]string {
 	descs := make(chan *prometheus.Desc, 64)
 	newMetrics(&Server{}).registry.Describe(descs)
 	close(descs)
+	all := map[string]string{}
 	for d := range descs {
-		names = append(names, regexp.MustCompile(`fqName: "([^"]+)"`).FindStringSubmatch(d.String())[1])
+		m := regexp.MustCompile(`fqName: "([^"]+)".*variableLabels: {([^}]*)}`).FindStringSubmatch(d.String())
+		all[m[1]] = m[2]
 	}
-	return names
+	return all
 }
 
 // Post sends a message of the server's own making to both parties.

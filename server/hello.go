@@ -70,6 +70,11 @@ func (s *Server) resume(c *conn, id string, h signaling.Hello, who *Identity) bo
 		u = s.restore(sessionID, secret)
 	}
 	if u == nil {
+		s.metrics.resumes.WithLabelValues(resumeUnknown).Inc()
+		return false
+	}
+	if s.revokedMeanwhile(u) {
+		s.metrics.resumes.WithLabelValues(resumeToken).Inc()
 		return false
 	}
 	acked, ok := u.resume(c, id, secret, h.LastSeq, who)
@@ -155,7 +160,9 @@ func (u *session) start(c *conn, id string) bool {
 func (u *session) resume(c *conn, id, secret string, lastSeq uint64, who *Identity) (acked []func(), ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.ended || !u.knows(secret) || !u.covers(lastSeq) || !u.mayResume(who) {
+	outcome := u.resumable(secret, lastSeq, who)
+	u.srv.metrics.resumes.WithLabelValues(outcome).Inc()
+	if outcome != resumed {
 		return nil, false
 	}
 	acked, _ = u.sent.upTo(lastSeq)
@@ -205,6 +212,30 @@ func (u *session) newToken() string {
 func hashed(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:])
+}
+
+// What becomes of a client's wish to resume a session.
+const (
+	resumed       = "resumed"
+	resumeUnknown = "unknown" // there is no such session any more
+	resumeSpent   = "spent"   // the resume token was used, or is none
+	resumeMissed  = "missed"  // pushes that the client has not seen are not kept any more
+	resumeToken   = "token"   // the session's token has run out, or the client is another user
+)
+
+// resumable is what becomes of a wish to resume the session now. u.mu is held.
+func (u *session) resumable(secret string, lastSeq uint64, who *Identity) string {
+	switch {
+	case u.ended:
+		return resumeUnknown
+	case !u.knows(secret):
+		return resumeSpent
+	case !u.covers(lastSeq):
+		return resumeMissed
+	case !u.mayResume(who):
+		return resumeToken
+	}
+	return resumed
 }
 
 // mayResume reports whether the session may go on: with the token that it has,

@@ -21,6 +21,8 @@ type metrics struct {
 	sessions  *prometheus.CounterVec   // opened, by how: new, resumed, level0
 	setup     prometheus.Histogram     // from call to the second leg's media
 	operation *prometheus.HistogramVec // of the media server
+	resumes   *prometheus.CounterVec   // wishes to resume a session, by what became of them
+	phases    *prometheus.HistogramVec // how long phases of calls and conferences took
 	limits    *prometheus.CounterVec   // what was refused or delayed, by limit
 	lost      *prometheus.CounterVec   // requests to State, History and Inbox that failed
 	notified  *prometheus.CounterVec   // what Push was told, by type and outcome
@@ -41,12 +43,15 @@ func newMetrics(s *Server) *metrics {
 		sessions:  counter("callbench_sessions_opened_total", "Sessions that a connection was given, by how: new, resumed or level0.", "how"),
 		setup:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "callbench_call_setup_seconds", Help: "Time from the answer to a call until media of both legs is connected.", Buckets: setupBuckets}),
 		operation: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "callbench_media_operation_seconds", Help: "Time that operations of the media server took.", Buckets: operationBuckets}, []string{"operation", "outcome"}),
+		resumes:   counter("callbench_resumes_total", "Wishes to resume a session, by what became of them: resumed, unknown, spent, missed, token.", "outcome"),
+		phases:    prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "callbench_phase_seconds", Help: "Time that phases took: ring, join, leg.", Buckets: setupBuckets}, []string{"phase"}),
 		limits:    counter("callbench_limits_reached_total", "Connections, frames and requests that a limit refused, delayed or took the place of, by limit.", "limit"),
 		lost:      counter("callbench_state_failures_total", "Requests to Redis, the history or the inbox that failed.", "operation"),
 	}
 	m.notified = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "callbench_notifications_total", Help: "Notifications for devices that are not connected."}, []string{"type", "outcome"})
 	m.registry.MustRegister(m.ended, m.refused, m.sessions, m.setup, m.operation, m.lost, m.notified, population{s})
-	m.registry.MustRegister(m.limits)
+	m.registry.MustRegister(m.limits, m.resumes, m.phases)
+	m.registry.MustRegister(s.cfg.Collectors...)
 	return m
 }
 
@@ -63,6 +68,18 @@ func (m *metrics) measure(operation string, begin time.Time, err error) {
 	m.operation.WithLabelValues(operation, outcome).Observe(time.Since(begin).Seconds())
 }
 
+// The phases that are measured.
+const (
+	phaseRing = "ring" // from the invitation until somebody answers
+	phaseJoin = "join" // from a member's wish to come into a conference until its media is connected
+	phaseLeg  = "leg"  // from an offer until its media is connected
+)
+
+// phase notes how long a phase took that began then, and is over now.
+func (m *metrics) phase(name string, began time.Time) {
+	m.phases.WithLabelValues(name).Observe(time.Since(began).Seconds())
+}
+
 // opened counts a new session.
 func (m *metrics) opened(level int) {
 	how := "new"
@@ -73,61 +90,6 @@ func (m *metrics) opened(level int) {
 }
 
 func (m *metrics) refuse(code signaling.Code) { m.refused.WithLabelValues(string(code)).Inc() }
-
-// population counts what there is at the moment of a look.
-type population struct{ srv *Server }
-
-var (
-	connectionsDesc = prometheus.NewDesc("callbench_connections", "WebSockets that are open.", nil, nil)
-	sessionsDesc    = prometheus.NewDesc("callbench_sessions", "Sessions by whether a connection is attached.", []string{"attached"}, nil)
-	waitingDesc     = prometheus.NewDesc("callbench_media_waiting", "Operations of the media server that wait for their turn.", nil, nil)
-	busyDesc        = prometheus.NewDesc("callbench_media_busy", "Operations of the media server that took a turn and are under way.", nil, nil)
-	endpointsDesc   = prometheus.NewDesc("callbench_media_endpoints", "Endpoints on the media server.", nil, nil)
-	callsDesc       = prometheus.NewDesc("callbench_calls", "Calls by state.", []string{"state"}, nil)
-)
-
-// Describe implements prometheus.Collector.
-func (p population) Describe(ch chan<- *prometheus.Desc) {
-	ch <- connectionsDesc
-	ch <- sessionsDesc
-	ch <- callsDesc
-	ch <- waitingDesc
-	ch <- busyDesc
-	ch <- endpointsDesc
-}
-
-// Collect implements prometheus.Collector.
-func (p population) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, n int, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
-	}
-	p.srv.mu.Lock()
-	conns := len(p.srv.conns)
-	p.srv.mu.Unlock()
-	sessions, rooms := p.srv.users.everybody()
-	attached := 0
-	for _, s := range sessions {
-		if s.attached() {
-			attached++
-		}
-	}
-	states := map[callState]int{}
-	for _, r := range rooms {
-		if c, ok := r.host.(*call); ok {
-			states[c.at()]++
-		}
-	}
-	waiting, busy := p.srv.gate.depth()
-	gauge(waitingDesc, waiting)
-	gauge(busyDesc, busy)
-	gauge(endpointsDesc, int(p.srv.gate.endpoints.Load()))
-	gauge(connectionsDesc, conns)
-	gauge(sessionsDesc, attached, "true")
-	gauge(sessionsDesc, len(sessions)-attached, "false")
-	for s := stateDialing; s < stateEnded; s++ {
-		gauge(callsDesc, states[s], s.String())
-	}
-}
 
 // Metrics serves what the server counts in Prometheus' text format.
 func (s *Server) Metrics() http.Handler {

@@ -73,6 +73,49 @@ func (noPresence) PutPresence(context.Context, signaling.State) (uint64, error) 
 	return 0, errors.New("out of order")
 }
 
+// Phases, resumes and queues are counted as they happen.
+func TestMetricsOfPhasesResumesAndQueues(t *testing.T) {
+	bubble(t, func(c *server.Config) { c.Limits.SessionsPerUser = 100; c.Limits.ConnectionsPerUser = 100 }, func(t *testing.T, w *world) {
+		alice, bob, ref := dialed(w)
+		time.Sleep(3 * time.Second)
+		bob.rtc(signaling.ActionAnswer, ref)
+		offer(alice, ref)
+		offer(bob, ref)
+		carol, welcome := w.enter("carol")
+		carol.rtc(signaling.ActionJoin, signaling.RTC{RoomID: "r", RoomType: "mcu"})
+		time.Sleep(2 * time.Second)
+		carol.rtc(signaling.ActionOffer, signaling.RTC{RoomID: "r", SDP: sdpOffer})
+		counts(t, w, `callbench_phase_seconds_sum{phase="ring"} 3`, `callbench_phase_seconds_sum{phase="join"} 2`, `callbench_phase_seconds_count{phase="leg"} 3`,
+			`callbench_rooms{type="mcu"} 1`, `callbench_rooms{type="1v1"} 1`, `callbench_queued{queue="connections"} 0`)
+
+		try := func(h signaling.Hello) {
+			c := w.dial("carol", nil)
+			h.Version = 1
+			c.request(signaling.TypeHello, "", h)
+		}
+		carol.drop()
+		try(signaling.Hello{Resume: "nobody.x"})
+		try(signaling.Hello{Resume: "session-carol-1.x"})
+		try(signaling.Hello{Resume: welcome.ResumeToken, LastSeq: 99})
+		try(signaling.Hello{Resume: welcome.ResumeToken, Token: token(t, "dave")})
+		w.rejoin(carol, welcome.ResumeToken)
+		counts(t, w, `callbench_resumes_total{outcome="unknown"} 1`, `callbench_resumes_total{outcome="spent"} 1`, `callbench_resumes_total{outcome="missed"} 1`,
+			`callbench_resumes_total{outcome="token"} 1`, `callbench_resumes_total{outcome="resumed"} 1`)
+
+		dave := w.join("dave")
+		defer close(dave.freeze())
+		dave.link.Cut()
+		for range 40 {
+			if f := alice.request(signaling.TypeMessage, "", signaling.Message{To: "dave", Content: strings.Repeat("x", 16<<10)}); f.Type != signaling.TypeAck {
+				t.Fatal(string(f.Data))
+			}
+		}
+		if text := scrape(w); strings.Contains(text, `callbench_queued{queue="connections"} 0`) || strings.Contains(text, `callbench_queue_longest{queue="connections"} 0`) {
+			t.Errorf("nothing waits for dave, who does not read:\n%s", text)
+		}
+	})
+}
+
 func TestHealth(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		look := func() int {
@@ -96,13 +139,13 @@ func TestMetricsPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	documented := map[string]bool{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `(callbench_[a-z0-9_]+)`").FindAllStringSubmatch(string(page), -1) {
-		documented[m[1]] = true
+	documented := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(callbench_[a-z0-9_]+)` \\| ([^|]*)\\|").FindAllStringSubmatch(string(page)+"\n", -1) {
+		documented[m[1]] = strings.ReplaceAll(strings.ReplaceAll(m[2], "`", ""), " ", "")
 	}
-	for _, name := range server.MetricNames() {
-		if !documented[name] {
-			t.Errorf("the page does not name %s", name)
+	for name, labels := range server.MetricLabels() {
+		if got, ok := documented[name]; !ok || got != labels {
+			t.Errorf("the page says of %s that its labels are %q, they are %q", name, got, labels)
 		}
 		delete(documented, name)
 	}

@@ -98,6 +98,24 @@ func (s *Server) checkRevoked(ctx context.Context, who Identity) error {
 	return nil
 }
 
+// revokedMeanwhile ends a restored session whose token was revoked while no server
+// had it. If nobody can say so it goes on.
+func (s *Server) revokedMeanwhile(u *session) bool {
+	u.mu.Lock()
+	restored, proof := u.restored, u.proof
+	u.mu.Unlock()
+	if !restored {
+		return false
+	}
+	ctx, cancel := s.storing()
+	defer cancel()
+	if !errors.Is(s.checkRevoked(ctx, proof), errRevoked) {
+		return false
+	}
+	u.end(causeRevoked)
+	return true
+}
+
 // heldBy reports whether the session's token is revoked by r.
 func (u *session) heldBy(r Revocation) bool {
 	u.mu.Lock()

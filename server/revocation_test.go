@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -177,6 +179,30 @@ func TestRevokeRefuses(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		if _, err := w.srv.Revoke(context.Background(), server.Revocation{TokenID: "a"}); err == nil || errors.Is(err, errBroken) {
 			t.Errorf("without Revocations: %v", err)
+		}
+	})
+}
+
+// A session that a killed server left behind cannot be resumed if its token was
+// revoked meanwhile.
+func TestRevokedWhileNoServerHadTheSession(t *testing.T) {
+	bubble(t, revocable, func(t *testing.T, w *world) {
+		left := func(id, tokenID string) signaling.Hello {
+			sum := sha256.Sum256([]byte("secret"))
+			err := w.state.PutSession(context.Background(), server.SessionRecord{SessionID: id, UserID: "bob", ConnectedAt: time.Now(), HeartbeatAt: time.Now(), TTL: time.Hour,
+				Node: "callbench", Level: 1, Secret: hex.EncodeToString(sum[:]), Expires: time.Now().Add(time.Hour), TokenID: tokenID, Issued: time.Now()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return signaling.Hello{Resume: id + ".secret"}
+		}
+		first, second := left("s-1", "t-1"), left("s-2", "t-2")
+		w.revoke(server.Revocation{TokenID: "t-1"})
+		c := w.dial("bob", nil)
+		first.Version = 1
+		c.isError(signaling.CodeUnauthorized, c.request(signaling.TypeHello, "", first))
+		if welcome := w.dial("bob", nil).hello(second); !welcome.Resumed {
+			t.Error("another session of bob's was not resumed")
 		}
 	})
 }

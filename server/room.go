@@ -91,6 +91,7 @@ type member struct {
 	user    string
 	session *session
 	role    Role
+	asked   time.Time   // when it wished to come into a conference; zero once its media is connected
 	joined  time.Time   // when it came into the room; zero before
 	invited bool        // it knows of the room, so it must be told the end
 	told    bool        // it was

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/callbench/callbench/signaling"
 )
@@ -65,6 +66,8 @@ type Config struct {
 	// Revocations remember which tokens are good no more. Nil: none can be revoked.
 	Revocations Revocations
 
+	// Collectors are further metrics that Metrics serves.
+	Collectors []prometheus.Collector
 	// Checks ask for the parts that Ready tells of.
 	Checks []Check
 

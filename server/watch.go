@@ -137,6 +137,7 @@ func (r *room) dtlsConnected(l *leg) {
 		l.watch.Stop()
 	}
 	r.log.Info("leg.connected", "user", l.member.user, "session", l.member.session.id, "endpoint", l.endpointID(), "setup_ms", float64(time.Since(l.since))/float64(time.Millisecond))
+	r.srv.metrics.phase(phaseLeg, l.since)
 	r.host.legConnected(l)
 	record := l.record()
 	record.ConnectedAt = time.Now()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	pion "github.com/pion/turn/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/callbench/callbench/kmsmock"
 	"github.com/callbench/callbench/server"
@@ -24,11 +25,12 @@ import (
 // host holds the parts beside the server that `callbench serve` starts: those
 // that are embedded, and the connections to those that are not.
 type host struct {
-	ip     net.IP // where clients come in
-	log    *slog.Logger
-	parts  [][2]string    // what each part is, for people
-	checks []server.Check // whether those that can fail are there
-	stop   []func() error
+	ip         net.IP // where clients come in
+	log        *slog.Logger
+	parts      [][2]string            // what each part is, for people
+	checks     []server.Check         // whether those that can fail are there
+	collectors []prometheus.Collector // what is measured of them
+	stop       []func() error
 }
 
 func (h *host) part(name, is string) { h.parts = append(h.parts, [2]string{name, is}) }
@@ -55,13 +57,27 @@ func (h *host) media(ctx context.Context, url string) (server.Media, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	m, err := kms.Dial(ctx, kms.Config{URL: url, Log: h.log})
+	m, err := kms.Dial(ctx, kms.Config{URL: url, Log: h.log, Observe: h.observeKurento()})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the media server: %w", err)
 	}
 	h.stop = append(h.stop, m.Close)
 	h.checks = append(h.checks, server.Check{Name: "media server", Ask: m.Ping})
 	return m, nil
+}
+
+// observeKurento measures the requests to the media server.
+func (h *host) observeKurento() func(method string, took time.Duration, err error) {
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "callbench_kms_rpc_seconds", Help: "Time that requests to Kurento took, by operation or method.",
+		Buckets: []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}}, []string{"method", "outcome"})
+	h.collectors = append(h.collectors, seconds)
+	return func(method string, took time.Duration, err error) {
+		outcome := "ok"
+		if err != nil {
+			outcome = "error"
+		}
+		seconds.WithLabelValues(method, outcome).Observe(took.Seconds())
+	}
 }
 
 // mock starts the mock on a loopback port. Its media is on every interface, the
@@ -176,6 +192,7 @@ func (h *host) mysql(ctx context.Context, dsn, dir string, users []string) (*sto
 		return nil, err
 	}
 	h.part("mysql", fmt.Sprintf("%s, its journal in %s", m, dir))
+	h.checks = append(h.checks, server.Check{Name: "mysql", Ask: m.Ping})
 	h.stop = append(h.stop, m.Close)
 	if n := m.Waiting(); n > 0 {
 		h.log.Warn("outbox.resumed", "waiting", n)

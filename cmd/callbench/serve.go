@@ -134,7 +134,7 @@ func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
 	if err = c.permanent(ctx, h, &cfg); err != nil {
 		return nil, err
 	}
-	cfg.Checks = h.checks
+	cfg.Checks, cfg.Collectors = h.checks, h.collectors
 	return server.New(cfg)
 }
 

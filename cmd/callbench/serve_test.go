@@ -100,6 +100,14 @@ func TestServe(t *testing.T) {
 	if _, body := get(t, "http://"+addr+"/metrics"); !strings.Contains(body, "callbench_connections 0\n") {
 		t.Errorf("metrics: %s", body)
 	}
+	page, err := os.ReadFile("../../docs/serve.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rpc = "callbench_kms_rpc_seconds"
+	if _, body := get(t, "http://"+addr+"/metrics"); !strings.Contains(body, rpc+`_count{method="connect",outcome="ok"} 1`) || !strings.Contains(string(page), rpc) {
+		t.Errorf("%s is not measured or not documented: %s", rpc, body)
+	}
 	_, body := get(t, "http://"+addr+"/users.json")
 	var users []struct{ Name, Token string }
 	if err := json.Unmarshal([]byte(body), &users); err != nil || len(users) != 2 || users[0].Name != "ann" || users[0].Token == "" {

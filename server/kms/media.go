@@ -24,6 +24,8 @@ type Config struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Log receives the events of package kurento; nil discards them.
 	Log *slog.Logger
+	// Observe is kurento.Config.Observe.
+	Observe func(method string, took time.Duration, err error)
 	// Endpoint are the parameters of every endpoint. The zero value sends and
 	// receives.
 	Endpoint kurento.WebRtcEndpointOptions
@@ -75,7 +77,7 @@ func Dial(ctx context.Context, cfg Config) (*Media, error) {
 		m.lostAfter = DefaultLostAfter
 	}
 	var err error
-	m.client, err = kurento.Dial(ctx, kurento.Config{URL: cfg.URL, Dial: cfg.Dial, Log: cfg.Log,
+	m.client, err = kurento.Dial(ctx, kurento.Config{URL: cfg.URL, Dial: cfg.Dial, Log: cfg.Log, Observe: cfg.Observe,
 		PingInterval: m.lostAfter / 5, PingTimeout: m.lostAfter * 3 / 5, Backoff: backoff,
 		OnLost: m.disconnected, OnReconnect: m.reconnected})
 	if err != nil {
