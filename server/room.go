@@ -258,6 +258,7 @@ func (r *room) close(row RoomHistory, then func()) {
 		return
 	}
 	last := r.host.snapshot()
+	r.opened = false // nothing more is written of it
 	r.save("record end", func(ctx context.Context) error { return r.srv.cfg.History.RoomEnded(ctx, row) }, nil)
 	r.save("close room", func(ctx context.Context) error { return r.srv.cfg.State.CloseRoom(ctx, last) }, then)
 }

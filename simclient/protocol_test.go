@@ -67,6 +67,26 @@ func TestViolations(t *testing.T) {
 	}
 }
 
+// TestInvitedOnceMore is asked again by a server that was killed and does not know
+// whether the client was.
+func TestInvitedOnceMore(t *testing.T) {
+	bubble(t, func(r *rig) {
+		alice, bob := r.connected("alice"), r.connected("bob")
+		r.call(alice, bob)
+		bob.wait(t, time.Second, eventIncoming)
+		state := bob.State()
+		r.srv.locked(func() {
+			r.srv.sessions["bob"].push(signaling.TypeInvite, "", signaling.Invite{RoomID: state.Room, CallID: state.Call, From: "alice"})
+		})
+		time.Sleep(time.Second)
+		bob.none(t, eventViolation)
+		bob.one(t, eventIncoming)
+		if again := bob.State(); again.Call != state.Call || again.CallState != state.CallState {
+			t.Errorf("bob was in %+v and is in %+v", state, again)
+		}
+	})
+}
+
 // TestReplayedTwice: pushes that were seen are dropped.
 func TestReplayedTwice(t *testing.T) {
 	bubble(t, func(r *rig) {
