@@ -22,8 +22,10 @@ func (r *room) snapshot() RoomSnapshot {
 		s.PipelineID = r.pipeline.ID()
 	}
 	for _, m := range r.members {
+		// Who is being let into a conference is in it for another server, and asks again.
+		knows := m.invited || r.kind != Room1v1 && !m.joined.IsZero()
 		s.Members = append(s.Members, MemberSnapshot{UserID: m.user, SessionID: m.session.id, Role: m.role,
-			JoinedAt: m.joined, Invited: m.invited, Told: m.told, Left: m.left})
+			JoinedAt: m.joined, Invited: knows, Told: m.told, Left: m.left})
 	}
 	return s
 }

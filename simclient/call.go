@@ -198,6 +198,8 @@ func (c *Client) invited(f signaling.Frame) {
 	}
 	switch k := c.call; {
 	case k == nil:
+	case k.id != "" && k.id == inv.CallID: // once more, of a server that has started again
+		return
 	case (k.name() == "" || k.in != nil && k.state == callDialing) && k.state != callLeaving: // will be refused: the server had made the other one before
 		c.finish(k, string(signaling.CodeBusy), "")
 	case k.state == callLeaving: // was left, or there would be no invitation

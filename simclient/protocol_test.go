@@ -67,6 +67,24 @@ func TestViolations(t *testing.T) {
 	}
 }
 
+// TestInvitedOnceMore: the invitation to the call that rings is no news, and that to
+// one that was left in the meantime is none either.
+func TestInvitedOnceMore(t *testing.T) {
+	bubble(t, func(r *rig) {
+		alice, bob := r.connected("alice"), r.connected("bob")
+		r.must(alice.Call(r.ctx, "bob"))
+		bob.wait(t, time.Second, eventIncoming)
+		r.srv.locked(func() {
+			r.srv.sessions["bob"].push(signaling.TypeInvite, "", signaling.Invite{RoomID: "r-1", CallID: "c-1", From: "alice"})
+		})
+		time.Sleep(time.Second)
+		bob.one(t, eventIncoming)
+		bob.none(t, eventViolation)
+		r.must(bob.Accept(r.ctx))
+		alice.wait(t, time.Second, eventAccepted)
+	})
+}
+
 // TestReplayedTwice: pushes that were seen are dropped.
 func TestReplayedTwice(t *testing.T) {
 	bubble(t, func(r *rig) {
