@@ -358,12 +358,13 @@ func TestActions(t *testing.T) {
 		{"! alice call bob", "error=timeout", reports.Fail},
 		{"! alice call bob", "", reports.Fail},
 		{"? alice call bob code=busy", "", reports.Pass},
+		{"kms fault error on=create code=40009", "", reports.Pass}, // the code is the media server's
 		{"? alice call bob code=busy", "error=e code=busy", reports.Pass},
 		{"? alice call bob", "error=e code=bad_state", reports.Pass},
 		{"? alice call bob code=busy", "error=e code=bad_state", reports.Fail},
 		{"? alice call bob", "error=timeout", reports.Fail},
 	} {
-		if r := judge(t, record(t, pair+c.step+"\n", "virtual", "1 begin 0", "1 end 0 "+c.end)); r.Verdict != c.want {
+		if r := judge(t, record(t, "need kms-control\n"+pair+c.step+"\n", "virtual", "1 begin 0", "1 end 0 "+c.end)); r.Verdict != c.want {
 			t.Errorf("%s, %q: %s %+v", c.step, c.end, r.Verdict, r.Failures)
 		}
 	}

@@ -223,6 +223,9 @@ func (c *call) runLater() {
 	}
 }
 
+// hold implements host: who is in a call knows it.
+func (c *call) hold(request, func()) bool { return false }
+
 // asking is the member that a request comes from, nil if it is in the call no
 // more. A callee that was not invited yet knows of no call.
 func (c *call) asking(r request) *member {

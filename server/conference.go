@@ -177,7 +177,32 @@ func (c *conference) admitted(r request, m *member) {
 		c.log.Info("room.joined", "user", m.user, "session", m.session.id, "role", string(m.role))
 		c.join(r)
 		c.tell(m, signaling.ActionJoined, m.about())
+		m.catchUp()
 	})
+}
+
+// maxEarly is how much of a member is kept that is being let in: an offer and its
+// candidates.
+const maxEarly = 1 + maxCandidates
+
+// hold implements host. A client of level 0 is not told that it is in, and offers
+// right behind its join.
+func (c *conference) hold(r request, f func()) bool {
+	m := c.memberOf(r.session)
+	if m == nil || m.invited || len(m.early) == maxEarly {
+		return false
+	}
+	m.early = append(m.early, f)
+	return true
+}
+
+// catchUp does what the member has asked for while it was let in, or was not.
+func (m *member) catchUp() {
+	early := m.early
+	m.early = nil
+	for _, f := range early {
+		f()
+	}
 }
 
 // turnAway takes out who may not come in because of what another instance has done,
@@ -272,6 +297,9 @@ func (c *conference) asking(r request) *member {
 
 // leave implements host.
 func (c *conference) leave(r request) {
+	if c.hold(r, func() { c.leave(r) }) {
+		return
+	}
 	m := c.asking(r)
 	if m == nil {
 		r.fail(c.wrongState(nil))
@@ -321,6 +349,7 @@ func (c *conference) remove(m *member, reason signaling.Reason, then func()) {
 			f()
 		}
 	})
+	m.catchUp()
 }
 
 // vacate gives a place back, and ends the room if that was the last one.

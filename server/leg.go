@@ -216,6 +216,9 @@ func (m *member) mayOffer(now time.Time) bool {
 // offered is step 15 or 21. An offer on a leg that has one already makes the
 // leg anew.
 func (r *room) offered(req request, o *offer) {
+	if r.host.hold(req, func() { r.offered(req, o) }) {
+		return
+	}
 	m := r.host.asking(req)
 	if !r.host.mayNegotiate(m) || !r.host.negotiates() && m.leg.offer != nil {
 		req.fail(r.host.wrongState(m))
@@ -306,6 +309,9 @@ func (r *room) gather(l *leg) {
 // candidates is step 19 or 24. Those of one frame are taken all or, if one is
 // refused, not at all.
 func (r *room) candidates(req request, wanted []received) {
+	if r.host.hold(req, func() { r.candidates(req, wanted) }) {
+		return
+	}
 	m := r.host.asking(req)
 	if !r.host.mayNegotiate(m) {
 		req.fail(r.host.wrongState(m))

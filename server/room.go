@@ -47,6 +47,9 @@ type host interface {
 	// asking is the member that a request comes from, nil if it is in the room no
 	// more or does not know of it yet.
 	asking(r request) *member
+	// hold keeps what a session asks for whose member is just being let in, and
+	// reports whether it did.
+	hold(r request, f func()) bool
 	// mayNegotiate reports whether a member may send its offer and candidates.
 	mayNegotiate(m *member) bool
 	// negotiates reports whether offers are given to the media server now; those
@@ -100,6 +103,7 @@ type member struct {
 	away    bool        // its connection is down
 	leg     *leg        // nil before it is made
 	port    Element     // of the room's mixer; nil if it has none
+	early   []func()    // what it has asked for while it was let in
 	after   []func()    // what waits until nothing is left of it
 	retries int         // legs made anew since media last connected
 	offers  []time.Time // the latest ones

@@ -22,7 +22,8 @@ func (r *room) snapshot() RoomSnapshot {
 		s.PipelineID = r.pipeline.ID()
 	}
 	for _, m := range r.members {
-		knows := m.invited || !m.joined.IsZero() // by the time that it may be read
+		// Who is being let into a conference is in it for another server, and asks again.
+		knows := m.invited || r.kind != Room1v1 && !m.joined.IsZero()
 		s.Members = append(s.Members, MemberSnapshot{UserID: m.user, SessionID: m.session.id, Role: m.role,
 			JoinedAt: m.joined, Invited: knows, Told: m.told, Left: m.left})
 	}

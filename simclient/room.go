@@ -39,12 +39,20 @@ func (k *call) receives() bool {
 const roomBroadcast = "broadcast"
 
 // parties are whose media may come: the other party's, or that of everybody who
-// publishes or did. A mix has one's own in it, a broadcast has not.
+// publishes or did. A mix has one's own in it, a broadcast has not. Level 0 does not
+// tell who was in a room before: it may be anybody's then.
 func (c *Client) parties(k *call) []string {
-	if k.in == nil {
+	switch {
+	case k.in == nil:
 		return []string{k.peer}
+	case c.link.level.number() == 0:
+		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(k.in.heard), func(u string) bool { return k.in.kind == roomBroadcast && u == c.cfg.User })
+	list := slices.DeleteFunc(slices.Clone(k.in.heard), func(u string) bool { return k.in.kind == roomBroadcast && u == c.cfg.User })
+	if len(list) == 0 {
+		return []string{""} // nobody's
+	}
+	return list
 }
 
 // Join comes into a room, and makes it if the options say of which type. "" is the

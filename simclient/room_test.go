@@ -19,6 +19,7 @@ type fakeRoom struct {
 	in      map[string]*fakeSession
 	offers  map[string][]string // the SDP that each user has sent
 	asked   []string            // "user action", with what it was about
+	mum     bool                // tells nobody who comes
 }
 
 // room makes the fake server one that has a room.
@@ -66,7 +67,9 @@ func (r *fakeRoom) join(s *fakeSession, in signaling.RTC) signaling.RTC {
 		r.kind = in.RoomType
 	}
 	m := signaling.Member{UserID: s.user, Role: in.Role}
-	r.tell(signaling.ActionJoined, signaling.RTC{UserID: m.UserID, Role: m.Role})
+	if !r.mum {
+		r.tell(signaling.ActionJoined, signaling.RTC{UserID: m.UserID, Role: m.Role})
+	}
 	r.members, r.in[s.user] = append(r.members, m), s
 	return signaling.RTC{RoomID: r.name, RoomType: r.kind, Role: m.Role, Members: r.members}
 }
@@ -149,6 +152,20 @@ func TestBroadcast(t *testing.T) {
 			a.none(t, eventError)
 			a.none(t, eventWrongOrigin)
 		}
+	})
+}
+
+// TestBroadcastOfNobody: media of somebody who does not publish is of wrong origin.
+func TestBroadcastOfNobody(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.withMedia()
+		stage := r.room("stage")
+		alice, bob := r.connected("alice"), r.connected("bob")
+		r.must(bob.Join(r.ctx, "stage", RoomOptions{Type: "broadcast", Role: signaling.RoleSubscriber}))
+		r.srv.locked(func() { stage.mum = true })
+		r.must(alice.Join(r.ctx, "stage", RoomOptions{Role: signaling.RolePublisher}))
+		bob.wait(t, time.Second, eventWrongOrigin, "media=audio", "call=stage")
+		bob.none(t, eventFlow, "state=flowing")
 	})
 }
 
