@@ -134,24 +134,6 @@ func (c *call) start(r request) {
 	c.waitFor(before, func() { c.dial(r) })
 }
 
-// waitFor continues when all these calls have told their members the end.
-func (c *call) waitFor(before []*room, then func()) {
-	if len(before) == 0 {
-		then()
-		return
-	}
-	c.pending++
-	next := func() {
-		c.queue.Do(func() {
-			c.waitFor(before[1:], then)
-			c.doneOne()
-		})
-	}
-	if old := before[0]; !old.queue.Do(func() { old.host.hasten(next) }) { // it is over
-		next()
-	}
-}
-
 // dial is steps 3 to 6: the room, its pipeline and the caller's endpoint.
 func (c *call) dial(r request) {
 	c.makePipeline(party(c.caller, r), func(err error) {

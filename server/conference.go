@@ -86,10 +86,11 @@ func (c *conference) enter(r request, role Role, again bool) {
 		c.vacate(func() {}) // it has its place already
 		return
 	}
+	var before []*room
 	role, err := c.mayEnter(role)
 	if err == nil {
 		var in *room
-		if in, err = c.srv.users.claim(r.session, c.room); in != nil && !again {
+		if before, in, err = c.srv.users.claim(r.session, c.room); in != nil && !again {
 			c.retry(r, role, in)
 			return
 		}
@@ -99,7 +100,8 @@ func (c *conference) enter(r request, role Role, again bool) {
 		c.vacate(func() {})
 		return
 	}
-	c.admit(r, c.add(r.session, role))
+	m := c.add(r.session, role)
+	c.waitFor(before, func() { c.admit(r, m) })
 }
 
 // retry lets a session in when the room that it may have left a moment ago has

@@ -498,3 +498,19 @@ func TestTwoComeAtOnce(t *testing.T) {
 		bob.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
 	})
 }
+
+// TestComesFromACallThatEnds comes into a room right when the other one has hung up,
+// while the media server is slow: the call's end is told first.
+func TestComesFromACallThatEnds(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, bob := w.join("alice"), w.join("bob")
+		ref := bob.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "alice"})
+		w.media.set(func(m *fakeMedia) { m.delay["release endpoint"] = 2 * time.Second })
+		bob.send(signaling.TypeRTC, signaling.ActionCancel, ref)
+		synctest.Wait()
+		alice.rtc(signaling.ActionJoin, mixed)
+		w.journal.inOrder(t, "alice<- rtc/ended cancelled", "alice<- ack")
+		alice.rtc(signaling.ActionLeave, ref)
+		alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+	})
+}

@@ -287,20 +287,20 @@ func (d *directory) vacate(r *room) (last bool) {
 	return p.taken == 0
 }
 
-// claim puts a session into a conference. If its user is in another room already, that
-// is returned with the error.
-func (d *directory) claim(u *session, r *room) (in *room, err error) {
+// claim puts a session into a conference, and returns those rooms that it has not
+// left yet. If its user is in another room, that is returned with the error.
+func (d *directory) claim(u *session, r *room) (before []*room, in *room, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.byID[u.id] != u { // it ended a moment ago
-		return nil, unavailable()
+		return nil, nil, unavailable()
 	}
 	if in := d.in[u.user]; in != nil {
-		return in, signaling.Errorf(signaling.CodeBusy, "you are in a call or a room already")
+		return nil, in, signaling.Errorf(signaling.CodeBusy, "you are in a call or a room already")
 	}
 	d.in[u.user] = r
 	u.room.Store(r)
-	return nil, nil
+	return slices.Clone(u.ending), nil, nil
 }
 
 // roomsOf lists the rooms that a session has not left: the one that it is in,

@@ -74,9 +74,9 @@ func (f Fault) Plant() (out func()) {
 func Faults() []Fault {
 	leaving := []signaling.Action{signaling.ActionLeave, signaling.ActionCancel}
 	return []Fault{
-		{"an answer is accepted twice", []signaling.Action{signaling.ActionAnswer}, func(right handler) handler {
+		{"an answer is accepted twice, on whichever device", []signaling.Action{signaling.ActionAnswer}, func(right handler) handler {
 			return onCall(right, func(c *call, r request, right func()) {
-				if c.at() == stateActive && c.asking(r) == c.callee {
+				if m := c.asking(r); c.at() == stateActive && m != nil && m != c.caller {
 					r.ack(nil)
 					return
 				}

@@ -85,7 +85,8 @@ var (
 // waits are how long may pass before a move. The longer ones let the time-outs of
 // a call pass: 5 s for DTLS and for who does not confirm, 60 s for who does not
 // answer and for who does not come back.
-var waits = []time.Duration{0, 0, 0, 4 * time.Millisecond, 30 * time.Millisecond, 400 * time.Millisecond, 6 * time.Second, 25 * time.Second, 61 * time.Second}
+var waits = []time.Duration{0, 0, 0, 10 * time.Millisecond, 25 * time.Millisecond, 60 * time.Millisecond, 150 * time.Millisecond,
+	400 * time.Millisecond, 6 * time.Second, 25 * time.Second, 61 * time.Second}
 
 // moves draws a move. Each has the same number of draws, whatever it is.
 var moves = rapid.Custom(func(t *rapid.T) move {

@@ -120,7 +120,7 @@ func playPlan(t *testing.T, p plan) (broken []string, transitions []string) {
 func quicken(cfg *server.Config) {
 	media := cfg.Media.(*fakeMedia)
 	media.set(func(m *fakeMedia) { m.usual() })
-	cfg.State = slowRooms{cfg.State, 2100 * time.Microsecond, 3300 * time.Microsecond}
+	cfg.State = slowRooms{cfg.State, 8100 * time.Microsecond, 13300 * time.Microsecond}
 }
 
 // usual is how long the operations take when all is well.
@@ -129,7 +129,7 @@ func (m *fakeMedia) usual() {
 	clear(m.hang)
 	m.noDTLS = 0
 	for i, op := range operations {
-		m.delay[op] = time.Duration(1700+610*i) * time.Microsecond
+		m.delay[op] = time.Duration(6700+2410*i) * time.Microsecond
 	}
 }
 

@@ -214,6 +214,25 @@ func (r *room) depart(m *member, at func() time.Time, then func()) {
 	r.whenFiled(func() { r.releaseLeg(m, written) })
 }
 
+// waitFor continues when all these rooms, which are ending, have told their members
+// so: nobody hears of a new one before it has heard of the old one's end.
+func (r *room) waitFor(before []*room, then func()) {
+	if len(before) == 0 {
+		then()
+		return
+	}
+	r.pending++
+	next := func() {
+		r.queue.Do(func() {
+			r.waitFor(before[1:], then)
+			r.doneOne()
+		})
+	}
+	if old := before[0]; !old.queue.Do(func() { old.host.hasten(next) }) { // it is over
+		next()
+	}
+}
+
 // makePipeline makes the room's pipeline, with a mixer if its members are mixed.
 func (r *room) makePipeline(whom []any, then func(error)) {
 	var p Pipeline
