@@ -297,12 +297,9 @@ func (c *conference) asking(r request) *member {
 	return nil
 }
 
-// leave implements host.
+// leave implements host. Who is just being let in is not, then.
 func (c *conference) leave(r request) {
-	if c.hold(r, func() { c.leave(r) }) {
-		return
-	}
-	m := c.asking(r)
+	m := c.memberOf(r.session)
 	if m == nil {
 		r.fail(c.wrongState(nil))
 		return

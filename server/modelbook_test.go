@@ -128,7 +128,7 @@ func (m *model) answered(s *seat, a *ask, f signaling.Frame) {
 	case ok && a.action == signaling.ActionJoin && in.RoomType != "":
 		s.room = in.RoomID
 		m.book.Entered(s.who, in.RoomID, in.RoomType, in.Members)
-	case ok && leaving && a.ref.Room != "" && a.ref.Call == "":
+	case ok && leaving && a.ref.Room != "" && a.ref.Call == "" && a.leaves:
 		m.outOfRoom(s, a.ref.Room, invariants.End{Guess: true})
 	case ok && a.action == signaling.ActionCall:
 		m.called(s, a, invariants.Ref{Call: in.CallID, Room: in.RoomID})
