@@ -103,4 +103,5 @@ func (u *session) release() {
 	for _, p := range held {
 		u.emit(p.frame, p.acked)
 	}
+	u.retell()
 }

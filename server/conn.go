@@ -337,9 +337,16 @@ func (c *conn) write(kind int, b []byte, then func()) {
 	c.mu.Lock()
 	c.waiting--
 	c.bytes -= len(b)
+	last, session := c.waiting == 0, c.session
 	c.mu.Unlock()
-	if c.put(kind, b) && then != nil {
+	if !c.put(kind, b) {
+		return
+	}
+	if then != nil {
 		then()
+	}
+	if last && session != nil {
+		session.caughtUp()
 	}
 }
 

@@ -179,6 +179,7 @@ func (u *session) resume(c *conn, id, secret string, lastSeq uint64, who *Identi
 	u.put(time.Now())
 	u.attach(c)
 	u.sendWelcome(c, id, token, true)
+	u.retell()
 	if u.restored {
 		u.restored = false
 		u.begin()

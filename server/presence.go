@@ -87,23 +87,6 @@ func (s *Server) introduce(u *session) {
 	}
 }
 
-// tell pushes a presence, unless the session was told of it: a contact may come
-// at the same moment as the session.
-func (u *session) tell(st signaling.State) {
-	u.mu.Lock()
-	known := st.Version != 0 && u.told[st.UserID] >= st.Version
-	if !known {
-		if u.told == nil {
-			u.told = make(map[string]uint64)
-		}
-		u.told[st.UserID] = st.Version
-	}
-	u.mu.Unlock()
-	if !known {
-		u.push(signaling.TypeState, "", st)
-	}
-}
-
 // handleState shows or hides the user, or asks for the presence of another.
 func handleState(r request) error {
 	var in signaling.State

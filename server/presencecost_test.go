@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -13,16 +14,16 @@ import (
 // presenceTrips counts what presence asks of State, each one round trip.
 type presenceTrips struct {
 	server.State
-	puts, gets int
+	puts, gets atomic.Int32 // users are spread over queues
 }
 
 func (s *presenceTrips) PutPresence(ctx context.Context, p signaling.State) (uint64, error) {
-	s.puts++
+	s.puts.Add(1)
 	return s.State.PutPresence(ctx, p)
 }
 
 func (s *presenceTrips) GetPresence(ctx context.Context, user string) (signaling.State, error) {
-	s.gets++
+	s.gets.Add(1)
 	return s.State.GetPresence(ctx, user)
 }
 
@@ -47,15 +48,15 @@ func TestPresenceCosts(t *testing.T) {
 			fans = append(fans, w.join(user))
 		}
 		synctest.Wait()
-		if trips.puts != contacts || trips.gets != 0 {
-			t.Errorf("%d users came with %d writes and %d reads", contacts, trips.puts, trips.gets)
+		if trips.puts.Load() != contacts || trips.gets.Load() != 0 {
+			t.Errorf("%d users came with %d writes and %d reads", contacts, trips.puts.Load(), trips.gets.Load())
 		}
 		star := w.join("star")
 		synctest.Wait()
 		star.request(signaling.TypeState, "", signaling.State{Status: signaling.Offline})
 		synctest.Wait()
-		if trips.puts != contacts+2 || trips.gets != 0 {
-			t.Errorf("two more changes and %d contacts took %d writes and %d reads", contacts, trips.puts-contacts, trips.gets)
+		if trips.puts.Load() != contacts+2 || trips.gets.Load() != 0 {
+			t.Errorf("two more changes and %d contacts took %d writes and %d reads", contacts, trips.puts.Load()-contacts, trips.gets.Load())
 		}
 		for _, f := range fans {
 			if told := f.got("state"); len(told) < 2 || presence(t, told[len(told)-1]) != "star offline 2" {

@@ -94,9 +94,11 @@ type session struct {
 	timer    *time.Timer // with a connection: until its token runs out; detached: until it ends
 	ended    bool
 
-	released bool // what is stored for the user was pushed; until then the rest is held
-	held     []pushed
-	told     map[string]uint64 // the version of the presence that it was told last, by user
+	released  bool // what is stored for the user was pushed; until then the rest is held
+	held      []pushed
+	gossip    gossip
+	gossiping atomic.Bool       // presences wait
+	told      map[string]uint64 // the version of the presence that it was told last, by user
 }
 
 // log writes an event of the session.
