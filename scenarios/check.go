@@ -33,6 +33,8 @@ var Capabilities = map[string]string{
 	"push":            "devices that are not connected are woken for a call: push has the event push.invite then, and the script connects them",
 	needRooms:         "the server has rooms of several members, and tells who is in them (protocol level 1)",
 	"im":              "the server stores and delivers messages",
+	needFiles:         "the files of recordings can be looked at",
+	"mixed":           "whose media comes out of a mixed room can be told: kmsmock forwards that of who spoke last, with its markers",
 	"kmsevents":       "the media server shows in the trace what it is asked for, as kmsmock does",
 	"media":           "RTP really flows",
 	"presence":        "the server tells who is online",

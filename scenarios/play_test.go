@@ -137,7 +137,7 @@ func playIn(t *testing.T, n *notebook, text string) reports.Scenario {
 
 // Every verb does what it says, to whom it says.
 func TestVerbsAct(t *testing.T) {
-	const head = "need rooms history kms-control redis-control server-control\nclients alice=electron bob.phone=electron bob.desk=electron:offline\n"
+	const head = "need rooms history files kms-control redis-control server-control\nclients alice=electron bob.phone=electron bob.desk=electron:offline\n"
 	for step, want := range map[string]string{
 		"bob.desk connect":     "bob.desk connect 3",
 		"alice reopen":         "alice connect 4",

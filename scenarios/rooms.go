@@ -11,6 +11,9 @@ import (
 	"github.com/callbench/callbench/signaling"
 )
 
+// needFiles is the capability of a world in which recordings are made.
+const needFiles = "files"
+
 // needRooms is the capability of a server that has rooms of several members.
 const needRooms = "rooms"
 
@@ -58,7 +61,7 @@ var roomVerbs = []Verb{
 		client: func(ctx context.Context, c Caller, cl Clause) error { return c.SetRole(ctx, cl.Args[0], cl.Args[1]) }},
 	{Name: "kick", Usage: "<user>", Help: "takes a member out of the room; needs rooms", Min: 1, Max: 1, aimed: true, target: checkInRoom,
 		client: func(ctx context.Context, c Caller, cl Clause) error { return c.Kick(ctx, cl.Args[0]) }},
-	{Name: "record", Usage: "start|stop", Help: "starts or stops recording the room or the call", Min: 1, Max: 1, target: oneOf(0, signaling.RecordStart, signaling.RecordStop),
+	{Name: "record", Usage: "start|stop", Help: "starts or stops recording the room or the call; needs files", Min: 1, Max: 1, target: checkRecord,
 		client: func(ctx context.Context, c Caller, cl Clause) error { return c.Record(ctx, cl.Args[0]) }},
 }
 
@@ -81,6 +84,13 @@ func checkJoin(s *Scenario, _ Step, c Clause) error {
 }
 
 func checkInRoom(s *Scenario, _ Step, c Clause) error { return s.requires(needRooms, c.Verb) }
+
+func checkRecord(s *Scenario, st Step, c Clause) error {
+	if err := oneOf(0, signaling.RecordStart, signaling.RecordStop)(s, st, c); err != nil {
+		return err
+	}
+	return s.requires(needFiles, c.Verb)
+}
 
 func checkRole(s *Scenario, st Step, c Clause) error {
 	if err := oneOf(1, roles...)(s, st, c); err != nil {
@@ -117,7 +127,7 @@ func roomParts(c Clause) []match {
 var recordingExpectation = Expectation{Name: "recording", World: true, Help: "a recording in the history is as described, and so is its file", round: roundRecording,
 	Fields: []FieldSpec{{Name: "state", Kind: Text, Help: "where it stands", Values: recordingStates()}, {Name: "duration", Kind: Duration, Help: "how long it is, as its row says"},
 		{Name: "size", Kind: Number, Help: "bytes of it, as its row says"}, {Name: "participants", Kind: Text, Help: "who was recorded: users in the order of the alphabet, with commas"},
-		{Name: "file", Kind: Text, Help: "whether the media server's file is there, has that size, and can be read to its end; where the file cannot be looked at, any answer holds", Values: []string{"plays", "broken", "absent"}},
+		{Name: "file", Kind: Text, Help: "whether the media server's file is there, has that size, and can be read to its end", Values: []string{"plays", "broken", "absent"}},
 		{Name: "plays", Kind: Duration, Help: "for how long it plays"},
 		{Name: "count", Kind: Number, Help: "how many such recordings there are; at least one if absent"}}}
 
@@ -130,16 +140,11 @@ func roundRecording(j *Judge, c Clause, found []trace.Event) bool {
 		}
 	}
 	for _, e := range found {
-		if e.Get("what") == "recording" && j.fieldsHold(slices.DeleteFunc(slices.Clone(fields), func(f Field) bool { return unseen(f, e) }), e) {
+		if e.Get("what") == "recording" && j.fieldsHold(fields, e) {
 			n++
 		}
 	}
 	return compare(strconv.Itoa(n), count.Op, count.Value)
-}
-
-// unseen reports whether a field is about a file that nobody could look at.
-func unseen(f Field, e trace.Event) bool {
-	return (f.Key == "file" || f.Key == "plays") && !e.Has("file")
 }
 
 // comesFrom holds the users whose media an event tells of against the one that is

@@ -143,11 +143,6 @@ func (s *Scenario) RoomLimit() int {
 	return n
 }
 
-// Records reports whether the script makes recordings.
-func (s *Scenario) Records() bool {
-	return slices.ContainsFunc(s.Steps, func(st Step) bool { return st.Kind == Action && st.Clauses[0].Verb == "record" })
-}
-
 // AtLevel is the scenario as it is played with a server that speaks no more
 // than this level.
 func (s *Scenario) AtLevel(level int) *Scenario {

@@ -66,6 +66,10 @@ func localLacks(kms string, outside *TURN) func(capability string) string {
 			return "a real Kurento tells nobody what it is asked for"
 		case capability == "kms-control" && kms != "":
 			return "a real Kurento does not fail when it is told to"
+		case capability == "mixed" && kms != "":
+			return "a real Kurento codes its mix anew, without markers"
+		case capability == "files" && kms != "":
+			return "the files are on the machine of the media server"
 		case outside != nil:
 			return outside.lacks(capability)
 		}

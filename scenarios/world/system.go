@@ -84,7 +84,7 @@ type parts struct {
 // demand notes what a scenario does to the system's parts.
 func (p *parts) demand(s *scenarios.Scenario) {
 	p.level0, p.video = s.Level() == 0, s.Video()
-	p.mortal, p.tamper, p.records = slices.Contains(s.Needs, "server-control"), slices.Contains(s.Needs, "redis-control"), s.Records()
+	p.mortal, p.tamper, p.records = slices.Contains(s.Needs, "server-control"), slices.Contains(s.Needs, "redis-control"), slices.Contains(s.Needs, "files")
 	p.pushes, p.roomLimit = slices.Contains(s.Needs, "push"), s.RoomLimit()
 }
 

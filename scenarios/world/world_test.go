@@ -182,7 +182,7 @@ func lastAt(s *scenarios.Scenario) time.Duration {
 func TestLocalLacks(t *testing.T) {
 	for need := range scenarios.Capabilities {
 		mock, real := localLacks("", nil)(need), localLacks("ws://kurento", nil)(need)
-		if (mock != "") != (need == "virtualtime") || (real != "") != (need == "virtualtime" || need == "kmsevents" || need == "kms-control") {
+		if (mock != "") != (need == "virtualtime") || (real != "") != (slices.Contains([]string{"virtualtime", "kmsevents", "kms-control", "mixed", "files"}, need)) {
 			t.Errorf("%s: %q with the mock, %q with a real Kurento", need, mock, real)
 		}
 	}
