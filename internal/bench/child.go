@@ -26,12 +26,14 @@ import (
 
 // The environment of a child says what it is.
 const (
-	roleVar  = "CALLBENCH_BENCH_ROLE" // roleServer or roleHub
+	roleVar  = "CALLBENCH_BENCH_ROLE" // one of those below
 	redisVar = "CALLBENCH_BENCH_REDIS"
+	mysqlVar = "CALLBENCH_BENCH_MYSQL"
 	kmsVar   = "CALLBENCH_BENCH_KMS"
 
-	roleServer = "server"
-	roleHub    = "hub"
+	roleServer  = "server"         // with messages and history in memory
+	roleDurable = "durable server" // with both in MySQL
+	roleHub     = "hub"
 )
 
 // secret signs the tokens of a run.
@@ -46,10 +48,13 @@ func child(role string) error {
 	}
 	var trips atomic.Int64
 	var ws http.Handler = newHub(server.JWT(secret))
-	if role == roleServer {
-		if ws, err = newServer(&trips); err != nil {
+	if role != roleHub {
+		server, stop, err := newServer(role, &trips)
+		if err != nil {
 			return err
 		}
+		defer stop()
+		ws = server
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/ws", ws)
@@ -73,8 +78,8 @@ func child(role string) error {
 }
 
 // newServer makes the server as `callbench serve` does, with presence and
-// sessions in Redis.
-func newServer(trips *atomic.Int64) (*server.Server, error) {
+// sessions in Redis. stop ends what it stands on.
+func newServer(role string, trips *atomic.Int64) (_ *server.Server, stop func(), err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	redis := store.NewRedis(store.RedisConfig{Addr: os.Getenv(redisVar), Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -82,18 +87,42 @@ func newServer(trips *atomic.Int64) (*server.Server, error) {
 		return &tripConn{Conn: c, trips: trips}, err
 	}})
 	if err := redis.Ping(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	cfg := server.Config{Auth: server.JWT(secret), State: redis, History: store.NewMemoryHistory(), Inbox: &store.MemoryInbox{},
 		Relations: fans{}, Media: noMedia{}, AllowLoopback: true, Limits: limits()}
 	if url := os.Getenv(kmsVar); url != "" {
 		m, err := kms.Dial(ctx, kms.Config{URL: url})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		cfg.Media = m
 	}
-	return server.New(cfg)
+	stop = func() {}
+	if role == roleDurable {
+		if stop, err = keepIn(ctx, os.Getenv(mysqlVar), &cfg); err != nil {
+			return nil, nil, err
+		}
+	}
+	s, err := server.New(cfg)
+	return s, stop, err
+}
+
+// keepIn has messages and history kept in MySQL.
+func keepIn(ctx context.Context, dsn string, cfg *server.Config) (stop func(), err error) {
+	dir, err := os.MkdirTemp("", "callbench-bench")
+	if err != nil {
+		return nil, err
+	}
+	m, err := store.OpenMySQL(ctx, store.MySQLConfig{DSN: dsn, Dir: dir})
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	cfg.History, cfg.Inbox = m.History(), m.Inbox()
+	return func() {
+		_ = m.Close()
+		_ = os.RemoveAll(dir)
+	}, nil
 }
 
 // limits are those of production where one address or user of the bench stays
@@ -195,7 +224,7 @@ func (c config) start(ctx context.Context, role string) (*process, error) {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, self)
-	cmd.Env = append(os.Environ(), roleVar+"="+role, redisVar+"="+c.redis, kmsVar+"="+c.kms)
+	cmd.Env = append(os.Environ(), roleVar+"="+role, redisVar+"="+c.redis, mysqlVar+"="+c.mysql, kmsVar+"="+c.kms)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -220,17 +249,6 @@ func (c config) start(ctx context.Context, role string) (*process, error) {
 func (p *process) stop() error {
 	_ = p.in.Close()
 	return p.cmd.Wait()
-}
-
-// startBoth starts the hub and the server, and returns what stops them.
-func (c config) startBoth(ctx context.Context) (floor, ours *process, stop func() error, err error) {
-	if floor, err = c.start(ctx, roleHub); err != nil {
-		return nil, nil, nil, err
-	}
-	if ours, err = c.start(ctx, roleServer); err != nil {
-		return nil, nil, nil, errors.Join(err, floor.stop())
-	}
-	return floor, ours, func() error { return errors.Join(floor.stop(), ours.stop()) }, nil
 }
 
 // usage asks the child what it has used, after a garbage collection if that is

@@ -28,6 +28,7 @@ type config struct {
 	changes int // of presence
 	calls   int // a round
 	redis   string
+	mysql   string // "" if there is none
 	kms     string
 	profile string // folder for CPU profiles of the server; "" for none
 	only    string // a part; "" for all
@@ -46,6 +47,7 @@ func main() {
 	flag.IntVar(&c.changes, "changes", 200, "changes of presence")
 	flag.IntVar(&c.calls, "calls", 8, "calls of a round, one after the other")
 	flag.StringVar(&c.redis, "redis", os.Getenv("CALLBENCH_REDIS_ADDR"), "a Redis; one is started if not given")
+	flag.StringVar(&c.mysql, "mysql", os.Getenv("CALLBENCH_MYSQL_DSN"), "a MySQL or MariaDB, as root@tcp(127.0.0.1:3306)/; a MariaDB is started if not given")
 	flag.StringVar(&c.kms, "kms", os.Getenv("CALLBENCH_KMS_URL"), "a Kurento, for the set-up of calls; left out if not given")
 	flag.StringVar(&c.profile, "profile", "", "folder for CPU and heap profiles of the server")
 	flag.StringVar(&c.only, "only", "", "measure only idle, relay, presence or setup")

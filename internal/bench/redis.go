@@ -1,11 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"time"
 
 	"github.com/alicebob/miniredis/v2"
 )
@@ -24,29 +22,12 @@ func (c *config) startRedis() (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	host, port, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(binary, "--bind", "127.0.0.1", "--port", fmt.Sprint(port), "--dir", dir, "--save", "", "--appendonly", "no")
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	stop = func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		_ = os.RemoveAll(dir)
-	}
-	c.redis = fmt.Sprintf("127.0.0.1:%d", port)
-	for range 100 {
-		conn, err := net.Dial("tcp", c.redis)
-		if err == nil {
-			return stop, conn.Close()
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	stop()
-	return nil, fmt.Errorf("redis-server does not listen at %s", c.redis)
+	c.redis = net.JoinHostPort(host, port)
+	return startService(dir, c.redis, binary, "--bind", host, "--port", port, "--dir", dir, "--save", "", "--appendonly", "no")
 }
 
 func (c *config) startMini() (func(), error) {
@@ -56,13 +37,4 @@ func (c *config) startMini() (func(), error) {
 	}
 	c.redis = m.Addr()
 	return m.Close, nil
-}
-
-func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().(*net.TCPAddr).Port, nil
 }

@@ -22,38 +22,65 @@ const (
 // second after the first, which at this rate comes before.
 const receiptEvery = 25
 
-// relay measures messages between users who are there.
+// relay measures messages between users who are there: through the hub, through
+// the server with its messages in memory, and with them in MySQL.
 func relay(ctx context.Context, b *bench) error {
-	floor, ours, stop, err := b.startBoth(ctx)
+	stop, err := b.startMySQL()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = stop() }()
-	var load [2]*talk
-	for i, p := range []*process{floor, ours} {
-		if load[i], err = newTalk(ctx, p, b.config, p == ours); err != nil {
+	defer stop()
+	roles := []string{roleHub, roleServer, roleDurable}
+	if b.mysql == "" {
+		roles = roles[:2]
+		b.table.note("relay: not measured with messages in MySQL, there is neither CALLBENCH_MYSQL_DSN nor mariadbd on the path")
+	}
+	var talks []*talk
+	for _, role := range roles {
+		p, err := b.start(ctx, role)
+		if err != nil {
 			return err
 		}
-		defer load[i].close()
+		defer func() { _ = p.stop() }()
+		t, err := newTalk(ctx, p, b.config, role != roleHub)
+		if err != nil {
+			return err
+		}
+		defer t.close()
+		talks = append(talks, t)
 	}
-	var found [2][]round
+	found, err := b.relayRounds(ctx, talks)
+	if err != nil {
+		return err
+	}
+	b.relayRows("", found[0], found[1])
+	if len(found) > 2 {
+		b.relayRows(", durable in MySQL", found[0], found[2])
+	}
+	return nil
+}
+
+// relayRounds has all send in turns.
+func (b *bench) relayRounds(ctx context.Context, talks []*talk) ([][]round, error) {
+	found := make([][]round, len(talks))
 	for n := range b.rounds {
-		for i, t := range load {
-			if i == 1 && n == b.rounds-1 && b.profile != "" {
-				go func() { _ = b.keep(ctx, ours, fmt.Sprint("/profile?seconds=", int(b.long.Seconds())), "relay.cpu") }()
+		for i, t := range talks {
+			if i > 0 && n == b.rounds-1 {
+				go func() {
+					_ = b.keep(ctx, t.p, fmt.Sprint("/profile?seconds=", int(b.long.Seconds()+1)), fmt.Sprintf("relay%d.cpu", i))
+				}()
 			}
 			r, err := t.round(ctx)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			found[i] = append(found[i], r)
 		}
 	}
-	b.relayRows(found[0], found[1])
-	return b.keep(ctx, ours, "/heap", "relay.heap")
+	return found, nil
 }
 
-func (b *bench) relayRows(floor, ours []round) {
+func (b *bench) relayRows(how string, floor, ours []round) {
 	column := func(rs []round, of func(round) float64) (all []float64) {
 		for _, r := range rs {
 			all = append(all, of(r))
@@ -65,16 +92,16 @@ func (b *bench) relayRows(floor, ours []round) {
 		f, o := column(floor, of), column(ours, of)
 		b.table.add(row{what: what, floor: number(median(f)), ours: number(median(o)), value: median(o) / median(f), goal: goal, unit: "x", void: void})
 	}
-	compare(fmt.Sprintf("CPU µs per message at %d/s", b.rate), relayCPUGoal, func(r round) float64 { return r.cpu }, false)
+	compare(fmt.Sprintf("CPU µs per message at %d/s%s", b.rate, how), relayCPUGoal, func(r round) float64 { return r.cpu }, false)
 	compare("  p99 µs from write to receipt", relayP99Goal, func(r round) float64 { return r.p99 }, late > tooLate)
-	if late > tooLate {
-		b.table.note("relay: the machine is busy with other things, one in a hundred messages was sent %.1f ms late or more: its latencies are not judged", late/1000)
-	}
 	p50 := func(r round) float64 { return r.p50 }
 	b.table.add(row{what: "  p50 µs", floor: number(median(column(floor, p50))), ours: number(median(column(ours, p50)))})
-	for i, r := range append(floor, ours...) {
+	if late > tooLate {
+		b.table.note("relay%s: the machine is busy with other things, one in a hundred messages was sent %.1f ms late or more: latencies are not judged", how, late/1000)
+	}
+	for i, r := range ours {
 		if r.lost > 0 {
-			b.table.note("relay: %d messages of round %d did not arrive within a second", r.lost, i%b.rounds+1)
+			b.table.note("relay%s: %d messages of round %d did not arrive within a second", how, r.lost, i+1)
 		}
 	}
 }
