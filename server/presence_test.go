@@ -32,13 +32,18 @@ func among(r *store.MemoryRelations) func(*server.Config) {
 // in "bob online 1".
 func (c *client) sees(want ...string) {
 	c.w.t.Helper()
-	var got []string
-	for _, f := range c.got("state") {
-		got = append(got, presence(c.w.t, f))
-	}
-	if !slices.Equal(got, want) {
+	if got := c.presences(); !slices.Equal(got, want) {
 		c.w.t.Errorf("%s sees %q, want %q", c.name, got, want)
 	}
+}
+
+// presences are those that the client was told.
+func (c *client) presences() (told []string) {
+	c.w.t.Helper()
+	for _, f := range c.got("state") {
+		told = append(told, presence(c.w.t, f))
+	}
+	return told
 }
 
 func presence(t testing.TB, f signaling.Frame) string {
@@ -114,7 +119,8 @@ func TestStoredBeforePresence(t *testing.T) {
 	})
 }
 
-// TestQuickChanges come in order, and all places agree on them.
+// TestQuickChanges come in order, and all places agree on them. A client that is
+// slower is told the later one of two that wait for it.
 func TestQuickChanges(t *testing.T) {
 	bubble(t, among(friends("alice", "bob")), func(t *testing.T, w *world) {
 		var channel []string
@@ -130,7 +136,19 @@ func TestQuickChanges(t *testing.T) {
 			bob.sendID(fmt.Sprint("x", i), signaling.TypeState, "", signaling.State{UserID: "bob", Status: status})
 			want = append(want, fmt.Sprintf("bob %s %d", status, i+2))
 		}
-		alice.sees(want...)
+		synctest.Wait()
+		told := alice.presences()
+		last := -1
+		for _, line := range told {
+			at := slices.Index(want, line)
+			if at <= last {
+				t.Errorf("alice sees %q", told)
+			}
+			last = at
+		}
+		if last != len(want)-1 {
+			t.Errorf("the last that alice sees is not the last that there was: %q", told)
+		}
 		if !slices.Equal(channel, want) {
 			t.Errorf("the channel told %q, want %q", channel, want)
 		}

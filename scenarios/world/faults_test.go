@@ -15,7 +15,7 @@ need    kms-control
 clients alice=electron bob=electron
 kms     fault error on=create class=MediaPipeline count=1
 ! alice call bob code=overloaded
-alice   call bob
+at 10s  alice call bob
 expect  bob incoming
 alice   cancel
 expect  bob ended
