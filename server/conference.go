@@ -118,7 +118,7 @@ func (c *conference) mayEnter(role Role) (Role, error) {
 	if err := c.srv.gate.admit(); err != nil {
 		return role, err
 	}
-	switch limit := c.srv.cfg.maxMembers(c.kind); {
+	switch limit := c.srv.cfg.Limits.members(c.kind); {
 	case c.hurry:
 		return role, signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
 	case len(c.present()) >= limit:

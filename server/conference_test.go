@@ -184,7 +184,7 @@ func TestKick(t *testing.T) {
 
 // TestRoomRefuses is what a room does not allow.
 func TestRoomRefuses(t *testing.T) {
-	bubble(t, func(c *server.Config) { c.MaxMixed = 2 }, func(t *testing.T, w *world) {
+	bubble(t, func(c *server.Config) { c.Limits.MixedMembers = 2 }, func(t *testing.T, w *world) {
 		alice, _ := enters(w, "alice", mixed)
 		bob := w.join("bob")
 		bob.refused(signaling.CodeNoSuchRoom, signaling.ActionJoin, signaling.RTC{RoomID: "nowhere"})

@@ -25,6 +25,8 @@ type Limits struct {
 	MessagesPerMinute     int // of one user, and at once; 600
 	CallsPerMinute        int // that one user asks for, and at once; 30
 	Rooms                 int // at a time; 10,000
+	MixedMembers          int // of an mcu room; 16
+	BroadcastMembers      int // of a broadcast room; 1000
 
 	BadTokenDelay    time.Duration // for the second bad token from an address; doubles with each, and one is forgiven a minute; 100 ms
 	MaxBadTokenDelay time.Duration // that it grows to; 25 s
@@ -39,6 +41,7 @@ func (l Limits) WithDefaults() (Limits, error) {
 	}{
 		{&l.ConnectionsPerAddress, 1000}, {&l.ConnectionsPerUser, 16}, {&l.SessionsPerUser, 32}, {&l.FramesPerSecond, 100},
 		{&l.FrameBurst, 500}, {&l.MessagesPerMinute, 600}, {&l.CallsPerMinute, 30}, {&l.Rooms, 10_000},
+		{&l.MixedMembers, 16}, {&l.BroadcastMembers, 1000},
 	}
 	for _, c := range counts {
 		if *c.at < 0 {
@@ -58,6 +61,14 @@ func (l Limits) WithDefaults() (Limits, error) {
 		l.MaxBadTokenDelay = 25 * time.Second
 	}
 	return l, nil
+}
+
+// members is how many may be in a room of this type.
+func (l *Limits) members(kind RoomType) int {
+	if kind == RoomMCU {
+		return l.MixedMembers
+	}
+	return l.BroadcastMembers
 }
 
 // The names of limits, as metrics have them.

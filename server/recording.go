@@ -9,15 +9,6 @@ import (
 	"github.com/callbench/callbench/signaling"
 )
 
-// Recordings says where recordings go. Names are made of ids alone: nothing that a
-// client sent is part of a path.
-type Recordings interface {
-	// URI is where the media server writes the recording to.
-	URI(roomID, recordingID string) string
-	// Size is how many bytes a complete recording has.
-	Size(ctx context.Context, uri string) (int64, error)
-}
-
 // recording is one recording of a room. It begins when every kind of media that is
 // to be in it flows, and ends as ready or failed whatever happens. It belongs to
 // the room's queue.

@@ -115,9 +115,6 @@ type Config struct {
 	WriteTimeout   time.Duration // for one frame to leave; 10 s
 	CloseTimeout   time.Duration // for a client to read the end of its connection; 1 s
 
-	MaxMixed     int // members of an mcu room; 16
-	MaxBroadcast int // members of a broadcast room; 1000
-
 	MaxQueue      int // frames that may wait to be written to one client; 1024
 	MaxQueueBytes int // bytes of them; 1 MiB
 }
@@ -163,7 +160,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Timeout <= c.Heartbeat {
 		return c, errors.New("server: Timeout must be longer than Heartbeat")
 	}
-	if c.DTLSRetries < 0 || c.MaxQueue < 0 || c.MaxQueueBytes < 0 || c.MaxMixed < 0 || c.MaxBroadcast < 0 {
+	if c.DTLSRetries < 0 || c.MaxQueue < 0 || c.MaxQueueBytes < 0 {
 		return c, errors.New("server: a limit is negative")
 	}
 	var err error
@@ -178,12 +175,6 @@ func (c Config) withLimits() Config {
 	if c.DTLSRetries == 0 {
 		c.DTLSRetries = 3
 	}
-	if c.MaxMixed == 0 {
-		c.MaxMixed = 16
-	}
-	if c.MaxBroadcast == 0 {
-		c.MaxBroadcast = 1000
-	}
 	if c.MaxQueue == 0 {
 		c.MaxQueue = 1024
 	}
@@ -191,14 +182,6 @@ func (c Config) withLimits() Config {
 		c.MaxQueueBytes = 1 << 20
 	}
 	return c
-}
-
-// maxMembers is how many may be in a room of this type.
-func (c *Config) maxMembers(kind RoomType) int {
-	if kind == RoomMCU {
-		return c.MaxMixed
-	}
-	return c.MaxBroadcast
 }
 
 // randomID makes ids such as s-9m2kq…: the kind's initial and 80 random bits.

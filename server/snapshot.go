@@ -13,7 +13,7 @@ func (r *room) snapshot() RoomSnapshot {
 		Hold: cfg.Timeout + cfg.ResumeWindow, Creator: r.creator, CallID: r.callID}
 	s.Media = r.media()
 	if r.kind != Room1v1 {
-		s.Limit = cfg.maxMembers(r.kind)
+		s.Limit = cfg.Limits.members(r.kind)
 	}
 	if rec := r.recording; rec != nil {
 		s.Recording = &RecordingSnapshot{ID: rec.id, Path: rec.path, StartedAt: rec.startedAt, Participants: slices.Clone(rec.users)}

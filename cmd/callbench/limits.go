@@ -23,6 +23,8 @@ type limitFlags struct {
 	LimitMessagesPerMinute     int           `env:"CALLBENCH_LIMIT_MESSAGES_PER_MINUTE" default:"600" help:"Messages that one user may send in a minute."`
 	LimitCallsPerMinute        int           `env:"CALLBENCH_LIMIT_CALLS_PER_MINUTE" default:"30" help:"Calls that one user may ask for in a minute."`
 	LimitRooms                 int           `env:"CALLBENCH_LIMIT_ROOMS" default:"10000" help:"Calls and conferences at a time."`
+	LimitMixedMembers          int           `env:"CALLBENCH_LIMIT_MIXED_MEMBERS" default:"16" help:"Members of a room of type mcu."`
+	LimitBroadcastMembers      int           `env:"CALLBENCH_LIMIT_BROADCAST_MEMBERS" default:"1000" help:"Members of a room of type broadcast."`
 	BadTokenDelay              time.Duration `env:"CALLBENCH_BAD_TOKEN_DELAY" default:"100ms" help:"How late the second bad token of an address is answered; doubles with each."`
 	MaxBadTokenDelay           time.Duration `env:"CALLBENCH_MAX_BAD_TOKEN_DELAY" default:"25s" help:"The latest that a bad token is answered."`
 }
@@ -31,13 +33,15 @@ func (f *limitFlags) limits() server.Limits {
 	return server.Limits{ConnectionsPerAddress: f.LimitConnectionsPerAddress, ConnectionsPerUser: f.LimitConnectionsPerUser,
 		SessionsPerUser: f.LimitSessionsPerUser, FramesPerSecond: f.LimitFramesPerSecond, FrameBurst: f.LimitFrameBurst,
 		MessagesPerMinute: f.LimitMessagesPerMinute, CallsPerMinute: f.LimitCallsPerMinute, Rooms: f.LimitRooms,
+		MixedMembers: f.LimitMixedMembers, BroadcastMembers: f.LimitBroadcastMembers,
 		BadTokenDelay: f.BadTokenDelay, MaxBadTokenDelay: f.MaxBadTokenDelay}
 }
 
 func (f *limitFlags) check() error {
 	for name, n := range map[string]int{"connections-per-address": f.LimitConnectionsPerAddress, "connections-per-user": f.LimitConnectionsPerUser,
 		"sessions-per-user": f.LimitSessionsPerUser, "frames-per-second": f.LimitFramesPerSecond, "frame-burst": f.LimitFrameBurst,
-		"messages-per-minute": f.LimitMessagesPerMinute, "calls-per-minute": f.LimitCallsPerMinute, "rooms": f.LimitRooms} {
+		"messages-per-minute": f.LimitMessagesPerMinute, "calls-per-minute": f.LimitCallsPerMinute, "rooms": f.LimitRooms,
+		"mixed-members": f.LimitMixedMembers, "broadcast-members": f.LimitBroadcastMembers} {
 		if n < 1 || n > server.Unlimited {
 			return fmt.Errorf("-limit-%s must be between 1 and %d, which is no limit", name, server.Unlimited)
 		}

@@ -8,7 +8,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/callbench/callbench/server"
@@ -23,6 +26,8 @@ type serveCmd struct {
 	Redis      string     `env:"CALLBENCH_REDIS" placeholder:"HOST:PORT" help:"A Redis for sessions, rooms and presence; if not given, they are kept in memory."`
 	Mysql      string     `env:"CALLBENCH_MYSQL" name:"mysql" placeholder:"USER:PASSWORD@tcp(HOST:PORT)/DATABASE" help:"A MySQL 8 or MariaDB for history, messages, users, contacts and blocks, whose tables are made; if not given, they are kept in memory."`
 	Data       string     `env:"CALLBENCH_DATA" name:"data" placeholder:"DIR" help:"Folder on this machine's disk where what is written is safe until MySQL has it."`
+	Recordings string     `env:"CALLBENCH_RECORDINGS" placeholder:"DIR" help:"Folder that rooms and calls are recorded to; if not given, nothing is recorded."`
+	RecordURI  string     `env:"CALLBENCH_RECORD_URI" name:"record-uri" placeholder:"file:///DIR" help:"What the media server calls that folder; if not given, as this machine does."`
 	Node       string     `env:"CALLBENCH_NODE" default:"callbench" help:"Name of this server among those that share Redis. One that starts with the name of one that was killed goes on with its calls; two that run must not have the same."`
 	Turn       string     `env:"CALLBENCH_TURN" placeholder:"turn:HOST:PORT" help:"A TURN server that holds the secret below; if not given, one is embedded."`
 	TurnSecret string     `env:"CALLBENCH_TURN_SECRET" help:"Secret of the TURN server's REST credentials."`
@@ -97,6 +102,9 @@ func (c *serveCmd) check() error {
 	if (c.PushURL == "") != (c.PushSecret == "") || c.PushAll && c.PushURL == "" {
 		return errors.New("-push-url and -push-secret (CALLBENCH_PUSH_SECRET) go together, and -push-all with them")
 	}
+	if c.RecordURI != "" && c.Recordings == "" {
+		return errors.New("-record-uri says what the media server calls the folder of -recordings, which is not given")
+	}
 	if (c.Mysql == "") != (c.Data == "") {
 		return errors.New("-mysql and -data go together")
 	}
@@ -124,6 +132,12 @@ func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
 	if cfg.State, err = h.state(ctx, c.Redis); err != nil {
 		return nil, err
 	}
+	if c.Recordings != "" {
+		if cfg.Recordings, err = recordingFolder(c.Recordings, c.RecordURI); err != nil {
+			return nil, err
+		}
+		h.part("recordings", c.Recordings)
+	}
 	cfg.Revocations = revocations(cfg.State)
 	if c.PushURL != "" {
 		if cfg.Push, err = h.push(c.PushURL, c.PushSecret); err != nil {
@@ -136,6 +150,24 @@ func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
 	}
 	cfg.Checks, cfg.Collectors = h.checks, h.collectors
 	return server.New(cfg)
+}
+
+// recordingFolder is the folder that recordings go to, which is made.
+func recordingFolder(dir, uri string) (server.RecordingFolder, error) {
+	path, err := filepath.Abs(dir)
+	if err == nil {
+		err = os.MkdirAll(path, 0o755)
+	}
+	if err != nil {
+		return server.RecordingFolder{}, fmt.Errorf("-recordings: %w", err)
+	}
+	if uri == "" {
+		uri = "file://" + filepath.ToSlash(path)
+	}
+	if !strings.HasPrefix(uri, "file:///") {
+		return server.RecordingFolder{}, fmt.Errorf("-record-uri %s is not a URI such as file:///recordings", uri)
+	}
+	return server.RecordingFolder{Base: uri, Path: path}, nil
 }
 
 // revocations are kept where the state is, if that can.

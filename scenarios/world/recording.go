@@ -3,7 +3,6 @@ package world
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -46,7 +45,7 @@ func (y *system) recordings(ctx context.Context, r server.RoomHistory) (found []
 
 // look reads a recording's file: whether it plays, and for how long.
 func (y *system) look(row server.RecordingHistory) []trace.Attr {
-	b, err := os.ReadFile(recordings(y.files).path(row.File))
+	b, err := os.ReadFile(y.recorder().File(row.File))
 	if errors.Is(err, fs.ErrNotExist) {
 		return []trace.Attr{trace.String("file", "absent")}
 	}
@@ -57,25 +56,8 @@ func (y *system) look(row server.RecordingHistory) []trace.Attr {
 	return []trace.Attr{trace.String("file", "plays"), trace.Float("plays", c.Length.Round(time.Millisecond).Seconds())}
 }
 
-// recordings is where recordings go: below the folder that stands for the root of
-// the media server's file system. It implements server.Recordings.
-type recordings string
-
-// URI names a recording's file.
-func (recordings) URI(roomID, recordingID string) string {
-	return "file:///recordings/" + roomID + "/" + recordingID + ".webm"
-}
-
-// Size looks at the file.
-func (r recordings) Size(_ context.Context, uri string) (int64, error) {
-	info, err := os.Stat(r.path(uri))
-	if err != nil {
-		return 0, fmt.Errorf("size of a recording: %w", err)
-	}
-	return info.Size(), nil
-}
-
-// path is where the file of a URI is.
-func (r recordings) path(uri string) string {
-	return filepath.Join(string(r), filepath.FromSlash(strings.TrimPrefix(uri, "file://")))
+// recorder is where recordings go: below the folder that stands for the root of the
+// media server's file system.
+func (y *system) recorder() server.RecordingFolder {
+	return server.RecordingFolder{Base: "file:///recordings", Path: filepath.Join(y.files, "recordings")}
 }
