@@ -75,6 +75,18 @@ func (c *conference) whenMade(then func(error)) {
 	c.waiting = append(c.waiting, func() { then(c.failed) })
 }
 
+// whenThere continues when there is a pipeline that is not lost, or could be none.
+func (c *conference) whenThere(then func(error)) {
+	c.whenMade(func(err error) {
+		c.whenRenewed(func() {
+			if err == nil && c.pipeline == nil {
+				err = ErrMediaGone
+			}
+			then(err)
+		})
+	})
+}
+
 // enter lets a session in that has a place reserved.
 func (c *conference) enter(r request, role Role, again bool) {
 	if m := c.namesake(r.user); m != nil && m.left { // it left a moment ago
@@ -142,7 +154,7 @@ func (c *conference) admit(r request, m *member) {
 		r.fail(mediaError(err))
 		c.remove(m, signaling.ReasonMediaFailed, func() {})
 	}
-	c.whenMade(func(err error) {
+	c.whenThere(func(err error) {
 		switch {
 		case m.left:
 			r.fail(c.wrongState(nil))

@@ -514,3 +514,49 @@ func TestComesFromACallThatEnds(t *testing.T) {
 		alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
 	})
 }
+
+// TestLossWhileSomebodyComes loses the endpoint of one that is being let into a room:
+// it is refused, nothing of it stays, and whoever is in goes on.
+func TestLossWhileSomebodyComes(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, bob := w.join("alice"), w.join("bob")
+		alice.comesInto(mixed)
+		w.media.set(func(m *fakeMedia) { m.delay["connect"] = 2 * time.Second })
+		asked := bob.send(signaling.TypeRTC, signaling.ActionJoin, mixed)
+		synctest.Wait()
+		w.media.set(func(m *fakeMedia) { m.delay["connect"] = 0 })
+		w.media.endpoint("p1.e2").on(server.MediaEvent{Kind: server.MediaLost, Detail: "gone"})
+		time.Sleep(10 * time.Second)
+		answer, _ := bob.answer(asked)
+		bob.isError(signaling.CodeMediaFailed, answer)
+		if fields, _ := w.state.Hash("rtc:session:session-bob-1"); len(fields) > 0 {
+			t.Errorf("State has %v of bob", fields)
+		}
+		alice.one("rtc/negotiate")
+		alice.rtc(signaling.ActionOffer, signaling.RTC{RoomID: "standup", SDP: sdpOffer})
+		bob.rtc(signaling.ActionJoin, mixed)
+		bob.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+	})
+}
+
+// TestComesWhileMediaIsMadeAnew comes into a room, and takes another role there, while
+// its pipeline is made anew.
+func TestComesWhileMediaIsMadeAnew(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, bob := w.join("alice"), w.join("bob")
+		alice.comesInto(mixed)
+		w.media.set(func(m *fakeMedia) { m.delay["create pipeline"] = 2 * time.Second })
+		w.media.endpoint("p1.e1").on(server.MediaEvent{Kind: server.MediaLost, Detail: "gone"})
+		alice.rtc(signaling.ActionRole, signaling.RTC{RoomID: "standup", Role: server.RoleSubscriber})
+		bob.comesInto(mixed)
+		alice.rtc(signaling.ActionOffer, signaling.RTC{RoomID: "standup", SDP: sdpOffer})
+		synctest.Wait()
+		if left, want := w.media.left(), []string{"p2", "p2.e1", "p2.e2", "p2.m1", "p2.m1.h1", "p2.m1.h2"}; !slices.Equal(left, want) {
+			t.Errorf("the media server has %q, want %q", left, want)
+		}
+		for _, c := range []*client{alice, bob} {
+			c.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		}
+	})
+}

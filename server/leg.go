@@ -176,6 +176,9 @@ func (r *room) rebuild(reason signaling.Reason, members ...*member) {
 		m.leg = &leg{member: m}
 		r.log.Info("leg.rebuild", "user", m.user, "session", m.session.id, "reason", string(reason), "attempt", m.retries)
 	}
+	if r.renewing { // they are made then
+		return
+	}
 	r.makeLegs(members, olds)
 }
 

@@ -69,6 +69,13 @@ func (m *model) told(s *seat, f signaling.Frame) {
 
 // toldOfRoom takes a push about a room of several members.
 func (m *model) toldOfRoom(s *seat, a signaling.Action, in signaling.RTC) {
+	if s.room != in.RoomID { // if it was away when it was let in, it hears of that last
+		if !slices.ContainsFunc(s.open(), func(o *ask) bool { return o.action == signaling.ActionJoin && o.data.RoomID == in.RoomID }) {
+			return
+		}
+		s.early = append(s.early, func() { m.toldOfRoom(s, a, in) })
+		return
+	}
 	switch a {
 	case signaling.ActionJoined:
 		m.book.Joined(s.who, in.RoomID, in.UserID, in.Role)
@@ -128,6 +135,11 @@ func (m *model) answered(s *seat, a *ask, f signaling.Frame) {
 	case ok && a.action == signaling.ActionJoin && in.RoomType != "":
 		s.room = in.RoomID
 		m.book.Entered(s.who, in.RoomID, in.RoomType, in.Members)
+		early := s.early
+		s.early = nil
+		for _, f := range early {
+			f()
+		}
 	case ok && leaving && a.ref.Room != "" && a.ref.Call == "" && a.leaves:
 		m.outOfRoom(s, a.ref.Room, invariants.End{Guess: true})
 	case ok && a.action == signaling.ActionCall:

@@ -42,6 +42,7 @@ type seat struct {
 	last         *ask
 	asks         map[string]*ask
 	room         string           // of several members, that the session is in
+	early        []func()         // what it was told of one that it does not know yet that it is in
 	refs         []invariants.Ref // calls that the session has heard of
 	invited      map[invariants.Ref]bool
 	over         map[invariants.Ref]bool
@@ -361,9 +362,9 @@ func (m *model) ask(s *seat, a signaling.Action, ref invariants.Ref, data signal
 		}
 		m.book.Tried(s.who, s.last.ref)
 	case slices.Contains(leaves, a):
-		if ref == (invariants.Ref{}) && s.room != "" {
-			s.last.ref = invariants.Ref{Room: s.room}
-			ref = s.last.ref
+		if in := (invariants.Ref{Room: s.room}); ref == (invariants.Ref{}) && s.room != "" && m.book.Leaves(s.who, in) {
+			s.last.ref, s.last.leaves = in, true // the first word without ids is about the room
+			break
 		}
 		s.last.leaves = m.book.Leaves(s.who, ref)
 		for _, other := range s.asks {

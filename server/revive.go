@@ -27,7 +27,9 @@ func (r *room) lost(l *leg) {
 // remake makes a pipeline, and members' legs in it, whom it asks for offers if those
 // are taken now, and continues.
 func (r *room) remake(old Pipeline, members []*member, then func()) {
+	r.renewing = true
 	r.makePipeline(nil, func(err error) {
+		r.renewing = false
 		if old != nil {
 			r.do("release pipeline", nil, old.Release, func(error) {})
 		}
@@ -43,7 +45,22 @@ func (r *room) remake(old Pipeline, members []*member, then func()) {
 			r.makeLegs(members, make([]*leg, len(members)))
 		}
 		then()
+		waiting := r.held
+		r.held = nil
+		for _, f := range waiting {
+			f()
+		}
 	})
+}
+
+// whenRenewed continues when the pipeline is not one that is lost. There is none if
+// the media server would not make another.
+func (r *room) whenRenewed(then func()) {
+	if r.renewing {
+		r.held = append(r.held, then)
+		return
+	}
+	then()
 }
 
 // renegotiates reports whether every member's client can make its leg anew.
@@ -52,7 +69,7 @@ func (r *room) renegotiates() bool {
 }
 
 // forgetMedia gives up everything that was on the media server, and returns the
-// members that had a leg there.
+// members that had a leg there. Who was about to come in is let down.
 func (r *room) forgetMedia() (had []*member) {
 	for _, m := range r.members {
 		m.port = nil
@@ -60,6 +77,9 @@ func (r *room) forgetMedia() (had []*member) {
 			continue
 		}
 		m.leg.kill()
+		if m.joined.IsZero() {
+			continue
+		}
 		m.leg = &leg{member: m} // an offer that comes early is kept
 		had = append(had, m)
 	}

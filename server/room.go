@@ -29,6 +29,8 @@ type room struct {
 	writes    serial.Queue // State and History
 	pipeline  Pipeline     // nil until it is made
 	mixer     Mixer        // nil where nothing is mixed
+	renewing  bool         // the pipeline is lost, and another one is made
+	held      []func()     // what waits for that
 	opened    bool         // State and History know the room
 	members   []*member
 	flowing   bool       // media of a member flows into the room, as State knows
