@@ -102,6 +102,7 @@ func (s brokenState) Rooms(ctx context.Context, _ string) ([]server.RoomSnapshot
 func (s brokenState) GetSession(ctx context.Context, _ string) (server.SessionRecord, bool, error) {
 	return server.SessionRecord{}, false, s.fail(ctx)
 }
+func (s brokenState) MendRoom(ctx context.Context, _ server.RoomSnapshot) error  { return s.fail(ctx) }
 func (s brokenState) LeaveRoom(ctx context.Context, _ server.MemberRecord) error { return s.fail(ctx) }
 func (s brokenState) CloseRoom(ctx context.Context, _ server.RoomSnapshot) error { return s.fail(ctx) }
 func (s brokenState) SaveLeg(ctx context.Context, _ server.LegRecord) error      { return s.fail(ctx) }

@@ -121,7 +121,10 @@ func (c *call) setFree() {
 		return
 	}
 	s, users := c.snapshot(), []string{c.caller.user, c.to}
-	c.save("end room", func(ctx context.Context) error { return c.srv.cfg.State.SaveRoom(ctx, s, users...) }, nil)
+	state, invited := c.srv.cfg.State, MemberRecord{RoomID: c.id, UserID: c.to} // members are set free when they leave
+	c.record("end room", func(ctx context.Context) error { return state.SaveRoom(ctx, s, users...) }, func() {
+		c.srv.owes(debt{"end room", func(ctx context.Context) error { return state.LeaveRoom(ctx, invited) }})
+	}, nil)
 }
 
 // shutdown ends the call without waiting for anybody. It may be called by

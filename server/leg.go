@@ -28,27 +28,29 @@ var errLegGone = errors.New("the leg was released")
 // negotiate again (40208) nor restart ICE, so a member that needs either gets a
 // new leg. A leg belongs to its call's queue.
 type leg struct {
-	member   *member
-	endpoint Endpoint // nil until it is made
-	ready    bool     // it is connected to the other member's, if that has one
-	dead     bool     // it was released or replaced
-	offer    *offer   // nil until the member sent one
-	request  request  // the one that brought the offer
-	answer   string   // empty until the media server gave it
-	taken    int      // candidates of the member's
-	early    []received
-	queued   []Candidate // to be passed on
-	passing  bool        // some are being passed on
-	iceUp    bool
-	dtlsUp   bool
-	watch    *time.Timer     // runs while ICE is up and DTLS is not
-	since    time.Time       // when the offer came
-	flows    map[string]bool // which kinds of media flow from the member into the room
-	gone     atomic.Bool     // dead, for operations that run beside the queue
+	member      *member
+	endpoint    Endpoint // nil until it is made
+	ready       bool     // it is connected to the other member's, if that has one
+	dead        bool     // it was released or replaced
+	offer       *offer   // nil until the member sent one
+	request     request  // the one that brought the offer
+	answer      string   // empty until the media server gave it
+	taken       int      // candidates of the member's
+	early       []received
+	queued      []Candidate // to be passed on
+	passing     bool        // some are being passed on
+	iceUp       bool
+	dtlsUp      bool
+	watch       *time.Timer     // runs while ICE is up and DTLS is not
+	since       time.Time       // when the offer came
+	connectedAt time.Time       // when media connected; zero before
+	flows       map[string]bool // which kinds of media flow from the member into the room
+	gone        atomic.Bool     // dead, for operations that run beside the queue
 }
 
 func (l *leg) record() LegRecord {
 	r := LegRecord{SessionID: l.member.session.id, UserID: l.member.user, RoomID: l.member.room.id, SDPAnswer: l.answer}
+	r.Fresh, r.ConnectedAt = l.answer == "", l.connectedAt
 	if l.endpoint != nil {
 		r.EndpointID = l.endpoint.ID()
 	}
@@ -202,7 +204,7 @@ func (r *room) makeLegs(members []*member, old []*leg) {
 
 func (r *room) saveLeg(l *leg) {
 	record := l.record()
-	r.save("save leg", func(ctx context.Context) error { return r.srv.cfg.State.SaveLeg(ctx, record) }, nil)
+	r.write("save leg", func(ctx context.Context) error { return r.srv.cfg.State.SaveLeg(ctx, record) }, nil)
 }
 
 // mayOffer counts an offer, unless there were too many of late. Every one but

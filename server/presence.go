@@ -53,10 +53,12 @@ func (s *Server) went(user string, at time.Time) {
 func (p *roll) show(st *standing, now signaling.State) {
 	ctx, cancel := p.srv.storing()
 	defer cancel()
+	now.Version = st.shown.Version
 	version, err := p.srv.cfg.State.PutPresence(ctx, now)
 	if err != nil {
 		p.srv.metrics.lost.WithLabelValues("put presence").Inc()
 		p.failed("put presence", now.UserID, err)
+		p.srv.ails()
 		version = 0
 	}
 	now.Version = version

@@ -142,7 +142,7 @@ func (c *conference) become(m *member, role Role) {
 	}
 	s, record, after := c.snapshot(), m.record(), m.history(time.Time{})
 	c.log.Info("room.role", "user", m.user, "session", m.session.id, "role", string(role))
-	c.save("save role", func(ctx context.Context) error { return c.srv.cfg.State.PutRole(ctx, s, record) }, nil)
+	c.write("save role", func(ctx context.Context) error { return c.srv.cfg.State.PutRole(ctx, s, record) }, nil)
 	c.save("record leave", func(ctx context.Context) error { return c.srv.cfg.History.MemberLeft(ctx, before) }, nil)
 	c.save("record member", func(ctx context.Context) error { return c.srv.cfg.History.MemberJoined(ctx, after) }, nil)
 	c.tell(nil, signaling.ActionRole, m.about())

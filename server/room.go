@@ -210,7 +210,7 @@ func (r *room) depart(m *member, at func() time.Time, then func()) {
 			return
 		}
 		record, row := m.record(), m.history(at())
-		r.save("leave room", func(ctx context.Context) error { return r.srv.cfg.State.LeaveRoom(ctx, record) }, departed)
+		r.erase("leave room", func(ctx context.Context) error { return r.srv.cfg.State.LeaveRoom(ctx, record) }, departed)
 		r.save("record leave", func(ctx context.Context) error { return r.srv.cfg.History.MemberLeft(ctx, row) }, nil)
 	}
 	r.whenFiled(func() { r.releaseLeg(m, written) })
@@ -285,7 +285,7 @@ func (r *room) close(row RoomHistory, then func()) {
 	last := r.host.snapshot()
 	r.opened = false // nothing more is written of it
 	r.save("record end", func(ctx context.Context) error { return r.srv.cfg.History.RoomEnded(ctx, row) }, nil)
-	r.save("close room", func(ctx context.Context) error { return r.srv.cfg.State.CloseRoom(ctx, last) }, then)
+	r.erase("close room", func(ctx context.Context) error { return r.srv.cfg.State.CloseRoom(ctx, last) }, then)
 }
 
 // party are the attributes that name for whom, and on whose request if that is
@@ -335,20 +335,35 @@ func (r *room) ask(ctx context.Context, what string, began bool, op func(context
 	return timed(ctx)
 }
 
-// save writes something to State or History, after everything that was saved
-// before, and continues on the queue. That it failed is noted and changes
-// nothing: the room does not depend on it.
+// save writes something to History, after everything that was saved or written
+// before, and continues on the queue. That it failed is noted and changes nothing:
+// the room does not depend on it.
 func (r *room) save(what string, write func(context.Context) error, then func()) {
-	r.claim(what, write, func(error) {
+	r.record(what, write, nil, then)
+}
+
+// write is save for State, which is mended when it failed.
+func (r *room) write(what string, write func(context.Context) error, then func()) {
+	r.record(what, write, r.srv.ails, then)
+}
+
+// erase is write for removals: what failed is done when State is well again.
+func (r *room) erase(what string, write func(context.Context) error, then func()) {
+	r.record(what, write, func() { r.srv.owes(debt{what, write}) }, then)
+}
+
+// record has something written down, and continues. failed is told if it was not.
+func (r *room) record(what string, write func(context.Context) error, failed, then func()) {
+	r.claim(what, write, failed, func(error) {
 		if then != nil {
 			then()
 		}
 	})
 }
 
-// claim is save for what State may refuse because another instance was faster:
+// claim is record for what State may refuse because another instance was faster:
 // then the continuation has the refusal. A State that fails refuses nothing.
-func (r *room) claim(what string, write func(context.Context) error, then func(refusal error)) {
+func (r *room) claim(what string, write func(context.Context) error, failed func(), then func(refusal error)) {
 	r.pending++
 	r.writes.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), r.srv.cfg.StoreTimeout)
@@ -359,6 +374,9 @@ func (r *room) claim(what string, write func(context.Context) error, then func(r
 				r.srv.metrics.lost.WithLabelValues(what).Inc()
 				r.log.Error("state.failed", "operation", what, "error", err.Error())
 				err = nil
+				if failed != nil {
+					failed()
+				}
 			}
 			then(err)
 			r.doneOne()
@@ -387,7 +405,7 @@ func (r *room) enroll(m *member, then func(refusal error)) {
 			refusal = err
 		}
 		return err
-	}, func(refusal error) {
+	}, r.srv.ails, func(refusal error) {
 		r.opened = r.opened || refusal == nil
 		then(refusal)
 	})

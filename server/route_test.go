@@ -57,6 +57,7 @@ func (forgetful) GetSession(context.Context, string) (SessionRecord, bool, error
 	return SessionRecord{}, false, nil
 }
 func (forgetful) PutRoomMedia(context.Context, RoomMedia) error            { return nil }
+func (forgetful) MendRoom(context.Context, RoomSnapshot) error             { return nil }
 func (forgetful) LeaveRoom(context.Context, MemberRecord) error            { return nil }
 func (forgetful) CloseRoom(context.Context, RoomSnapshot) error            { return nil }
 func (forgetful) SaveLeg(context.Context, LegRecord) error                 { return nil }

@@ -198,6 +198,7 @@ type Server struct {
 	users    directory
 	mail     [spread]postbox
 	rolls    [spread]roll
+	mender   mender
 	life     context.Context // of what is done for users: ends when Close has waited long enough
 	giveUp   context.CancelFunc
 	pushing  context.Context // of what Push is asked for: ends StoreTimeout after the last call
@@ -371,4 +372,5 @@ func (s *Server) closeQueues() {
 		s.rolls[i].queue.Close()
 	}
 	s.giveUp()
+	s.mender.stop()
 }

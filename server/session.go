@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -77,6 +78,7 @@ type session struct {
 	ending []*room              // those that end and that it has not left, the oldest first; the directory's
 	state  serial.Queue         // writes to State, and tokens to be verified, in order
 	gone   bool                 // its record was removed; on the queue state only
+	stored bool                 // State was given its record; there too
 
 	backlog backlog // on the queue of the user's postbox only
 
@@ -377,8 +379,10 @@ func (u *session) put(seen time.Time) {
 		if u.gone { // a heartbeat at the last moment must not bring the record back
 			return nil
 		}
-		return u.srv.cfg.State.PutSession(ctx, u.record(seen))
-	})
+		r := u.record(seen)
+		r.Known, u.stored = u.stored, true
+		return u.srv.cfg.State.PutSession(ctx, r)
+	}, u.srv.ails)
 }
 
 // record is the session as another server would resume it. It outlives the time
@@ -398,20 +402,29 @@ func (u *session) record(seen time.Time) SessionRecord {
 
 // drop removes the session's record. It is the last that the session does.
 func (u *session) drop() {
+	drop := func(ctx context.Context) error { return u.srv.cfg.State.DropSession(ctx, u.id) }
 	u.save("drop session", func(ctx context.Context) error {
 		defer u.srv.work.Done()
 		u.gone = true
-		return u.srv.cfg.State.DropSession(ctx, u.id)
-	})
+		return drop(ctx)
+	}, func() { u.srv.owes(debt{"drop session", drop}) })
 	u.state.Stop()
 }
 
-// save has something written to State, in order and without waiting for it.
-func (u *session) save(what string, write func(context.Context) error) {
+// save has something written to State, in order and without waiting for it. failed
+// is told if that was not done, or State had lost what it had.
+func (u *session) save(what string, write func(context.Context) error, failed func()) {
 	u.state.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), u.srv.cfg.StoreTimeout)
 		defer cancel()
-		if err := write(ctx); err != nil {
+		err := write(ctx)
+		if err == nil {
+			return
+		}
+		failed()
+		if errors.Is(err, ErrStateLost) {
+			u.logAt(slog.LevelWarn, "state.lost")
+		} else {
 			u.srv.metrics.lost.WithLabelValues(what).Inc()
 			u.srv.log.Error("state.failed", "session", u.id, "user", u.user, "operation", what, "error", err.Error())
 		}

@@ -61,7 +61,7 @@ func (r *room) saveSnapshot() {
 		return
 	}
 	s := r.host.snapshot()
-	r.save("save room", func(ctx context.Context) error { return r.srv.cfg.State.SaveRoom(ctx, s) }, nil)
+	r.write("save room", func(ctx context.Context) error { return r.srv.cfg.State.SaveRoom(ctx, s) }, nil)
 }
 
 // keep writes again what State may have lost of a member. Its heartbeat does that.
@@ -71,5 +71,5 @@ func (r *room) keep(u *session) {
 		return
 	}
 	s, record, leg := r.host.snapshot(), m.record(), m.leg.record()
-	r.save("keep room", func(ctx context.Context) error { return r.srv.cfg.State.KeepRoom(ctx, s, record, leg) }, nil)
+	r.write("keep room", func(ctx context.Context) error { return r.srv.cfg.State.KeepRoom(ctx, s, record, leg) }, nil)
 }

@@ -28,7 +28,8 @@ type State interface {
 type SessionState interface {
 	// PutSession writes the session's record, prolongs it by r.TTL, prolongs
 	// the record of its leg, if there is one, by LegTTL, and what holds its user
-	// for a room by r.TTL.
+	// for a room by r.TTL. It is ErrStateLost if the record is Known and was
+	// not there.
 	PutSession(ctx context.Context, r SessionRecord) error
 	// GetSession reads a session's record, without its TTL. ok is false if there
 	// is none.
@@ -40,8 +41,8 @@ type SessionState interface {
 // PresenceState keeps user:{userId}:presence and tells user:{userId}:status.
 type PresenceState interface {
 	// PutPresence stores a change, gives it the next version of this user's
-	// presence, whatever p says, and publishes it with that, in one step: the
-	// versions on the channel grow and the stored one is the last of them.
+	// presence, higher than that of p too, and publishes it with that, in one step:
+	// the versions on the channel grow and the stored one is the last of them.
 	PutPresence(ctx context.Context, p signaling.State) (version uint64, err error)
 	// GetPresence reads what was stored last. A user of whom nothing is stored
 	// is offline, and its version is 0.
@@ -87,6 +88,10 @@ type SnapshotState interface {
 	// KeepRoom writes again what State has lost of the room, of this member and of
 	// its leg.
 	KeepRoom(ctx context.Context, r RoomSnapshot, m MemberRecord, l LegRecord) error
+	// MendRoom writes the room whose members are those of the snapshot, and holds
+	// them for it, except for those that a room of another node holds. Legs it
+	// leaves as they are.
+	MendRoom(ctx context.Context, r RoomSnapshot) error
 	// Rooms lists the rooms of a node that were not closed, in the order of their
 	// ids, with the legs and sessions of their members.
 	Rooms(ctx context.Context, node string) ([]RoomSnapshot, error)
@@ -123,8 +128,8 @@ func Refused(err error) bool {
 
 // LegState keeps rtc:session:{sessionId}.
 type LegState interface {
-	// SaveLeg writes the record's fields that are not empty and prolongs it by
-	// LegTTL.
+	// SaveLeg writes the record's fields that are not empty, or all if it is Fresh,
+	// and prolongs it by LegTTL.
 	SaveLeg(ctx context.Context, l LegRecord) error
 	// LegConnected writes the leg's ConnectedAt.
 	LegConnected(ctx context.Context, l LegRecord) error
@@ -141,6 +146,7 @@ type SessionRecord struct {
 	ConnectedAt time.Time
 	HeartbeatAt time.Time     // the last sign of life
 	TTL         time.Duration // until the record goes without another heartbeat
+	Known       bool          // State was given it before
 
 	// What a server needs to resume the session of one that was killed.
 	Node     string // the instance that has the session
@@ -250,4 +256,5 @@ type LegRecord struct {
 	SDPOffer    string
 	SDPAnswer   string
 	ConnectedAt time.Time // zero until media connected
+	Fresh       bool      // nothing of the leg before it holds any more
 }

@@ -122,7 +122,7 @@ func (v *revival) leg(m *member) *leg {
 	}
 	l.offer, l.answer = o, was.SDPAnswer
 	if !was.ConnectedAt.IsZero() {
-		l.iceUp, l.dtlsUp = true, true
+		l.iceUp, l.dtlsUp, l.connectedAt = true, true, was.ConnectedAt
 		l.flows = map[string]bool{Audio: v.Media.Started && o.sends(Audio), Video: v.Media.Started && o.sends(Video)}
 	}
 	return l

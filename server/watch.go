@@ -95,7 +95,7 @@ func (r *room) media() RoomMedia {
 // saveMedia writes that down.
 func (r *room) saveMedia() {
 	media := r.media()
-	r.save("room media", func(ctx context.Context) error { return r.srv.cfg.State.PutRoomMedia(ctx, media) }, nil)
+	r.write("room media", func(ctx context.Context) error { return r.srv.cfg.State.PutRoomMedia(ctx, media) }, nil)
 }
 
 // local tells the member a candidate of the media server's, or that there are
@@ -139,9 +139,9 @@ func (r *room) dtlsConnected(l *leg) {
 	r.log.Info("leg.connected", "user", l.member.user, "session", l.member.session.id, "endpoint", l.endpointID(), "setup_ms", float64(time.Since(l.since))/float64(time.Millisecond))
 	r.srv.metrics.phase(phaseLeg, l.since)
 	r.host.legConnected(l)
+	l.connectedAt = time.Now()
 	record := l.record()
-	record.ConnectedAt = time.Now()
-	r.save("leg connected", func(ctx context.Context) error { return r.srv.cfg.State.LegConnected(ctx, record) }, nil)
+	r.write("leg connected", func(ctx context.Context) error { return r.srv.cfg.State.LegConnected(ctx, record) }, nil)
 }
 
 // dtlsTimedOut makes the leg anew and asks the member to do the same.

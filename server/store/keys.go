@@ -90,14 +90,17 @@ func readLeg(sessionID string, fields map[string]string) (l server.LegRecord, ok
 }
 
 // readRoom is the room that this snapshot is of. Of its members those are there
-// that members names, with the roles that it gives: a leave writes only that. A
-// room without a snapshot is one of which only the ids are known.
-func readRoom(node, id, snapshot string, members map[string]string) (server.RoomSnapshot, error) {
+// that members names, with the roles that it gives: a leave writes only that. What
+// changes of media is in the state. A room without a snapshot is one of which only the ids are known.
+func readRoom(node, id, snapshot string, members, state map[string]string) (server.RoomSnapshot, error) {
 	s := server.RoomSnapshot{RoomRecord: server.RoomRecord{RoomID: id}, Node: node}
 	if snapshot != "" {
 		if err := json.Unmarshal([]byte(snapshot), &s); err != nil {
 			return s, fmt.Errorf("%s: %w", snapshotKey(id), err)
 		}
+	}
+	if state != nil {
+		s.Media = server.RoomMedia{RoomID: id, Started: state[mediaStarted] == "true", RecordingPath: state[recordingPath]}
 	}
 	for i, m := range s.Members {
 		role, in := members[m.UserID]

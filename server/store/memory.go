@@ -100,9 +100,13 @@ func (m *Memory) prolong(key string, ttl time.Duration) {
 func (m *Memory) PutSession(_ context.Context, r server.SessionRecord) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	lost := r.Known && m.get(sessionKey(r.SessionID)) == nil
 	m.set(sessionKey(r.SessionID), r.TTL, sessionFields(r)...)
 	m.prolong(legKey(r.SessionID), server.LegTTL)
 	m.prolong(userKey(r.UserID), r.TTL)
+	if lost {
+		return fmt.Errorf("put session: %w", server.ErrStateLost)
+	}
 	return nil
 }
 
@@ -135,7 +139,7 @@ func (m *Memory) PutPresence(_ context.Context, p signaling.State) (uint64, erro
 	if err != nil {
 		return 0, fmt.Errorf("put presence: %w", err)
 	}
-	p.Version = stored.Version + 1
+	p.Version = max(stored.Version, p.Version) + 1
 	m.set(key, 0, append(presenceFields(p), presenceVersion, strconv.FormatUint(p.Version, 10))...)
 	for _, f := range m.publish {
 		f(p.UserID, p)
@@ -164,6 +168,9 @@ func (m *Memory) PutRoomMedia(_ context.Context, r server.RoomMedia) error {
 func (m *Memory) SaveLeg(_ context.Context, l server.LegRecord) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if l.Fresh {
+		delete(m.hashes, legKey(l.SessionID))
+	}
 	m.set(legKey(l.SessionID), server.LegTTL, legFields(l)...)
 	return nil
 }

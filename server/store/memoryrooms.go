@@ -182,12 +182,30 @@ func (m *Memory) KeepRoom(_ context.Context, r server.RoomSnapshot, who server.M
 	return m.writeSnapshot(r)
 }
 
+// MendRoom implements server.SnapshotState.
+func (m *Memory) MendRoom(_ context.Context, r server.RoomSnapshot) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.hashes, membersKey(r.RoomID))
+	m.set(roomKey(r.RoomID), 0, roomFields(r)...)
+	for _, who := range r.Members {
+		if who.Left || who.JoinedAt.IsZero() {
+			continue
+		}
+		m.set(membersKey(r.RoomID), 0, who.UserID, string(who.Role))
+		if !m.busy(r, who.UserID) {
+			m.hold(r, who.UserID, "sessionId", who.SessionID)
+		}
+	}
+	return m.writeSnapshot(r)
+}
+
 // Rooms implements server.SnapshotState.
 func (m *Memory) Rooms(_ context.Context, node string) (rooms []server.RoomSnapshot, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(m.get(nodeKey(node)))) {
-		s, err := readRoom(node, id, m.get(snapshotKey(id))["snapshot"], m.get(membersKey(id)))
+		s, err := readRoom(node, id, m.get(snapshotKey(id))["snapshot"], m.get(membersKey(id)), m.get(roomKey(id)))
 		if err != nil {
 			return nil, err
 		}

@@ -62,7 +62,7 @@ func testPresence(t *testing.T, p place) {
 	}
 	var want []string
 	for i, status := range []signaling.Status{"online", "offline", "online"} {
-		state := signaling.State{UserID: user, Status: status, LastSeen: 1_700_000_000_123 + int64(i), Version: 77}
+		state := signaling.State{UserID: user, Status: status, LastSeen: 1_700_000_000_123 + int64(i), Version: uint64(i)}
 		version, err := p.PutPresence(ctx, state)
 		must(t, err)
 		state.Version = uint64(i + 1)
@@ -72,6 +72,15 @@ func testPresence(t *testing.T, p place) {
 		p.stored(t, state)
 		want = append(want, text(state))
 	}
+	// A store that has lost what it had goes on above what was told.
+	state := signaling.State{UserID: user, Status: "offline", LastSeen: 1, Version: 77}
+	version, err := p.PutPresence(ctx, state)
+	must(t, err)
+	if state.Version = 78; version != 78 {
+		t.Errorf("above 77 comes %d", version)
+	}
+	p.stored(t, state)
+	want = append(want, text(state))
 	if got := p.heard(user, len(want)); !slices.Equal(got, want) {
 		t.Errorf("published %q, want %q", got, want)
 	}

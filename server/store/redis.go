@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,12 +88,18 @@ func (r *Redis) run(ctx context.Context, what string, fill func(redis.Pipeliner)
 
 // PutSession implements server.SessionState.
 func (r *Redis) PutSession(ctx context.Context, s server.SessionRecord) error {
-	return r.run(ctx, "put session", func(p redis.Pipeliner) {
-		p.HSet(ctx, sessionKey(s.SessionID), sessionFields(s))
+	var added *redis.IntCmd
+	fields := sessionFields(s)
+	err := r.run(ctx, "put session", func(p redis.Pipeliner) {
+		added = p.HSet(ctx, sessionKey(s.SessionID), fields)
 		p.PExpire(ctx, sessionKey(s.SessionID), s.TTL)
 		p.Expire(ctx, legKey(s.SessionID), server.LegTTL)
 		p.PExpire(ctx, userKey(s.UserID), s.TTL)
 	})
+	if err == nil && s.Known && int(added.Val()) == len(fields)/2 {
+		return fmt.Errorf("put session in redis: %w", server.ErrStateLost)
+	}
+	return err
 }
 
 // GetSession implements server.SessionState.
@@ -113,10 +120,14 @@ func (r *Redis) DropSession(ctx context.Context, sessionID string) error {
 
 // putPresence makes one step of counting, storing and publishing, so that
 // changes from several instances cannot come between each other. Its arguments
-// are the fields and values to be stored, and then the channel and what is
-// published there as JSON, up to where the version goes.
+// are the fields and values to be stored, then the channel and what is published
+// there as JSON, up to where the version goes, and what the version must be above.
 const putPresence = `
 local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
+if version <= tonumber(ARGV[7]) then
+  version = tonumber(ARGV[7]) + 1
+  redis.call('HSET', KEYS[1], 'version', string.format('%d', version))
+end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 redis.call('PUBLISH', ARGV[5], ARGV[6] .. ',"version":' .. string.format('%d', version) .. '}')
 return version`
@@ -124,12 +135,13 @@ return version`
 // PutPresence implements server.PresenceState. The script is sent each time:
 // asking for it by its hash would cost a second round trip now and then.
 func (r *Redis) PutPresence(ctx context.Context, p signaling.State) (uint64, error) {
+	least := p.Version
 	p.Version = 0
 	text, err := json.Marshal(p)
 	if err != nil {
 		return 0, fmt.Errorf("put presence: %w", err)
 	}
-	args := anys(append(presenceFields(p), statusChannel(p.UserID), strings.TrimSuffix(string(text), "}")))
+	args := anys(append(presenceFields(p), statusChannel(p.UserID), strings.TrimSuffix(string(text), "}"), strconv.FormatUint(least, 10)))
 	var put *redis.Cmd
 	err = r.run(ctx, "put presence", func(pipe redis.Pipeliner) {
 		put = pipe.Eval(ctx, putPresence, []string{presenceKey(p.UserID)}, args...)
@@ -160,12 +172,12 @@ func (r *Redis) GetPresence(ctx context.Context, user string) (signaling.State, 
 
 // OpenRoom implements server.RoomState.
 func (r *Redis) OpenRoom(ctx context.Context, room server.RoomSnapshot, first server.MemberRecord, l server.LegRecord) error {
-	return r.change(ctx, "open room", openRoom, change{room, first, l, room.Invited})
+	return r.change(ctx, "open room", openRoom, change{room: room, member: first, leg: l, others: room.Invited})
 }
 
 // JoinRoom implements server.RoomState.
 func (r *Redis) JoinRoom(ctx context.Context, room server.RoomSnapshot, m server.MemberRecord, l server.LegRecord) error {
-	return r.change(ctx, "join room", joinRoom, change{room, m, l, nil})
+	return r.change(ctx, "join room", joinRoom, change{room: room, member: m, leg: l})
 }
 
 // PutRole implements server.RoomState.
@@ -193,7 +205,19 @@ func (r *Redis) SaveRoom(ctx context.Context, room server.RoomSnapshot, free ...
 
 // KeepRoom implements server.SnapshotState.
 func (r *Redis) KeepRoom(ctx context.Context, room server.RoomSnapshot, m server.MemberRecord, l server.LegRecord) error {
-	return r.change(ctx, "keep room", keepRoom, change{room, m, l, room.Invited})
+	return r.change(ctx, "keep room", keepRoom, change{room: room, member: m, leg: l, others: room.Invited})
+}
+
+// MendRoom implements server.SnapshotState.
+func (r *Redis) MendRoom(ctx context.Context, room server.RoomSnapshot) error {
+	c := change{room: room}
+	for _, m := range room.Members {
+		if !m.Left && !m.JoinedAt.IsZero() {
+			c.others = append(c.others, m.UserID)
+			c.list = append(c.list, m.UserID, string(m.Role), m.SessionID)
+		}
+	}
+	return r.change(ctx, "mend room", mendRoom, c)
 }
 
 // Rooms implements server.SnapshotState. It is two round trips: the keys of legs and
@@ -223,18 +247,23 @@ func (r *Redis) Rooms(ctx context.Context, node string) ([]server.RoomSnapshot, 
 // roomOf reads a row of what nodeRooms returns.
 func roomOf(node string, row any) (server.RoomSnapshot, error) {
 	cells, _ := row.([]any)
-	if len(cells) != 3 {
+	if len(cells) != 4 {
 		return server.RoomSnapshot{}, fmt.Errorf("list rooms in redis: a row of %d cells", len(cells))
 	}
 	id, _ := cells[0].(string)
 	text, _ := cells[1].(string)
-	pairs, _ := cells[2].([]any)
-	members := make(map[string]string)
+	return readRoom(node, id, text, hashOf(cells[2]), hashOf(cells[3]))
+}
+
+// hashOf reads what HGETALL returns to a script.
+func hashOf(cell any) map[string]string {
+	pairs, _ := cell.([]any)
+	fields := make(map[string]string)
 	for i := 0; i+1 < len(pairs); i += 2 {
-		user, _ := pairs[i].(string)
-		members[user], _ = pairs[i+1].(string)
+		name, _ := pairs[i].(string)
+		fields[name], _ = pairs[i+1].(string)
 	}
-	return readRoom(node, id, text, members)
+	return fields
 }
 
 // fillIn reads the legs and sessions of the rooms' members.
@@ -282,6 +311,9 @@ func (r *Redis) PutRoomMedia(ctx context.Context, m server.RoomMedia) error {
 }
 
 func saveLeg(ctx context.Context, p redis.Pipeliner, l server.LegRecord) {
+	if l.Fresh {
+		p.Del(ctx, legKey(l.SessionID))
+	}
 	p.HSet(ctx, legKey(l.SessionID), legFields(l))
 	p.Expire(ctx, legKey(l.SessionID), server.LegTTL)
 }

@@ -171,6 +171,35 @@ func testKeepRoom(t *testing.T, p place) {
 	p.empty(t)
 }
 
+// testMendRoom has a room of which State knows who left meanwhile, and not who came.
+func testMendRoom(t *testing.T, p place) {
+	ctx := t.Context()
+	r := p.roomAt("n1", "r1")
+	must(t, p.open(ctx, p, r, "alice"))
+	must(t, p.join(ctx, p, r, "bob", "", server.RoleSubscriber))
+	must(t, p.open(ctx, p, p.roomAt("n2", "r2"), "dave"))
+	for i, user := range []string{"alice", "carol", "dave", "erin"} {
+		m := server.MemberSnapshot{UserID: p.run + user, SessionID: p.run + "s-" + user, Role: server.RolePublisher, JoinedAt: at, Left: i == 0}
+		if user == "erin" { // was not answered yet
+			m.JoinedAt = time.Time{}
+		}
+		r.Members = append(r.Members, m)
+	}
+	r.Media.Started = true
+	must(t, p.MendRoom(ctx, r))
+	p.expect(t, "rtc:room:"+r.RoomID+":members", 0, map[string]string{p.run + "carol": "publisher", p.run + "dave": "publisher"})
+	p.expect(t, "rtc:room:"+r.RoomID+":state", 0, map[string]string{"roomType": "1v1", "createdTime": "1700000000123", "mediaStarted": "true", "recordingPath": ""})
+	p.expect(t, "rtc:user:"+p.run+"carol", 150*time.Second, map[string]string{"roomId": r.RoomID, "node": r.Node, "sessionId": p.run + "s-carol"})
+	p.expect(t, "rtc:user:"+p.run+"dave", 150*time.Second, map[string]string{"roomId": p.run + "r2", "node": p.run + "n2", "sessionId": p.run + "s-dave"})
+	for _, user := range []string{"alice", "bob", "carol", "dave"} {
+		must(t, p.leave(ctx, p, r, user, ""))
+	}
+	must(t, p.CloseRoom(ctx, r))
+	must(t, p.leave(ctx, p, p.roomAt("n2", "r2"), "dave", ""))
+	must(t, p.CloseRoom(ctx, p.roomAt("n2", "r2")))
+	p.empty(t)
+}
+
 func testSnapshots(t *testing.T, p place) {
 	ctx := t.Context()
 	for _, id := range []string{"r2", "r1"} {
@@ -181,6 +210,7 @@ func testSnapshots(t *testing.T, p place) {
 		must(t, p.open(ctx, p, r, "alice"+id))
 	}
 	must(t, p.PutSession(ctx, p.session("alicer1")))
+	must(t, p.PutRoomMedia(ctx, server.RoomMedia{RoomID: p.run + "r1", Started: true, RecordingPath: "file:///r"}))
 	must(t, p.open(ctx, p, p.roomAt("n2", "r3"), "carol"))
 	must(t, p.leave(ctx, p, p.roomAt("n1", "r2"), "alicer2", ""))
 	rooms, err := p.Rooms(ctx, p.run+"n1")
@@ -194,6 +224,9 @@ func testSnapshots(t *testing.T, p place) {
 	}
 	if len(r.Legs) != 1 || r.Legs[0].EndpointID != "e-alicer1" || r.Legs[0].RoomID != r.RoomID {
 		t.Errorf("its legs are %+v", r.Legs)
+	}
+	if !r.Media.Started || r.Media.RecordingPath != "file:///r" {
+		t.Errorf("its media are %+v", r.Media)
 	}
 	if len(r.Sessions) != 1 || r.Sessions[0].SessionID != p.run+"s-alicer1" || r.Sessions[0].UserID != p.run+"alicer1" {
 		t.Errorf("its sessions are %+v", r.Sessions)

@@ -125,13 +125,26 @@ end
 write_snapshot()
 return 'ok'`
 
+// mendRoom has the members' users as keys, and in the place of a leg's fields user,
+// role and session of each.
+const mendRoom = `
+redis.call('DEL', members)
+write_room()
+for i = 6, #KEYS do
+  local at = fields + 3 * (i - 6)
+  redis.call('HSET', members, ARGV[at], ARGV[at + 1])
+  if not busy(KEYS[i]) then hold_user(KEYS[i], 'sessionId', ARGV[at + 2]) end
+end
+write_snapshot()
+return 'ok'`
+
 // nodeRooms reads all rooms of a node in one step: for each its id, its snapshot,
-// the fields of its state and its members.
+// its members and its state.
 const nodeRooms = `
 local rooms = {}
 for _, room in ipairs(redis.call('HKEYS', KEYS[1])) do
   local key = 'rtc:room:' .. room
-  rooms[#rooms + 1] = {room, redis.call('HGET', key .. ':snapshot', 'snapshot') or '', redis.call('HGETALL', key .. ':members')}
+  rooms[#rooms + 1] = {room, redis.call('HGET', key .. ':snapshot', 'snapshot') or '', redis.call('HGETALL', key .. ':members'), redis.call('HGETALL', key .. ':state')}
 end
 return rooms`
 
@@ -164,6 +177,7 @@ type change struct {
 	member server.MemberRecord
 	leg    server.LegRecord
 	others []string // users beside the member
+	list   []string // instead of a leg: user, role and session of each member
 }
 
 func (c change) keys() []string {
@@ -200,10 +214,13 @@ func (c change) args(what string) ([]any, error) {
 		return nil, err
 	}
 	state, leg := roomFields(c.room), legFields(c.leg)
+	if c.list != nil {
+		leg = nil
+	}
 	verb, _, _ := strings.Cut(what, " ")
 	args := []any{verb, c.room.RoomID, c.room.Node, c.room.Hold.Milliseconds(), c.member.SessionID, c.member.UserID,
 		string(c.member.Role), c.room.Limit, string(text), int(server.LegTTL.Seconds()), strconv.Itoa(len(state))}
-	for _, f := range append(state, leg...) {
+	for _, f := range append(append(state, leg...), c.list...) {
 		args = append(args, f)
 	}
 	return args, nil

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net"
 	"os"
@@ -41,6 +42,7 @@ var suite = map[string]func(*testing.T, place){
 	"claims":          testClaims,
 	"roles":           testRoles,
 	"kept":            testKeepRoom,
+	"mended":          testMendRoom,
 	"snapshots":       testSnapshots,
 	"glare":           testGlareRaces,
 	"answers":         testAnswerRaces,
@@ -116,7 +118,14 @@ func testSession(t *testing.T, p place) {
 		t.Errorf("read is %+v, %v, %v, want %+v", got, ok, err, r)
 	}
 	p.expect(t, "rtc:session:"+r.SessionID, 0, nil) // prolonging makes no record
+	r.TTL, r.Known = time.Minute, true
+	must(t, p.PutSession(ctx, r))
 	must(t, p.DropSession(ctx, r.SessionID))
+	must(t, p.DropSession(ctx, r.SessionID))
+	if err := p.PutSession(ctx, r); !errors.Is(err, server.ErrStateLost) {
+		t.Errorf("a record that was lost: %v", err)
+	}
+	must(t, p.PutSession(ctx, r))
 	must(t, p.DropSession(ctx, r.SessionID))
 	if _, ok, err := p.GetSession(ctx, r.SessionID); ok || err != nil {
 		t.Errorf("a session that was dropped is there, %v", err)
@@ -167,6 +176,10 @@ func testLeg(t *testing.T, p place) {
 	must(t, p.LegConnected(ctx, leg))
 	fields["endpointId"], fields["connectedTime"] = "e-2", "1700000000123"
 	p.expect(t, key, server.LegTTL, fields)
+
+	fresh := server.LegRecord{SessionID: leg.SessionID, UserID: leg.UserID, RoomID: leg.RoomID, EndpointID: "e-4", Fresh: true}
+	must(t, p.SaveLeg(ctx, fresh)) // it was made anew
+	p.expect(t, key, server.LegTTL, map[string]string{"userId": leg.UserID, "roomId": leg.RoomID, "endpointId": "e-4"})
 
 	// A session that has left a room may be in the next before it is out.
 	next := alice
@@ -318,6 +331,7 @@ func TestRoundTrips(t *testing.T) {
 		},
 		"put role":  func() error { return p.PutRole(t.Context(), p.room(), alice) },
 		"save room": func() error { return p.SaveRoom(t.Context(), p.room(), "alice", "bob") },
+		"mend room": func() error { return p.MendRoom(t.Context(), p.room()) },
 		"keep room": func() error { return p.KeepRoom(t.Context(), p.room(), alice, leg) },
 		"leave":     func() error { return p.LeaveRoom(t.Context(), alice) },
 		"close":     func() error { return p.CloseRoom(t.Context(), p.room()) },
