@@ -12,10 +12,13 @@ import (
 
 // sdpOffer is what a Pion client offers: the fingerprint at session level, three
 // video codecs.
-const sdpOffer = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=fingerprint:sha-256 AA:BB\r\na=group:BUNDLE 0 1\r\n" +
+const sdpOffer = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=fingerprint:sha-256 " + sha256Fingerprint + "\r\na=group:BUNDLE 0 1\r\n" +
 	"m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=setup:actpass\r\na=mid:0\r\na=ice-ufrag:uf\r\na=ice-pwd:pw\r\na=rtpmap:111 opus/48000/2\r\na=sendrecv\r\n" +
 	"m=video 9 UDP/TLS/RTP/SAVPF 102 96 97\r\nc=IN IP4 0.0.0.0\r\na=setup:actpass\r\na=mid:1\r\na=ice-ufrag:uf\r\na=ice-pwd:pw\r\n" +
 	"a=rtpmap:102 H264/90000\r\na=rtpmap:96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=sendrecv\r\n"
+
+// sha256Fingerprint is one of nobody's certificate.
+const sha256Fingerprint = "AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB"
 
 const hostCandidate = "candidate:1 1 udp 2130706431 10.0.0.2 5000 typ host"
 

@@ -19,7 +19,9 @@ type Admission struct {
 	Endpoints  int // of all rooms, from which on nothing new begins; Unlimited
 }
 
-func (a Admission) withDefaults() (Admission, error) {
+// WithDefaults returns the admission with its zero values replaced, or says that one
+// is negative.
+func (a Admission) WithDefaults() (Admission, error) {
 	if a.Operations < 0 || a.Waiting < 0 || a.Endpoints < 0 {
 		return a, errors.New("server: a limit is negative")
 	}

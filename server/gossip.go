@@ -6,10 +6,6 @@ import (
 	"github.com/callbench/callbench/signaling"
 )
 
-// gossipBehind is how many frames may wait for a client before it is not told of
-// presences one by one any more.
-const gossipBehind = 16
-
 // gossip are the presences that wait until a session may be told: while it is
 // detached, before it has what is stored for it, and while its client reads slowly.
 // Of each user only the newest waits, so that nobody is disconnected, and no
@@ -86,8 +82,9 @@ func (u *session) mayHear() bool {
 	return u.released && u.conn != nil && u.conn.depth() < u.srv.gossipBehind()
 }
 
-// gossipBehind is gossipBehind, and less where fewer frames may wait.
-func (s *Server) gossipBehind() int { return min(gossipBehind, (s.cfg.MaxQueue+1)/2) }
+// gossipBehind is how many frames may wait for a client before it is not told of
+// presences one by one any more: a quarter of those that may wait at all.
+func (s *Server) gossipBehind() int { return max(1, s.cfg.MaxQueue/4) }
 
 // caughtUp is told, by the writer, that the client has read all that waited.
 func (u *session) caughtUp() {

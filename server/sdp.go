@@ -38,6 +38,9 @@ func (o *offer) hasFragment(f string) bool {
 // bring. The error is a *signaling.Error.
 func readOffer(text, videoCodec string, loopback bool) (*offer, error) {
 	var d sdp.SessionDescription
+	if err := checkSize(text); err != nil {
+		return nil, err
+	}
 	if hidesControl(text) {
 		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "control characters within a line")
 	}
@@ -46,10 +49,16 @@ func readOffer(text, videoCodec string, loopback bool) (*offer, error) {
 	}
 	pushDown(&d, "fingerprint", "setup", "ice-ufrag", "ice-pwd")
 	o := &offer{}
+	if err := checkSections(&d); err != nil {
+		return nil, err
+	}
 	if err := filterCandidates(&d, loopback); err != nil {
 		return nil, err
 	}
 	for _, m := range d.MediaDescriptions {
+		if err := checkAttributes(m); err != nil {
+			return nil, err
+		}
 		s, err := readSection(m)
 		if err != nil {
 			return nil, err

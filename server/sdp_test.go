@@ -114,10 +114,17 @@ func checkCandidates(t *testing.T, r specimen, o *offer) {
 	}
 }
 
+// Fingerprints of nobody's certificates.
+var (
+	fingerprintA = strings.Repeat("AA:", 31) + "AA"
+	fingerprintB = strings.Repeat("BB:", 31) + "BB"
+	fingerprintC = strings.Repeat("CC:", 31) + "CC"
+)
+
 // small is an offer that a case changes.
-const small = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n" +
-	"m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:a\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\na=fingerprint:sha-256 AA\r\na=rtpmap:111 opus/48000/2\r\n" +
-	"m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:v\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\na=fingerprint:sha-256 BB\r\na=rtpmap:96 VP8/90000\r\n"
+var small = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n" +
+	"m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:a\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\na=fingerprint:sha-256 " + fingerprintA + "\r\na=rtpmap:111 opus/48000/2\r\n" +
+	"m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:v\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\na=fingerprint:sha-256 " + fingerprintB + "\r\na=rtpmap:96 VP8/90000\r\n"
 
 func TestOffers(t *testing.T) {
 	for _, test := range []struct {
@@ -132,14 +139,32 @@ func TestOffers(t *testing.T) {
 		{"no VP8", "VP8", "VP9", "VP8", signaling.CodeCodecUnsupported},
 		{"VP8 that the m-line does not list", "SAVPF 96", "SAVPF 97", "VP8", signaling.CodeCodecUnsupported},
 		{"video rejected", "m=video 9", "m=video 0", "H264", ""},
-		{"no fingerprint", "a=fingerprint:sha-256 AA\r\n", "", "VP8", signaling.CodeInvalidSDP},
+		{"no fingerprint", "a=fingerprint:sha-256 " + fingerprintA + "\r\n", "", "VP8", signaling.CodeInvalidSDP},
 		{"no ufrag", "a=mid:a\r\na=ice-ufrag:u\r\n", "a=mid:a\r\n", "VP8", signaling.CodeInvalidSDP},
-		{"no pwd", "a=ice-pwd:p\r\na=fingerprint:sha-256 BB", "a=fingerprint:sha-256 BB", "VP8", signaling.CodeInvalidSDP},
+		{"no pwd", "a=ice-pwd:p\r\na=fingerprint:sha-256 " + fingerprintB, "a=fingerprint:sha-256 " + fingerprintB, "VP8", signaling.CodeInvalidSDP},
 		{"no version", "v=0\r\n", "", "VP8", signaling.CodeInvalidSDP},
 		{"no media", small[strings.Index(small, "m="):], "", "VP8", signaling.CodeInvalidSDP},
 		{"nothing", small, "", "VP8", signaling.CodeInvalidSDP},
 		{"a line within a line", "a=mid:a", "a=mid:a\ra=fingerprint:sha-256 DD", "VP8", signaling.CodeInvalidSDP},
 		{"lines that end in LF", small, strings.ReplaceAll(small, "\r\n", "\n"), "VP8", ""},
+		{"two sections of one name", "a=mid:v", "a=mid:a", "VP8", signaling.CodeInvalidSDP},
+		{"a name that is no token", "a=mid:v", "a=mid:v w", "VP8", signaling.CodeInvalidSDP},
+		{"a long name", "a=mid:v", "a=mid:" + strings.Repeat("v", 33), "VP8", signaling.CodeInvalidSDP},
+		{"a side that knows what it is", "a=mid:v", "a=mid:v\r\na=setup:active", "VP8", ""},
+		{"a side that does not", "a=mid:v", "a=mid:v\r\na=setup:holdconn", "VP8", signaling.CodeInvalidSDP},
+		{"a side that is none", "a=mid:v", "a=mid:v\r\na=setup:maybe", "VP8", signaling.CodeInvalidSDP},
+		{"a short fingerprint", "AA:AA:", "AA:", "VP8", signaling.CodeInvalidSDP},
+		{"a fingerprint of other digits", "AA:AA:", "AG:AA:", "VP8", signaling.CodeInvalidSDP},
+		{"a fingerprint in small letters", "AA:AA:", "aa:aa:", "VP8", ""},
+		{"a fingerprint of MD5", "sha-256 " + fingerprintA, "md5 " + strings.Repeat("AA:", 15) + "AA", "VP8", signaling.CodeInvalidSDP},
+		{"a fingerprint of SHA-1", "sha-256 " + fingerprintA, "SHA-1 " + strings.Repeat("AA:", 19) + "AA", "VP8", ""},
+		{"two fingerprints, one wrong", "a=mid:v", "a=mid:v\r\na=fingerprint:sha-512 AA", "VP8", signaling.CodeInvalidSDP},
+		{"a ufrag that could not be", "a=ice-ufrag:u", "a=ice-ufrag:u v", "VP8", signaling.CodeInvalidSDP},
+		{"a long password", "a=ice-pwd:p", "a=ice-pwd:" + strings.Repeat("p", 257), "VP8", signaling.CodeInvalidSDP},
+		{"no DTLS", "m=audio 9 UDP/TLS/RTP/SAVPF", "m=audio 9 RTP/AVP", "VP8", signaling.CodeInvalidSDP},
+		{"no DTLS where nothing is sent", "m=audio 9 UDP/TLS/RTP/SAVPF", "m=audio 0 RTP/AVP", "VP8", ""},
+		{"many sections", "m=video", strings.Repeat("m=audio 0 UDP/TLS/RTP/SAVPF 0\r\n", 15) + "m=video", "VP8", signaling.CodeInvalidSDP},
+		{"very long", "s=-", "s=" + strings.Repeat("x", 48<<10), "VP8", signaling.CodeInvalidSDP},
 		{"a port that is none", "m=audio 9", "m=audio nine", "VP8", signaling.CodeInvalidSDP},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -157,9 +182,9 @@ func TestOffers(t *testing.T) {
 
 // TestSessionAttributesMoveDown is the trap that Pion falls into.
 func TestSessionAttributesMoveDown(t *testing.T) {
-	text := strings.Replace(small, "a=fingerprint:sha-256 AA\r\n", "", 1)
+	text := strings.Replace(small, "a=fingerprint:sha-256 "+fingerprintA+"\r\n", "", 1)
 	text = strings.ReplaceAll(text, "a=ice-pwd:p\r\n", "")
-	text = strings.Replace(text, "t=0 0\r\n", "t=0 0\r\na=fingerprint:sha-256 CC\r\na=setup:actpass\r\na=ice-pwd:q\r\na=group:BUNDLE a v\r\n", 1)
+	text = strings.Replace(text, "t=0 0\r\n", "t=0 0\r\na=fingerprint:sha-256 "+fingerprintC+"\r\na=setup:actpass\r\na=ice-pwd:q\r\na=group:BUNDLE a v\r\n", 1)
 	o, err := readOffer(text, "VP8", false)
 	if err != nil {
 		t.Fatal(err)
@@ -174,8 +199,8 @@ func TestSessionAttributesMoveDown(t *testing.T) {
 		}
 	}
 	want := []map[string]string{
-		{"fingerprint": "sha-256 CC", "setup": "actpass", "ice-pwd": "q"},
-		{"fingerprint": "sha-256 BB", "setup": "actpass", "ice-pwd": "q"}, // its own fingerprint counts
+		{"fingerprint": "sha-256 " + fingerprintC, "setup": "actpass", "ice-pwd": "q"},
+		{"fingerprint": "sha-256 " + fingerprintB, "setup": "actpass", "ice-pwd": "q"}, // its own fingerprint counts
 	}
 	for i, m := range d.MediaDescriptions {
 		for key, value := range want[i] {

@@ -167,7 +167,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Limits, err = c.Limits.WithDefaults(); err != nil {
 		return c, err
 	}
-	c.Admission, err = c.Admission.withDefaults()
+	c.Admission, err = c.Admission.WithDefaults()
 	return c.withLimits(), err
 }
 

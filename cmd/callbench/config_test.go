@@ -96,6 +96,7 @@ func TestConfigMistakes(t *testing.T) {
 		"leeway: soon":                        {"--leeway", "soon"},
 		"limit-rooms: many":                   {"--limit-rooms", "many"},
 		"limit-rooms: -1":                     {"-limit-rooms must be between 1 and"},
+		"media-operations: 0":                 {"-media-operations and -media-waiting must be 1 or more"},
 		"leeway: 2h":                          {"-leeway must be between 0s and 1h"},
 		"max-bad-token-delay: 1ms":            {"-max-bad-token-delay between"},
 		"secret: short":                       {"-secret must have 32 bytes", "openssl rand"},
@@ -130,6 +131,13 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	if got := c.limits(); got != want {
 		t.Errorf("the flags' limits are %+v, the server's %+v", got, want)
+	}
+	var cfg server.Config
+	if err := c.apply(&cfg); err != nil {
+		t.Fatal(err)
+	}
+	if want, err := (server.Admission{}).WithDefaults(); err != nil || cfg.Admission != want {
+		t.Errorf("the flags' admission is %+v, the server's %+v, %v", cfg.Admission, want, err)
 	}
 }
 

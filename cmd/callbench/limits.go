@@ -25,6 +25,9 @@ type limitFlags struct {
 	LimitRooms                 int           `env:"CALLBENCH_LIMIT_ROOMS" default:"10000" help:"Calls and conferences at a time."`
 	LimitMixedMembers          int           `env:"CALLBENCH_LIMIT_MIXED_MEMBERS" default:"16" help:"Members of a room of type mcu."`
 	LimitBroadcastMembers      int           `env:"CALLBENCH_LIMIT_BROADCAST_MEMBERS" default:"1000" help:"Members of a room of type broadcast."`
+	LimitEndpoints             int           `env:"CALLBENCH_LIMIT_ENDPOINTS" default:"2147483647" help:"Endpoints on the media server from which on nothing new begins; the default is no limit."`
+	MediaOperations            int           `env:"CALLBENCH_MEDIA_OPERATIONS" default:"10" help:"Creations and negotiations that the media server is asked for at a time."`
+	MediaWaiting               int           `env:"CALLBENCH_MEDIA_WAITING" default:"512" help:"Creations and negotiations that may wait for that before new calls are refused."`
 	BadTokenDelay              time.Duration `env:"CALLBENCH_BAD_TOKEN_DELAY" default:"100ms" help:"How late the second bad token of an address is answered; doubles with each."`
 	MaxBadTokenDelay           time.Duration `env:"CALLBENCH_MAX_BAD_TOKEN_DELAY" default:"25s" help:"The latest that a bad token is answered."`
 }
@@ -41,10 +44,13 @@ func (f *limitFlags) check() error {
 	for name, n := range map[string]int{"connections-per-address": f.LimitConnectionsPerAddress, "connections-per-user": f.LimitConnectionsPerUser,
 		"sessions-per-user": f.LimitSessionsPerUser, "frames-per-second": f.LimitFramesPerSecond, "frame-burst": f.LimitFrameBurst,
 		"messages-per-minute": f.LimitMessagesPerMinute, "calls-per-minute": f.LimitCallsPerMinute, "rooms": f.LimitRooms,
-		"mixed-members": f.LimitMixedMembers, "broadcast-members": f.LimitBroadcastMembers} {
+		"mixed-members": f.LimitMixedMembers, "broadcast-members": f.LimitBroadcastMembers, "endpoints": f.LimitEndpoints} {
 		if n < 1 || n > server.Unlimited {
 			return fmt.Errorf("-limit-%s must be between 1 and %d, which is no limit", name, server.Unlimited)
 		}
+	}
+	if f.MediaOperations < 1 || f.MediaWaiting < 1 {
+		return errors.New("-media-operations and -media-waiting must be 1 or more")
 	}
 	if f.BadTokenDelay <= 0 || f.MaxBadTokenDelay < f.BadTokenDelay || f.MaxBadTokenDelay > time.Minute {
 		return errors.New("-bad-token-delay must be more than 0s, and -max-bad-token-delay between that and 1m")
@@ -56,6 +62,7 @@ func (f *limitFlags) check() error {
 // apply sets what the flags say.
 func (f *limitFlags) apply(cfg *server.Config) (err error) {
 	cfg.Limits = f.limits()
+	cfg.Admission = server.Admission{Operations: f.MediaOperations, Waiting: f.MediaWaiting, Endpoints: f.LimitEndpoints}
 	if cfg.TrustedProxies, err = f.proxies(); err != nil {
 		return err
 	}
