@@ -120,6 +120,10 @@ func TestNobodyIsWoken(t *testing.T) {
 		if rooms := w.history.Rooms(); len(rooms) != 1 || rooms[0].Reason != signaling.ReasonNoAnswer {
 			t.Errorf("History has %+v", rooms)
 		}
+		if calls := w.history.Calls(); len(calls) != 1 || calls[0].Callee != "bob" || calls[0].Reason != signaling.ReasonNoAnswer ||
+			calls[0].Outcome != signaling.OutcomeMissed || !calls[0].RingingAt.IsZero() {
+			t.Errorf("History has %+v", calls)
+		}
 	})
 }
 

@@ -210,7 +210,7 @@ func (c *Client) invited(f signaling.Frame) {
 	}
 	c.call = &call{id: inv.CallID, room: inv.RoomID, peer: inv.From, state: callIncoming, known: true}
 	c.callEvent(c.call, eventIncoming, slog.String("room", inv.RoomID), slog.String("from", inv.From))
-	if !c.cfg.ManualRing {
+	if !c.cfg.ManualRing && inv.Expire > 0 { // else it is too late, and the end is on its way
 		c.tell(c.call, signaling.ActionRinging, c.call.ref())
 	}
 }

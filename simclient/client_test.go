@@ -193,6 +193,25 @@ func TestManualRing(t *testing.T) {
 	})
 }
 
+// TestTooLateToRing: an invitation that was replayed when it had run out does not
+// ring, and the end follows.
+func TestTooLateToRing(t *testing.T) {
+	bubble(t, func(r *rig) {
+		bob := r.connected("bob")
+		r.srv.locked(func() {
+			s := r.srv.sessions["bob"]
+			s.push(signaling.TypeInvite, "", signaling.Invite{RoomID: "r-1", CallID: "c-1", From: "alice"})
+			s.rtc(signaling.ActionEnded, signaling.RTC{RoomID: "r-1", CallID: "c-1", Reason: signaling.ReasonNoAnswer})
+		})
+		bob.wait(t, time.Second, eventCallEnded, "reason=no_answer")
+		time.Sleep(time.Second)
+		if n := r.srv.count("bob rtc/ringing"); n != 0 {
+			t.Errorf("the server heard of ringing %d times", n)
+		}
+		bob.none(t, eventViolation)
+	})
+}
+
 // TestGlare: an invitation that crosses this side's own call request is taken,
 // and the request is refused.
 func TestGlare(t *testing.T) {

@@ -209,6 +209,9 @@ func TestRefusedForGood(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	with(t, []int{200}, func(_ *push.Config, h *hook) { h.slow = time.Minute }, func(t *testing.T, h *hook) {
 		err := h.push.Notify(t.Context(), invite())
+		synctest.Wait()
+		h.mu.Lock() // which orders this behind the requests that were given up
+		defer h.mu.Unlock()
 		if err == nil || len(h.at) != 4 || h.at[1]-h.at[0] < 5*time.Second {
 			t.Errorf("attempts at %v: %v", h.at, err)
 		}
