@@ -22,7 +22,7 @@ const patience = 60 * time.Second
 
 // serviceDSN makes a database of the test's own on the server that the
 // environment names.
-func serviceDSN(t *testing.T) string {
+func serviceDSN(t testing.TB) string {
 	t.Helper()
 	dsn := os.Getenv("CALLBENCH_MYSQL_DSN")
 	if dsn == "" {
@@ -32,7 +32,7 @@ func serviceDSN(t *testing.T) string {
 }
 
 // freshDatabase makes a database of the test's own.
-func freshDatabase(t *testing.T, dsn string) string {
+func freshDatabase(t testing.TB, dsn string) string {
 	t.Helper()
 	c, err := mysql.ParseDSN(dsn)
 	must(t, err)

@@ -26,15 +26,6 @@ type Inbox struct {
 	outbox *outbox
 }
 
-// sentLetter is what is remembered of a message so that its repetition is
-// recognised.
-type sentLetter struct {
-	ID        string `json:"id"`
-	From      string `json:"from"`
-	To        string `json:"to"`
-	Timestamp int64  `json:"at"`
-}
-
 // openInbox goes on with the letters of the journal. A new one begins with those
 // that the database knows.
 func openInbox(ctx context.Context, o *outbox, db *sql.DB) (*Inbox, error) {
@@ -64,19 +55,19 @@ func openInbox(ctx context.Context, o *outbox, db *sql.DB) (*Inbox, error) {
 func (i *Inbox) load(tx *bolt.Tx) error {
 	i.memory.last = tx.Bucket(lettersBucket).Sequence()
 	err := tx.Bucket(sentBucket).ForEach(func(k, v []byte) error {
-		var s sentLetter
-		if err := json.Unmarshal(v, &s); err != nil {
+		l, err := unpackSent(number(k), v)
+		if err != nil {
 			return err
 		}
-		i.memory.remember(server.Letter{Number: number(k), Message: signaling.Message{MessageID: s.ID, From: s.From, To: s.To, Timestamp: s.Timestamp}})
+		i.memory.remember(l)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	return tx.Bucket(lettersBucket).ForEach(func(_, v []byte) error {
-		var e entry
-		if err := json.Unmarshal(v, &e); err != nil {
+		e, err := decodeEntry(v)
+		if err != nil {
 			return err
 		}
 		i.memory.keep(e.Letter.Owner, e.Letter.Letter)
@@ -111,7 +102,7 @@ func (i *Inbox) adopt(ctx context.Context, db *sql.DB) error {
 			return err
 		}
 		for _, l := range waiting {
-			value, err := json.Marshal(entry{Letter: &l})
+			value, err := encodeEntry(entry{Letter: &l})
 			if err != nil {
 				return err
 			}
@@ -193,18 +184,14 @@ func (i *Inbox) PutThen(_ context.Context, owner string, m signaling.Message, sa
 
 // note remembers a letter in the journal, and forgets another.
 func (i *Inbox) note(tx *bolt.Tx, l server.Letter, forgotten uint64) error {
-	m := l.Message
-	value, err := json.Marshal(sentLetter{m.MessageID, m.From, m.To, m.Timestamp})
-	if err != nil {
-		return err
-	}
 	b := tx.Bucket(sentBucket)
 	if forgotten != 0 {
 		if err := b.Delete(key(forgotten)); err != nil {
 			return err
 		}
 	}
-	return b.Put(key(l.Number), value)
+	b.FillPercent = 0.9
+	return b.Put(key(l.Number), packSent(l.Message))
 }
 
 // Undelivered implements server.Inbox.

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -97,7 +96,7 @@ func newOutbox(j *Journal, apply func(context.Context, []entry) error, log *slog
 // step (nil: nothing), and returns at once. then is told when it is safe, or why
 // it is not.
 func (o *outbox) post(e entry, also func(*bolt.Tx, []byte) error, then func(error)) {
-	value, err := json.Marshal(e)
+	value, err := encodeEntry(e)
 	if err != nil {
 		then(fmt.Errorf("encode %s: %w", e, err))
 		return
@@ -215,7 +214,7 @@ func (o *outbox) drain(ctx context.Context) (int, error) {
 	}
 	entries := make([]entry, len(values))
 	for i, v := range values {
-		if err := json.Unmarshal(v, &entries[i]); err != nil {
+		if entries[i], err = decodeEntry(v); err != nil {
 			return 0, fmt.Errorf("read entry %x of the outbox: %w", keys[i], err)
 		}
 	}

@@ -56,7 +56,7 @@ func runSuite(t *testing.T, open func(t *testing.T) place) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,114 @@
+package store
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+
+	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/signaling"
+)
+
+// Messages are many, so the journal has them in a form that costs less to write and
+// read than JSON: a byte that JSON does not begin with, numbers as varints, and texts
+// behind their lengths.
+const packedLetter = 1
+
+// errPacked is what becomes of a value of the journal that is cut short.
+var errPacked = errors.New("a packed message is cut short")
+
+// encodeEntry is an entry as the journal has it.
+func encodeEntry(e entry) ([]byte, error) {
+	if l := e.Letter; l != nil && l.Message.Call == nil {
+		return packLetter(*l), nil
+	}
+	return json.Marshal(e)
+}
+
+// decodeEntry is what encodeEntry made a value of.
+func decodeEntry(value []byte) (e entry, err error) {
+	if len(value) > 0 && value[0] == packedLetter {
+		l, err := unpackLetter(value[1:])
+		return entry{Letter: &l}, err
+	}
+	return e, json.Unmarshal(value, &e)
+}
+
+func packLetter(l ownedLetter) []byte {
+	m := l.Message
+	b := make([]byte, 0, 32+len(l.Owner)+len(m.MessageID)+len(m.From)+len(m.To)+len(m.Content))
+	b = binary.AppendUvarint(append(b, packedLetter), l.Number)
+	b = binary.AppendVarint(b, m.Timestamp)
+	return packTexts(b, l.Owner, m.MessageID, m.From, m.To, m.Content)
+}
+
+func unpackLetter(b []byte) (l ownedLetter, err error) {
+	u := unpacker{rest: b}
+	l.Number = u.number()
+	l.Message.Timestamp = u.signed()
+	for _, text := range []*string{&l.Owner, &l.Message.MessageID, &l.Message.From, &l.Message.To, &l.Message.Content} {
+		*text = u.text()
+	}
+	return l, u.err
+}
+
+// packSent is what is remembered of a message so that its repetition is recognised.
+func packSent(m signaling.Message) []byte {
+	b := make([]byte, 0, 16+len(m.MessageID)+len(m.From)+len(m.To))
+	return packTexts(binary.AppendVarint(b, m.Timestamp), m.MessageID, m.From, m.To)
+}
+
+func unpackSent(number uint64, b []byte) (l server.Letter, err error) {
+	u := unpacker{rest: b}
+	l.Number = number
+	l.Message.Timestamp = u.signed()
+	for _, text := range []*string{&l.Message.MessageID, &l.Message.From, &l.Message.To} {
+		*text = u.text()
+	}
+	return l, u.err
+}
+
+func packTexts(b []byte, texts ...string) []byte {
+	for _, t := range texts {
+		b = append(binary.AppendUvarint(b, uint64(len(t))), t...)
+	}
+	return b
+}
+
+// unpacker reads what was packed. After an error it reads nothing.
+type unpacker struct {
+	rest []byte
+	err  error
+}
+
+func (u *unpacker) number() uint64 {
+	n, size := binary.Uvarint(u.rest)
+	u.skip(size)
+	return n
+}
+
+func (u *unpacker) signed() int64 {
+	n, size := binary.Varint(u.rest)
+	u.skip(size)
+	return n
+}
+
+func (u *unpacker) text() string {
+	n := u.number()
+	if n > uint64(len(u.rest)) {
+		u.skip(0)
+		return ""
+	}
+	t := string(u.rest[:n])
+	u.rest = u.rest[n:]
+	return t
+}
+
+// skip goes on behind a number of this size, which is not positive if there is none.
+func (u *unpacker) skip(size int) {
+	if size <= 0 {
+		u.rest, u.err = nil, errPacked
+		return
+	}
+	u.rest = u.rest[size:]
+}
