@@ -43,7 +43,7 @@ func main() {
 	flag.IntVar(&c.pairs, "pairs", 200, "pairs of users of whom one writes to the other")
 	flag.IntVar(&c.rate, "rate", 5000, "messages a second")
 	flag.DurationVar(&c.long, "for", 1500*time.Millisecond, "length of a round of messages")
-	flag.IntVar(&c.rounds, "rounds", 9, "alternating rounds")
+	flag.IntVar(&c.rounds, "rounds", 7, "alternating rounds")
 	flag.IntVar(&c.changes, "changes", 200, "changes of presence")
 	flag.IntVar(&c.calls, "calls", 8, "calls of a round, one after the other")
 	flag.StringVar(&c.redis, "redis", os.Getenv("CALLBENCH_REDIS_ADDR"), "a Redis; one is started if not given")
