@@ -67,7 +67,7 @@ func (y *system) serverConfig(v *instance) server.Config {
 		Log:    y.serverLog(v.life), NewID: p.newID, AllowLoopback: true, Level0: p.level0}
 	cfg.MaxMixed, cfg.MaxBroadcast = p.roomLimit, p.roomLimit
 	if y.files != "" {
-		cfg.Recordings = recordings(y.files)
+		cfg.Recordings = y.shelf()
 	}
 	if p.pushes {
 		cfg.Push = pusher{y.log, v.life}

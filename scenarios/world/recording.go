@@ -46,7 +46,7 @@ func (y *system) recordings(ctx context.Context, r server.RoomHistory) (found []
 
 // look reads a recording's file: whether it plays, and for how long.
 func (y *system) look(row server.RecordingHistory) []trace.Attr {
-	b, err := os.ReadFile(recordings(y.files).path(row.File))
+	b, err := os.ReadFile(y.shelf().path(row.File))
 	if errors.Is(err, fs.ErrNotExist) {
 		return []trace.Attr{trace.String("file", "absent")}
 	}
@@ -57,13 +57,35 @@ func (y *system) look(row server.RecordingHistory) []trace.Attr {
 	return []trace.Attr{trace.String("file", "plays"), trace.Float("plays", c.Length.Round(time.Millisecond).Seconds())}
 }
 
-// recordings is where recordings go: below the folder that stands for the root of
-// the media server's file system. It implements server.Recordings.
-type recordings string
+// makeFolder makes the folder of recordings, into which anybody may write: a real
+// media server is another user.
+func (y *system) makeFolder() error {
+	folder, err := os.MkdirTemp("", "callbench-recordings-")
+	if err == nil {
+		err = os.Chmod(folder, 0o777)
+	}
+	if err != nil {
+		return fmt.Errorf("make a folder for recordings: %w", err)
+	}
+	y.files = folder
+	return nil
+}
+
+// shelf says where recordings go.
+func (y *system) shelf() recordings {
+	if y.mock == nil { // a real one has this machine's file system
+		return recordings{root: "/", below: y.files}
+	}
+	return recordings{root: y.files}
+}
+
+// recordings is where recordings go: root stands for the root of the media server's
+// file system, and there they are below a folder. It implements server.Recordings.
+type recordings struct{ root, below string }
 
 // URI names a recording's file.
-func (recordings) URI(roomID, recordingID string) string {
-	return "file:///recordings/" + roomID + "/" + recordingID + ".webm"
+func (r recordings) URI(roomID, recordingID string) string {
+	return "file://" + r.below + "/recordings/" + roomID + "/" + recordingID + ".webm"
 }
 
 // Size looks at the file.
@@ -77,5 +99,5 @@ func (r recordings) Size(_ context.Context, uri string) (int64, error) {
 
 // path is where the file of a URI is.
 func (r recordings) path(uri string) string {
-	return filepath.Join(string(r), filepath.FromSlash(strings.TrimPrefix(uri, "file://")))
+	return filepath.Join(r.root, filepath.FromSlash(strings.TrimPrefix(uri, "file://")))
 }
