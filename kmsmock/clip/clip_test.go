@@ -209,3 +209,32 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestReadGStreamer reads what Kurento records: GStreamer's muxer ends text with a
+// zero, and writes sizes in 8 bytes.
+func TestReadGStreamer(t *testing.T) {
+	element := func(id uint32, bodies ...[]byte) []byte {
+		body := bytes.Join(bodies, nil)
+		b := bytes.TrimLeft(binary.BigEndian.AppendUint32(nil, id), "\x00")
+		return append(binary.BigEndian.AppendUint64(b, 1<<56|uint64(len(body))), body...)
+	}
+	track := func(number byte, codec string, more ...[]byte) []byte {
+		return element(0xae, append(more, element(0xd7, []byte{number}), element(0x86, []byte(codec+"\x00")))...)
+	}
+	key := []byte{0x10, 0, 0, 0x9d, 1, 0x2a, 0x40, 1, 0xf0, 0} // 320x240
+	file := append(element(0x1a45dfa3, element(0x4282, []byte("webm\x00"))), element(0x18538067,
+		element(0x1549a966, element(0x4489, []byte{0x40, 0xaf, 0x40, 0, 0, 0, 0, 0})), // 4000.0
+		element(0x1654ae6b, track(1, "V_VP8", element(0xe0, element(0xb0, []byte{1, 0x40}), element(0xba, []byte{0xf0}))),
+			track(2, "A_OPUS", element(0xe1, element(0x9f, []byte{2})))),
+		element(0x1f43b675, element(0xe7, []byte{0}), element(0xa3, append([]byte{0x81, 0, 0, 0x80}, key...)), element(0xa3, []byte{0x82, 0, 20, 0x80, 1})))...)
+	c, err := Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Tracks) != 2 || c.Tracks[0].Codec != VP8 || c.Tracks[0].Width != 320 || c.Tracks[1].Codec != Opus || c.Tracks[1].Channels != 2 {
+		t.Errorf("tracks %+v", c.Tracks)
+	}
+	if c.Length != 4*time.Second || len(c.Frames) != 2 || !c.Frames[0].Key || c.Frames[1].At != 20*time.Millisecond {
+		t.Errorf("length %v, frames %+v", c.Length, c.Frames)
+	}
+}

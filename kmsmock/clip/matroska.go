@@ -157,7 +157,8 @@ func (m *mkvReader) track(b []byte) {
 		case idTrackNumber:
 			key = unsigned(body)
 		case idCodecID:
-			id = string(body)
+			text, _, _ := bytes.Cut(body, []byte{0}) // GStreamer ends it so (RFC 8794, 13)
+			id = string(text)
 		case idCodecPrivate:
 			private = body
 		case idChannels:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"runtime"
 	"sync"
 	"time"
@@ -68,13 +69,19 @@ func localLacks(kms string, outside *TURN) func(capability string) string {
 			return "a real Kurento does not fail when it is told to"
 		case capability == "mixed" && kms != "":
 			return "a real Kurento codes its mix anew, without markers"
-		case capability == "files" && kms != "":
+		case capability == "files" && kms != "" && !onLoopback(kms):
 			return "the files are on the machine of the media server"
 		case outside != nil:
 			return outside.lacks(capability)
 		}
 		return ""
 	}
+}
+
+// onLoopback reports whether a URL's host is this machine.
+func onLoopback(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback())
 }
 
 func newLocal(ctx context.Context, s *scenarios.Scenario, kms string, outside *TURN, seed int64, log *trace.Log, plant Plant) (*Local, error) {

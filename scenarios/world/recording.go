@@ -3,6 +3,7 @@ package world
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -56,8 +57,26 @@ func (y *system) look(row server.RecordingHistory) []trace.Attr {
 	return []trace.Attr{trace.String("file", "plays"), trace.Float("plays", c.Length.Round(time.Millisecond).Seconds())}
 }
 
-// recorder is where recordings go: below the folder that stands for the root of the
-// media server's file system.
+// makeFolder makes the folder of recordings, into which anybody may write: a real
+// media server is another user.
+func (y *system) makeFolder() error {
+	folder, err := os.MkdirTemp("", "callbench-recordings-")
+	if err == nil {
+		err = os.Chmod(folder, 0o777)
+	}
+	if err != nil {
+		return fmt.Errorf("make a folder for recordings: %w", err)
+	}
+	y.files = folder
+	return nil
+}
+
+// recorder is where recordings go. For the mock the folder of files stands for the
+// root of its file system; a real one has this machine's.
 func (y *system) recorder() server.RecordingFolder {
-	return server.RecordingFolder{Base: "file:///recordings", Path: filepath.Join(y.files, "recordings")}
+	path := filepath.Join(y.files, "recordings")
+	if y.mock == nil {
+		return server.RecordingFolder{Base: "file://" + path, Path: path}
+	}
+	return server.RecordingFolder{Base: "file:///recordings", Path: path}
 }

@@ -86,7 +86,6 @@ func (h *hall) plays(row server.RecordingHistory, codecs ...string) {
 // and go between the two as they were sent.
 func TestServiceRecordedCall(t *testing.T) {
 	halls(t, func(t *testing.T, h *hall) {
-		before := h.pipelines()
 		alice, bob := h.guest("alice", 0), h.guest("bob", 0)
 		must(t, alice.Call(t.Context(), "bob"))
 		h.await("bob rings", func() bool { return len(h.seen("call.incoming", func(trace.Event) bool { return true })) == 1 })
@@ -94,7 +93,7 @@ func TestServiceRecordedCall(t *testing.T) {
 		h.get(0, 20, "alice", "bob")
 		row := h.record(alice, 2, func() { h.get(h.log.Now(), 60, "alice", "bob") })
 		must(t, alice.Hangup(t.Context()))
-		h.over(before)
+		h.over()
 		h.clean(false)
 		h.plays(row)
 	})
@@ -118,7 +117,6 @@ func (h *hall) Size(_ context.Context, uri string) (int64, error) {
 // file has sound only.
 func TestServiceRecordingWithoutCamera(t *testing.T) {
 	halls(t, func(t *testing.T, h *hall) {
-		before := h.pipelines()
 		host := h.guest("host", 0, func(cfg *simclient.Config) { cfg.NoCamera = true })
 		must(t, host.Join(t.Context(), "stage", simclient.RoomOptions{Type: "broadcast", Role: signaling.RolePublisher}))
 		viewer := h.guest("viewer", 0)
@@ -133,7 +131,7 @@ func TestServiceRecordingWithoutCamera(t *testing.T) {
 			began := trace.Event{T: h.log.Now()}
 			h.await("viewer hears more", func() bool { return hears(began) })
 		})
-		h.over(before, viewer, host)
+		h.over(viewer, host)
 		h.clean(false)
 		h.plays(row, "opus")
 	})
@@ -147,7 +145,7 @@ func TestServicePublisherNegotiatesAgain(t *testing.T) {
 		if !h.real {
 			t.Skip("a client takes 30 s to give its media up: with the mock scenarios play that in virtual time")
 		}
-		before, users := h.pipelines(), []string{"viewer-0", "viewer-1"}
+		users := []string{"viewer-0", "viewer-1"}
 		host := h.guest("host", 0)
 		must(t, host.Join(t.Context(), "stage", simclient.RoomOptions{Type: "broadcast", Role: signaling.RolePublisher}))
 		guests := []*simclient.Client{host}
@@ -166,7 +164,7 @@ func TestServicePublisherNegotiatesAgain(t *testing.T) {
 			h.links["host"].CutUDP(false)
 			h.get(h.log.Now(), 60, users...)
 		})
-		h.over(before, guests...)
+		h.over(guests...)
 		h.clean(false)
 		h.plays(row)
 		for _, e := range h.seen("media.total", func(e trace.Event) bool { return slices.Contains(users, e.Actor) }) {

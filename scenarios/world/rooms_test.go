@@ -225,7 +225,7 @@ func (h *hall) room() string {
 }
 
 // over checks that nothing is left of the room once everybody has left it.
-func (h *hall) over(pipelines []kurento.ObjectID, guests ...*simclient.Client) {
+func (h *hall) over(guests ...*simclient.Client) {
 	h.t.Helper()
 	for _, c := range guests {
 		must(h.t, c.Leave(h.t.Context(), ""))
@@ -239,19 +239,22 @@ func (h *hall) over(pipelines []kurento.ObjectID, guests ...*simclient.Client) {
 			h.t.Errorf("%s is still in the room, by its row", m.UserID)
 		}
 	}
-	left, err := h.control.ServerManager().Pipelines(h.t.Context())
-	must(h.t, err)
-	for _, id := range left {
-		if !slices.Contains(pipelines, id) {
-			h.t.Errorf("%s is left on the media server", id)
-		}
+	if left := h.left(); len(left) > 0 {
+		h.t.Errorf("%q are left on the media server", left)
 	}
 }
 
-// pipelines are what the media server holds before.
-func (h *hall) pipelines() []kurento.ObjectID {
-	ids, err := h.control.ServerManager().Pipelines(h.t.Context())
+// left are the pipelines of this server's that the media server holds: others may
+// use it too.
+func (h *hall) left() (ids []kurento.ObjectID) {
+	h.t.Helper()
+	there, err := h.control.ServerManager().Pipelines(h.t.Context())
 	must(h.t, err)
+	for _, e := range h.seen("leg.created", func(trace.Event) bool { return true }) {
+		if id := kurento.ObjectID(e.Get("endpoint")).Parent(); slices.Contains(there, id) && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
 	return ids
 }
 
@@ -259,7 +262,7 @@ func (h *hall) pipelines() []kurento.ObjectID {
 // by the markers that it gets whole what the publisher sent, and a recording.
 func TestServiceBroadcast(t *testing.T) {
 	halls(t, func(t *testing.T, h *hall) {
-		audience, before := 50, h.pipelines()
+		audience := 50
 		if !h.real {
 			audience = 5 // in virtual time there are more
 		}
@@ -278,7 +281,7 @@ func TestServiceBroadcast(t *testing.T) {
 			must(t, c.Leave(t.Context(), ""))
 		}
 		h.get(h.log.Now(), 20, users[2:]...)
-		h.over(before, append(guests[3:], host)...)
+		h.over(append(guests[3:], host)...)
 		h.clean(false)
 		h.plays(row)
 		t.Log(h.totals(users[2:]))
@@ -289,7 +292,6 @@ func TestServiceBroadcast(t *testing.T) {
 // it instead, and it them no more.
 func TestServicePublisherChanges(t *testing.T) {
 	halls(t, func(t *testing.T, h *hall) {
-		before := h.pipelines()
 		var guests []*simclient.Client
 		users := []string{"host", "heir", "viewer-1", "viewer-2"}
 		for i, user := range users {
@@ -304,7 +306,7 @@ func TestServicePublisherChanges(t *testing.T) {
 		h.get(0, 20, users[1:]...)
 		must(t, guests[0].SetRole(t.Context(), "heir", signaling.RolePublisher))
 		h.hears("heir", "host", "viewer-1", "viewer-2")
-		h.over(before, guests...)
+		h.over(guests...)
 		h.clean(false)
 	})
 }
@@ -351,7 +353,7 @@ func TestServiceMediaServerRestarts(t *testing.T) {
 			return len(h.seen("call.negotiate", func(e trace.Event) bool { return e.Get("reason") == string(signaling.ReasonMediaRestarted) })) == len(guests)
 		})
 		h.get(killed, 60, users...)
-		h.over(nil, guests...)
+		h.over(guests...)
 		for _, e := range h.seen("media.total", func(e trace.Event) bool { return slices.Contains(users, e.Actor) }) {
 			t.Logf("%s got no %s for %.0f ms", e.Actor, e.Get("media"), e.Number("gap_max_ms"))
 		}
@@ -364,7 +366,6 @@ func TestServiceMediaServerRestarts(t *testing.T) {
 // it is released when the media server is heard again.
 func TestServiceMediaServerSilent(t *testing.T) {
 	halls(t, func(t *testing.T, h *hall) {
-		before := h.pipelines()
 		host, viewer := h.guest("host", 0), h.guest("viewer", 0)
 		must(t, host.Join(t.Context(), "stage", simclient.RoomOptions{Type: "broadcast", Role: signaling.RolePublisher}))
 		must(t, viewer.Join(t.Context(), "stage", simclient.RoomOptions{}))
@@ -379,8 +380,8 @@ func TestServiceMediaServerSilent(t *testing.T) {
 		h.await("both are told that the room has ended", func() bool { return len(told()) == 2 })
 		t.Logf("told after %v", (told()[1].T - cut).Round(time.Millisecond))
 		h.links["kms"].Restore()
-		h.await("nothing is left of it", func() bool { return len(h.pipelines()) == len(before) })
-		h.over(before)
+		h.await("nothing is left of it", func() bool { return len(h.left()) == 0 })
+		h.over()
 	})
 }
 
@@ -399,7 +400,6 @@ func (h *hall) totals(users []string) string {
 func TestServiceMix(t *testing.T) {
 	halls(t, func(t *testing.T, h *hall) {
 		const members = 6
-		before := h.pipelines()
 		var guests []*simclient.Client
 		var users []string
 		for i := range members {
@@ -411,7 +411,7 @@ func TestServiceMix(t *testing.T) {
 		row := h.record(guests[0], members, func() { h.sees(0, users, users) })
 		must(t, guests[members-1].Leave(t.Context(), ""))
 		h.sees(h.log.Now(), users[:members-1], users[:members-1])
-		h.over(before, guests[:members-1]...)
+		h.over(guests[:members-1]...)
 		h.clean(true)
 		h.plays(row)
 	})
@@ -422,14 +422,23 @@ func TestServiceMix(t *testing.T) {
 func (h *hall) sees(since time.Duration, users, shown []string) {
 	h.t.Helper()
 	for _, user := range users {
-		h.await(fmt.Sprintf("%s sees %q", user, shown), func() bool {
-			found := h.seen("media.seen", func(e trace.Event) bool {
-				return e.Actor == user && e.T > since && (!h.real || int(e.Number("pictures")) == len(shown))
+		found := func(complete bool) []trace.Event {
+			return h.seen("media.seen", func(e trace.Event) bool {
+				return e.Actor == user && e.T > since && (!h.real || !complete || int(e.Number("pictures")) == len(shown))
 			})
-			if !h.real {
-				return len(found) > 0
+		}
+		defer func() { // what was seen instead
+			if h.t.Failed() {
+				for _, e := range found(false) {
+					h.t.Logf("%s at %v: %d pictures, one of %s, count %.0f", user, e.T, int(e.Number("pictures")), e.Get("from"), e.Number("count"))
+				}
 			}
-			return !slices.ContainsFunc(shown, func(of string) bool { return !moves(found, of) })
+		}()
+		h.await(fmt.Sprintf("%s sees %q", user, shown), func() bool {
+			if !h.real {
+				return len(found(true)) > 0
+			}
+			return !slices.ContainsFunc(shown, func(of string) bool { return !moves(found(true), of) })
 		})
 	}
 }

@@ -123,6 +123,11 @@ func (y *system) startMedia(ctx context.Context) error {
 	if p.kmsListener != nil {
 		return y.startMock(p.mock)
 	}
+	if p.records {
+		if err := y.makeFolder(); err != nil {
+			return err
+		}
+	}
 	var err error
 	y.control, err = kurento.Dial(ctx, kurento.Config{URL: p.kmsURL, Dial: p.kmsDial})
 	if err != nil {
@@ -139,11 +144,10 @@ func (y *system) startMedia(ctx context.Context) error {
 func (y *system) startMock(cfg kmsmock.Config) error {
 	cfg.Log, cfg.Faults = y.logger("kms"), y.parts.plant.KMS
 	if y.parts.records {
-		folder, err := os.MkdirTemp("", "callbench-recordings-")
-		if err != nil {
-			return fmt.Errorf("make a folder for recordings: %w", err)
+		if err := y.makeFolder(); err != nil {
+			return err
 		}
-		y.files, cfg.FileRoot = folder, folder
+		cfg.FileRoot = y.files
 	}
 	mock, err := kmsmock.New(cfg)
 	if err != nil {

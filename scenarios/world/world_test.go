@@ -180,10 +180,15 @@ func lastAt(s *scenarios.Scenario) time.Duration {
 
 // The local world has everything but virtual time, unless its servers are real.
 func TestLocalLacks(t *testing.T) {
-	for need := range scenarios.Capabilities {
-		mock, real := localLacks("", nil)(need), localLacks("ws://kurento", nil)(need)
-		if (mock != "") != (need == "virtualtime") || (real != "") != (slices.Contains([]string{"virtualtime", "kmsevents", "kms-control", "mixed", "files"}, need)) {
-			t.Errorf("%s: %q with the mock, %q with a real Kurento", need, mock, real)
+	for kms, lacking := range map[string][]string{
+		"":                            {"virtualtime"},
+		"ws://127.0.0.1:8888/kurento": {"virtualtime", "kmsevents", "kms-control", "mixed"},
+		"ws://kurento:8888/kurento":   {"virtualtime", "kmsevents", "kms-control", "mixed", "files"},
+	} {
+		for need := range scenarios.Capabilities {
+			if why := localLacks(kms, nil)(need); (why != "") != slices.Contains(lacking, need) {
+				t.Errorf("%s: %q with the media server at %q", need, why, kms)
+			}
 		}
 	}
 }
