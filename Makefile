@@ -39,6 +39,10 @@ bench: ## hot paths with allocations, and the server beside a plain hub, with ca
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) run ./internal/bench
 
+PLANS ?= 20000
+model: ## PLANS plans of what users, devices and networks do, against the rules of calls and rooms
+	RAPID_CHECKS=$(PLANS) $(GO) test -timeout 60m -run '^TestModel$$' -v ./server
+
 FUZZTIME ?= 30s
 fuzz: ## every fuzz test for FUZZTIME
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
