@@ -3,7 +3,7 @@
 GO ?= go
 SEED ?= 1
 
-.PHONY: test short sim repeats loop service kill browser lint bench fuzz build image
+.PHONY: test short sim repeats loop service kill browser lint bench model fuzz build image
 
 test: lint ## everything that this machine can run
 	$(GO) test -race $(TESTFLAGS) ./...
