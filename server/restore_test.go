@@ -407,3 +407,47 @@ func TestRestoredByAnother(t *testing.T) {
 		checkHistory(t, w.world, signaling.ReasonDropped, map[string]time.Duration{"alice": time.Minute, "bob": time.Minute})
 	})
 }
+
+// TestRestoredRecording kills the server while a call is recorded: the recording has
+// failed, as History, State and both parties know, and another can be made.
+func TestRestoredRecording(t *testing.T) {
+	rebornBubble(t, func(t *testing.T, w *reborn) {
+		w.kill() // one that does not record
+		w.cfg.Recordings = shelf{}
+		w.start()
+		alice, tokenA := w.enter("alice")
+		bob, tokenB := w.enter("bob")
+		ref := alice.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "bob"})
+		bob.rtc(signaling.ActionAnswer, ref)
+		offer(alice, ref)
+		offer(bob, ref)
+		ref.Recording = signaling.RecordStart
+		first := alice.rtc(signaling.ActionRecord, ref)
+		path := w.redis.HGet("rtc:room:"+ref.RoomID+":state", "recordingPath")
+		if path == "" {
+			t.Error("State does not know of the recording")
+		}
+		seen := len(alice.got("rtc/recording"))
+		w.restart()
+		alice, _ = w.rejoin(alice, tokenA.ResumeToken)
+		bob, _ = w.rejoin(bob, tokenB.ResumeToken)
+		for _, c := range []*client{alice, bob} {
+			if d := c.one("rtc/recording"); d.Recording != string(signaling.RecordingFailed) || d.RecordingID != first.RecordingID {
+				t.Errorf("%s was told %+v after %d before", c.name, d, seen)
+			}
+		}
+		rows, err := w.history.Archive().Recordings(t.Context(), ref.RoomID, server.Page{Limit: 10})
+		if err != nil || len(rows) != 1 || rows[0].Status != string(signaling.RecordingFailed) || rows[0].EndedAt.IsZero() || rows[0].File != path {
+			t.Errorf("History has %+v, %v", rows, err)
+		}
+		if left := w.redis.HGet("rtc:room:"+ref.RoomID+":state", "recordingPath"); left != "" {
+			t.Errorf("State says that %s is being made", left)
+		}
+		if second := alice.rtc(signaling.ActionRecord, ref); second.RecordingID == first.RecordingID {
+			t.Error("the next recording has the same id")
+		}
+		ref.Recording = ""
+		alice.rtc(signaling.ActionLeave, ref)
+		bob.rtc(signaling.ActionLeave, ref)
+	})
+}
