@@ -239,6 +239,8 @@ func (v *revival) again(r *room) {
 	row := old.row()
 	row.EndedAt = time.Now()
 	old.tell(row)
+	r.saveMedia()
+	r.saveSnapshot()
 }
 
 // revive makes a restored room known. If it holds its members, they are in no other.
