@@ -127,8 +127,8 @@ var worldVerbs = []Verb{
 			"(hold up: to the server, hold down: to the client), restore ends all that, udp restore ends udp cut, reset breaks the streams",
 		Fields: []FieldSpec{{Name: "loss", Kind: Number, Help: "share of datagrams lost each way from now on, 0 to 100 percent"}, {Name: "delay", Kind: Duration, Help: "one-way delay from now on"}},
 		world:  actOnNet, target: checkNet},
-	{Name: "token", Usage: "<clients> good|wrong|expired|missing|<duration>", World: true, Min: 2, Max: 2,
-		Help:  "what the clients show when they say who they are, from now on: a token that is good for an hour or for so long, one that somebody else signed, one that has run out, or none",
+	{Name: "token", Usage: "<clients> good|wrong|expired|missing|revoked|<duration>", World: true, Min: 2, Max: 2,
+		Help:  "what the clients show when they say who they are, from now on: a token that is good for an hour or for so long, one that somebody else signed, one that has run out, or none; revoked takes back the one that they showed last, which they go on showing",
 		world: actOnToken, target: checkToken},
 	{Name: "block", Usage: "<user> <user>", World: true, Min: 2, Max: 2, Help: "the first user blocks the second", target: checkUsers,
 		world: func(w World, s *Scenario, c Clause) error {
@@ -229,6 +229,7 @@ const (
 	TokenWrong   = "wrong"
 	TokenExpired = "expired"
 	TokenMissing = "missing"
+	TokenRevoked = "revoked"
 )
 
 func actOnToken(w World, s *Scenario, c Clause) error {
@@ -303,9 +304,9 @@ func checkToken(s *Scenario, _ Step, c Clause) error {
 	if _, err := s.ResolveAll(strings.Split(c.Args[0], ",")); err != nil {
 		return err
 	}
-	kinds := []string{TokenGood, TokenWrong, TokenExpired, TokenMissing}
+	kinds := []string{TokenGood, TokenWrong, TokenExpired, TokenMissing, TokenRevoked}
 	if d, err := parseDuration(c.Args[1]); !contains(kinds, c.Args[1]) && (err != nil || d <= 0) {
-		return fmt.Errorf("a token is good, wrong, expired, missing or good for a duration such as 30s, not %q%s", c.Args[1], suggest(c.Args[1], kinds))
+		return fmt.Errorf("a token is good, wrong, expired, missing, revoked or good for a duration such as 30s, not %q%s", c.Args[1], suggest(c.Args[1], kinds))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/callbench/callbench/scenarios"
+	"github.com/callbench/callbench/server"
 )
 
 // access is what the product's login service and its users decide: which token
@@ -19,6 +21,8 @@ type access struct {
 
 	mu      sync.Mutex
 	tokens  map[string]string    // kind by user and device; good if absent
+	shown   map[string]string    // the last token, by user and device
+	signed  map[string]int       // tokens so far, by user and device
 	friends map[string]*[]string // by user: everybody in its scenario, in the order in which they came
 	circles map[any]*[]string    // by what tells one scenario from another
 	blocked map[[2]string]bool   // who blocks, and whom
@@ -26,7 +30,7 @@ type access struct {
 
 func (a *access) init() {
 	a.secret = []byte("the harness signs its own users' tokens")
-	a.tokens, a.blocked = map[string]string{}, map[[2]string]bool{}
+	a.tokens, a.shown, a.signed, a.blocked = map[string]string{}, map[string]string{}, map[string]int{}, map[[2]string]bool{}
 	a.friends, a.circles = map[string]*[]string{}, map[any]*[]string{}
 }
 
@@ -85,11 +89,13 @@ func (a *access) Token(c scenarios.Client, kind string) error {
 // would.
 func (a *access) token(c scenarios.Client) (string, error) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	kind := a.tokens[a.key(c)]
-	a.mu.Unlock()
 	secret, life := a.secret, time.Hour
 	switch kind {
 	case "", scenarios.TokenGood:
+	case scenarios.TokenRevoked:
+		return a.shown[a.key(c)], nil
 	case scenarios.TokenMissing:
 		return "", nil
 	case scenarios.TokenWrong:
@@ -103,6 +109,33 @@ func (a *access) token(c scenarios.Client) (string, error) {
 		}
 		life = d
 	}
-	claims := jwt.RegisteredClaims{Subject: c.User, ExpiresAt: jwt.NewNumericDate(time.Now().Add(life))}
-	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
+	a.signed[a.key(c)]++
+	claims := jwt.RegisteredClaims{Subject: c.User, ExpiresAt: jwt.NewNumericDate(time.Now().Add(life)), ID: fmt.Sprintf("%s-%d", a.key(c), a.signed[a.key(c)])}
+	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
+	a.shown[a.key(c)] = text
+	return text, err
+}
+
+// lastID is the id of the token that a client showed last, "" if it showed none.
+func (a *access) lastID(c scenarios.Client) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var claims jwt.RegisteredClaims
+	if _, _, err := jwt.NewParser().ParseUnverified(a.shown[a.key(c)], &claims); err != nil {
+		return ""
+	}
+	return claims.ID
+}
+
+// Token implements scenarios.World: a token that is revoked is taken back at once.
+func (y *system) Token(c scenarios.Client, kind string) error {
+	if err := y.access.Token(c, kind); err != nil || kind != scenarios.TokenRevoked {
+		return err
+	}
+	id := y.lastID(c)
+	if id == "" || y.instance == nil {
+		return fmt.Errorf("token %s revoked: it has shown none, or there is no server", c.Name)
+	}
+	_, err := y.instance.server.Revoke(context.Background(), server.Revocation{TokenID: id})
+	return err
 }

@@ -62,7 +62,7 @@ func (y *system) serverConfig(v *instance) server.Config {
 	if p.plant.History != nil {
 		history = p.plant.History(history)
 	}
-	cfg := server.Config{Auth: server.JWT(y.secret), Media: v.media, State: v.state, History: history, Archive: y.history.Archive(), Inbox: y.inbox, Relations: &y.access,
+	cfg := server.Config{Auth: server.JWT(y.secret), Media: v.media, State: v.state, History: history, Archive: y.history.Archive(), Inbox: y.inbox, Relations: &y.access, Revocations: &y.revoked,
 		Limits: server.Limits{ConnectionsPerAddress: server.Unlimited}, // on real sockets all clients are at one address
 		Log:    y.serverLog(v.life), NewID: p.newID, AllowLoopback: true, Level0: p.level0}
 	cfg.Limits.MixedMembers, cfg.Limits.BroadcastMembers = p.roomLimit, p.roomLimit

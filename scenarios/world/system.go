@@ -58,6 +58,7 @@ type system struct {
 	instance  *instance       // the signaling server; nil while it is dead
 	pacer     *media.Pacer
 	access
+	revoked store.MemoryRevocations
 	running sync.WaitGroup
 }
 
