@@ -60,6 +60,8 @@ func (c *Client) ofRoom(k *call, action signaling.Action, rtc signaling.RTC) {
 	switch {
 	case k.in == nil:
 		c.violation(k, violationNoRoom, slog.String("action", string(action)))
+	case k.state == callDialing: // the acknowledgement, which says who was in before, was missed and comes again
+		k.in.early = append(k.in.early, func() { c.ofRoom(k, action, rtc) })
 	case action == signaling.ActionJoined:
 		c.onJoined(k, rtc)
 	case action == signaling.ActionLeft:

@@ -24,6 +24,7 @@ type stay struct {
 	kind    string // mcu or broadcast
 	role    signaling.Role
 	members []signaling.Member // who is in, this client too, in the order of their coming
+	early   []func()           // what came before the acknowledgement that says who is in, and is newer
 	heard   []string           // who has published while this client was in: whose media may come
 }
 
@@ -156,6 +157,11 @@ func (c *Client) entered(k *call, f signaling.Frame) error {
 		attrs = append(attrs, slog.String("recording", at.Recording))
 	}
 	c.callEvent(k, eventEntered, attrs...)
+	early := k.in.early
+	k.in.early = nil
+	for _, f := range early {
+		f()
+	}
 	if quit := k.quit; quit != nil {
 		k.quit = nil
 		c.leave(k, quit.action, quit.done)

@@ -20,6 +20,7 @@ type fakeRoom struct {
 	offers  map[string][]string // the SDP that each user has sent
 	asked   []string            // "user action", with what it was about
 	mum     bool                // tells nobody who comes
+	late    []signaling.RTC     // what happened since somebody was let in, and is told before the acknowledgement
 }
 
 // room makes the fake server one that has a room.
@@ -71,6 +72,10 @@ func (r *fakeRoom) join(s *fakeSession, in signaling.RTC) signaling.RTC {
 		r.tell(signaling.ActionJoined, signaling.RTC{UserID: m.UserID, Role: m.Role})
 	}
 	r.members, r.in[s.user] = append(r.members, m), s
+	for _, news := range r.late {
+		news.RoomID = r.name
+		s.rtc(signaling.ActionJoined, news)
+	}
 	return signaling.RTC{RoomID: r.name, RoomType: r.kind, Role: m.Role, Members: r.members}
 }
 
@@ -289,6 +294,20 @@ func TestRoomAtLevel0(t *testing.T) {
 				t.Errorf("alice offered %s", got)
 			}
 		})
+	})
+}
+
+// TestNewsBeforeTheAcknowledgement: a client that was away when it was let in hears
+// first who came after that, and then who was there before.
+func TestNewsBeforeTheAcknowledgement(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.withMedia()
+		stage := r.room("stage")
+		stage.late = []signaling.RTC{{UserID: "carol", Role: signaling.RoleSubscriber}}
+		alice := r.connected("alice")
+		r.must(alice.Join(r.ctx, "stage", RoomOptions{Type: "broadcast", Role: signaling.RolePublisher}))
+		alice.one(t, eventEntered, "members=1")
+		alice.one(t, eventJoined, "user=carol", "members=2")
 	})
 }
 
