@@ -74,6 +74,10 @@ func (c *Client) ofRoom(k *call, action signaling.Action, rtc signaling.RTC) {
 // onEnded ends the call and confirms, unless this side has left too. Nobody waits
 // for a member of a room of several to confirm.
 func (c *Client) onEnded(k *call, rtc signaling.RTC) {
+	if k.in != nil && k.state == callDialing { // it was let in, as the acknowledgement will say that was missed
+		k.in.early = append(k.in.early, func() { c.onEnded(k, rtc) })
+		return
+	}
 	left := k.state == callLeaving
 	c.finish(k, string(rtc.Reason), rtc.UserID)
 	if !left && k.in == nil {

@@ -162,6 +162,9 @@ func (c *Client) entered(k *call, f signaling.Frame) error {
 	for _, f := range early {
 		f()
 	}
+	if c.call != k { // it is out again already
+		return nil
+	}
 	if quit := k.quit; quit != nil {
 		k.quit = nil
 		c.leave(k, quit.action, quit.done)

@@ -20,12 +20,13 @@ type fakeRoom struct {
 	offers  map[string][]string // the SDP that each user has sent
 	asked   []string            // "user action", with what it was about
 	mum     bool                // tells nobody who comes
-	late    []signaling.RTC     // what happened since somebody was let in, and is told before the acknowledgement
+	answers map[string]signaling.Frame
+	late    []signaling.RTC // what happened since somebody was let in, and is told before the acknowledgement
 }
 
 // room makes the fake server one that has a room.
 func (r *rig) room(name string) *fakeRoom {
-	room := &fakeRoom{t: r.t, name: name, in: map[string]*fakeSession{}, offers: map[string][]string{}}
+	room := &fakeRoom{t: r.t, name: name, in: map[string]*fakeSession{}, offers: map[string][]string{}, answers: map[string]signaling.Frame{}}
 	r.srv.intercept(room.request)
 	return room
 }
@@ -35,6 +36,10 @@ func (r *fakeRoom) request(s *fakeSession, f signaling.Frame) bool {
 	var in signaling.RTC
 	if f.Type != signaling.TypeRTC || f.Into(&in) != nil || in.RoomID != r.name {
 		return false
+	}
+	if again, ok := r.answers[s.user+f.ID]; ok {
+		s.write(again)
+		return true
 	}
 	out := signaling.RTC{RoomID: r.name}
 	switch f.Action {
@@ -56,7 +61,8 @@ func (r *fakeRoom) request(s *fakeSession, f signaling.Frame) bool {
 	default:
 		r.asked = append(r.asked, strings.Join(strings.Fields(s.user+" "+string(f.Action)+" "+in.UserID+" "+string(in.Role)+" "+in.Recording), " "))
 	}
-	s.write(frame(signaling.TypeAck, "", f.ID, out))
+	r.answers[s.user+f.ID] = frame(signaling.TypeAck, "", f.ID, out)
+	s.write(r.answers[s.user+f.ID])
 	if f.Action == signaling.ActionLeave {
 		r.gone(s.user, signaling.ReasonLeft)
 	}
@@ -237,6 +243,60 @@ func TestRoomRequests(t *testing.T) {
 			room.in["alice"].rtc(signaling.ActionEnded, signaling.RTC{RoomID: "standup", Reason: signaling.ReasonMediaFailed})
 		})
 		alice.wait(t, time.Second, eventViolation, "what=ended_twice", "call=standup")
+	})
+}
+
+// TestJoinAnsweredLate: the answer to join was lost with the connection. What was
+// missed comes before it is repeated, and is newer than it.
+func TestJoinAnsweredLate(t *testing.T) {
+	bubble(t, func(r *rig) {
+		room := r.room("standup")
+		alice, bob, carol := r.connected("alice"), r.connected("bob"), r.connected("carol")
+		r.must(bob.Join(r.ctx, "standup", RoomOptions{Type: "mcu", Role: signaling.RolePublisher}))
+		r.srv.locked(func() { r.srv.sessions["alice"].deaf = true })
+		joined := make(chan error, 1)
+		go func() { joined <- alice.Join(r.ctx, "standup", RoomOptions{Role: signaling.RolePublisher}) }()
+		time.Sleep(time.Second)
+		r.must(carol.Join(r.ctx, "standup", RoomOptions{Role: signaling.RolePublisher}))
+		r.srv.locked(func() {
+			room.gone("bob", signaling.ReasonLeft)
+			room.in["alice"].rtc(signaling.ActionRole, signaling.RTC{RoomID: "standup", UserID: "alice", Role: signaling.RoleSubscriber})
+		})
+		alice.none(t, eventEntered)
+		alice.Drop()
+		r.must(<-joined)
+		alice.wait(t, 5*time.Second, eventRole, "user=alice", "role=subscriber")
+		alice.order(t, "room.entered members=2 role=publisher", "room.joined user=carol members=3", "room.left user=bob members=2", "room.role user=alice")
+		alice.none(t, eventViolation)
+		r.srv.locked(func() {
+			room.in["alice"].rtc(signaling.ActionEnded, signaling.RTC{RoomID: "standup", Reason: signaling.ReasonKicked})
+		})
+		alice.wait(t, time.Second, eventRoomEnded, "reason=kicked")
+	})
+}
+
+// TestKickedBeforeTheAcknowledgement: who was let in and taken out while it was away
+// learns both.
+func TestKickedBeforeTheAcknowledgement(t *testing.T) {
+	bubble(t, func(r *rig) {
+		room := r.room("standup")
+		alice := r.connected("alice")
+		r.srv.locked(func() { r.srv.sessions["alice"].deaf = true })
+		joined := make(chan error, 1)
+		go func() {
+			joined <- alice.Join(r.ctx, "standup", RoomOptions{Type: "mcu", Role: signaling.RolePublisher})
+		}()
+		time.Sleep(time.Second)
+		r.srv.locked(func() {
+			room.in["alice"].rtc(signaling.ActionEnded, signaling.RTC{RoomID: "standup", Reason: signaling.ReasonKicked})
+		})
+		alice.Drop()
+		r.must(<-joined)
+		alice.order(t, "room.entered", "room.ended reason=kicked")
+		alice.none(t, eventViolation)
+		if s := alice.State(); s.Room != "" {
+			t.Errorf("state %+v", s)
+		}
 	})
 }
 

@@ -86,7 +86,9 @@ func (c *Client) resuming(w signaling.Welcome) {
 		c.link.resume.call, c.link.resume.room = w.Call.CallID, w.Call.RoomID
 		c.recognize(w.Call)
 	}
-	c.link.resume.had = c.call
+	if c.call != nil && c.call.state != callDialing { // else the server may not have heard of it yet
+		c.link.resume.had = c.call
+	}
 	c.callEvent(c.call, eventWelcome, slog.String("session", w.SessionID), slog.Bool("resumed", true),
 		slog.Int("level", c.link.level.number()))
 	c.tokenTTL(w.TokenTTL)
