@@ -13,6 +13,7 @@ var (
 	endpointsDesc   = prometheus.NewDesc("callbench_media_endpoints", "Endpoints on the media server.", nil, nil)
 	queuedDesc      = prometheus.NewDesc("callbench_queued", "What waits in queues, by queue: connections (frames to be written), rooms, writes (of rooms), sessions (writes), messages, presence.", []string{"queue"}, nil)
 	longestDesc     = prometheus.NewDesc("callbench_queue_longest", "What waits in the longest queue of a kind.", []string{"queue"}, nil)
+	unwrittenDesc   = prometheus.NewDesc("callbench_unwritten", "Writes of the history and of messages that are safe and that the database does not have yet.", nil, nil)
 	roomsDesc       = prometheus.NewDesc("callbench_rooms", "Rooms by type.", []string{"type"}, nil)
 	callsDesc       = prometheus.NewDesc("callbench_calls", "Calls by state.", []string{"state"}, nil)
 )
@@ -26,6 +27,7 @@ func (p population) Describe(ch chan<- *prometheus.Desc) {
 	ch <- queuedDesc
 	ch <- longestDesc
 	ch <- roomsDesc
+	ch <- unwrittenDesc
 	ch <- busyDesc
 	ch <- endpointsDesc
 }
@@ -48,6 +50,9 @@ func (p population) Collect(ch chan<- prometheus.Metric) {
 	g.set(waitingDesc, waiting)
 	g.set(busyDesc, busy)
 	g.set(endpointsDesc, int(p.srv.gate.endpoints.Load()))
+	if unwritten := p.srv.cfg.Unwritten; unwritten != nil {
+		g.set(unwrittenDesc, unwritten())
+	}
 	g.rooms(rooms)
 	p.queues(g, conns, sessions, rooms)
 }

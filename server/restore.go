@@ -165,6 +165,7 @@ func (v *revival) call() {
 // goOn does what is due in the state that the call is in.
 func (c *call) goOn(v *revival, at callState) {
 	v.again(c.room)
+	c.recordCall()
 	switch at {
 	case stateRinging:
 		for _, m := range c.members[1:] { // who knows of the call ignores it

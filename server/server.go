@@ -40,6 +40,9 @@ type Config struct {
 	History History
 	Log     *slog.Logger // nil: no log
 
+	// Unwritten is how many writes of History and Inbox are safe and not where they go
+	// yet, for the metrics. Nil: that is not known.
+	Unwritten func() int
 	// Archive reads the history for clients. Nil: they cannot ask for it.
 	Archive Archive
 	// Inbox keeps messages for who is not there. Nil keeps none: a message to a

@@ -95,6 +95,10 @@ func TestServiceServeMySQL(t *testing.T) {
 	}
 
 	addr, stop = served(t, "-users", "ben,cat", "-mysql", dsn, "-data", dir)
+	until(t, "the database has everything", func() bool {
+		_, body := get(t, "http://"+addr+"/metrics")
+		return strings.Contains(body, "\ncallbench_unwritten 0\n")
+	})
 	tokens := tokensOf(t, addr)
 	ben := level0(t, addr, tokens["ben"])
 	for _, want := range []string{`"from":"ann"`, "Missed call"} {

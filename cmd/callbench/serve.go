@@ -193,7 +193,7 @@ func (c *serveCmd) permanent(ctx context.Context, h *host, cfg *server.Config) e
 	if err != nil {
 		return err
 	}
-	cfg.History, cfg.Archive, cfg.Inbox, cfg.Relations = m.History(), m.Archive(), m.Inbox(), m.Relations()
+	cfg.History, cfg.Archive, cfg.Inbox, cfg.Relations, cfg.Unwritten = m.History(), m.Archive(), m.Inbox(), m.Relations(), m.Waiting
 	return nil
 }
 

@@ -18,7 +18,7 @@ const journalFile = "journal.db"
 
 // commitPause is the least time from the end of a commit of several writes to the
 // next: what comes meanwhile shares its fsync. Who writes alone waits for nobody.
-const commitPause = 4 * time.Millisecond
+const commitPause = 10 * time.Millisecond
 
 // errClosed is what becomes of a write to a journal that was closed.
 var errClosed = errors.New("the journal is closed")

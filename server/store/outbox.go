@@ -27,7 +27,7 @@ var (
 const (
 	drainEntries = 512                    // entries at most in one transaction
 	drainBytes   = 1 << 20                // of entries, from which on a transaction is large enough
-	drainPause   = 10 * time.Millisecond  // least time between transactions, so that entries gather
+	drainPause   = 25 * time.Millisecond  // least time between transactions, so that entries gather
 	firstRetry   = 100 * time.Millisecond // after a failure; twice as long after the next
 	lastRetry    = 3 * time.Second
 )
