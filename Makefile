@@ -6,7 +6,7 @@ SEED ?= 1
 .PHONY: test short sim repeats loop service kill browser lint bench model fuzz build image
 
 test: lint ## everything that this machine can run
-	$(GO) test -race $(TESTFLAGS) ./...
+	$(GO) test -race -timeout 20m $(TESTFLAGS) ./...
 
 short: ## unit tests alone, in seconds
 	$(GO) test -short ./...
@@ -14,8 +14,9 @@ short: ## unit tests alone, in seconds
 sim: ## the suite in virtual time
 	$(GO) test -race -run TestSim ./scenarios/world
 
-repeats: ## every scenario twenty times in virtual time, with equal traces
-	CALLBENCH_REPEATS=20 $(GO) test -timeout 30m -run TestRepeats ./scenarios/world
+REPEATS ?= 20
+repeats: ## every scenario REPEATS times in virtual time, with equal traces
+	CALLBENCH_REPEATS=$(REPEATS) $(GO) test -timeout 30m -run TestRepeats ./scenarios/world
 
 loop: ## the suite on real loopback sockets
 	$(GO) test -run TestLoop ./scenarios/world
