@@ -107,7 +107,7 @@ func TestReceiptsRaceReplay(t *testing.T) {
 				switch dice.IntN(4) {
 				case 0:
 					bob.lose()
-					synctest.Wait() // it has read all that had come by then
+					synctest.Wait()        // it has read all that had come by then
 					if dice.IntN(2) == 0 { // what it says now is lost
 						bob.receives()
 					}
