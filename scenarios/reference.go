@@ -16,7 +16,7 @@ the scenario is about.
     # Alice calls Bob.
     need    media                                   # what the world must have; a world that lacks it skips the scenario
     set     timeout=5s                              # settings, see below
-    clients alice=electron bob=react-native         # name=profile; bob.phone=… is a device of bob's, viewer[50]=… a group
+    clients alice=electron bob=react-native         # name=profile; bob.phone=… is a device of bob's, viewer[50]=… a group, of which viewer[2] or viewer[1..40] are some
     case    loss=0,2,10                             # one run for each value; $loss stands for it; 1..20 is a range
     net     alice,bob loss=$loss                    # an action on networks; no space after the comma
     alice   call bob                                # an action: who does what

@@ -76,7 +76,6 @@ type CallRef struct {
 	CallID   string `json:"callId,omitempty"` // empty for a conference
 	RoomID   string `json:"roomId"`
 	RoomType string `json:"roomType,omitempty"` // of a conference: mcu or broadcast
-	Role     Role   `json:"role,omitempty"`     // in a conference
 	Peer     string `json:"peer,omitempty"`     // in a call
 	State    string `json:"state"`
 }
