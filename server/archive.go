@@ -37,6 +37,9 @@ func handleHistory(r request) error {
 	if r.srv.cfg.Archive == nil {
 		return signaling.Errorf(signaling.CodeUnknownType, "this server keeps no history")
 	}
+	if err := r.mayWait(); err != nil {
+		return err
+	}
 	r.state.Do(func() {
 		page, err := r.srv.page(r.user, q)
 		if err != nil {
@@ -94,6 +97,7 @@ func (s *Server) items(ctx context.Context, user string, q signaling.HistoryQuer
 	} else if !was {
 		return nil, signaling.Errorf(signaling.CodeNoSuchRoom, "there is no such room, or the user was not in it")
 	}
+	p.Of = user
 	if q.What == signaling.HistoryMembers {
 		rows, err := a.Members(ctx, q.RoomID, p)
 		return itemsOf(rows, memberItem), err
@@ -223,13 +227,31 @@ func (s *Server) requested(r *http.Request, what signaling.HistoryKind) (page si
 	}
 	who, err := s.identify(bearer(r))
 	if err != nil {
-		return page, signaling.Errorf(signaling.CodeUnauthorized, "the token is missing or not valid")
+		return page, s.refuseLate(r, refusal(err, "the token is missing or not valid"))
 	}
 	limit, err := strconv.Atoi(cmp.Or(r.FormValue("limit"), "0"))
 	if err != nil {
 		return page, signaling.Errorf(signaling.CodeBadData, "limit is not a number")
 	}
 	return s.page(who.User, signaling.HistoryQuery{What: what, RoomID: r.PathValue("roomId"), Cursor: r.FormValue("cursor"), Limit: limit})
+}
+
+// refuseLate returns why a request is refused when the address that shows bad tokens
+// has waited for it.
+func (s *Server) refuseLate(r *http.Request, wire *signaling.Error) error {
+	if wire.Code != signaling.CodeUnauthorized {
+		return wire
+	}
+	if d := s.penalty(s.clientAddr(r)); d > 0 {
+		wait := time.NewTimer(d)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-r.Context().Done():
+		case <-s.life.Done():
+		}
+	}
+	return wire
 }
 
 // httpStatus is the status of an answer that says this.

@@ -36,10 +36,15 @@ func newConference(s *Server, id, creator string, kind RoomType) *conference {
 // over.
 func (c *conference) begin() {
 	c.begun = true
+	c.whenFree(c.open)
+}
+
+// whenFree continues when the conference that had the name before is over.
+func (c *conference) whenFree(then func()) {
 	before := c.before
 	c.before = nil
-	if before == nil || !before.queue.Do(func() { before.host.(*conference).whenOver(func() { c.queue.Do(c.open) }) }) {
-		c.open()
+	if before == nil || !before.queue.Do(func() { before.host.(*conference).whenOver(func() { c.queue.Do(then) }) }) {
+		then()
 	}
 }
 
@@ -243,15 +248,33 @@ func (c *conference) join(r request) {
 	}
 	data := c.ref()
 	data.RoomType, data.Role = string(c.kind), m.role
-	for _, o := range c.present() {
-		if o.invited {
-			data.Members = append(data.Members, signaling.Member{UserID: o.user, Role: o.role})
-		}
-	}
+	data.Members, data.Count = roster(c.present())
 	if c.recording != nil {
 		data.Recording, data.RecordingID = string(c.recording.state), c.recording.id
 	}
 	r.ack(data)
+}
+
+// rosterBytes is how much of a frame the list of a room's members may take.
+const rosterBytes = signaling.MaxFrame / 2
+
+// roster lists the members that know of the room, as many as fit into a frame. If those
+// are not all, count is how many there are.
+func roster(present []*member) (list []signaling.Member, count int) {
+	bytes, all := 0, 0
+	for _, m := range present {
+		if !m.invited {
+			continue
+		}
+		all++
+		if bytes += len(m.user) + len(`{"userId":"","role":"subscriber"},`); bytes <= rosterBytes {
+			list = append(list, signaling.Member{UserID: m.user, Role: m.role})
+		}
+	}
+	if all > len(list) {
+		count = all
+	}
+	return list, count
 }
 
 // about names a member in a frame to others.
@@ -369,8 +392,9 @@ func (c *conference) vacate(then func()) {
 		then()
 		return
 	}
-	if !c.begun { // nobody was let in
-		c.end(then)
+	if !c.begun { // nobody was let in; who comes next must wait for the one before, too
+		c.begun = true
+		c.whenFree(func() { c.end(then) })
 		return
 	}
 	c.whenMade(func(error) { c.end(then) })

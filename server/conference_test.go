@@ -163,6 +163,24 @@ func TestBroadcastRoom(t *testing.T) {
 	})
 }
 
+// TestRosterFitsAFrame lists so many members that not all of them fit.
+func TestRosterFitsAFrame(t *testing.T) {
+	bubble(t, func(c *server.Config) {
+		c.Limits.ConnectionsPerAddress = server.Unlimited
+	}, func(t *testing.T, w *world) {
+		name := func(n int) string { return fmt.Sprintf("%0110d", n) }
+		var last signaling.RTC
+		const many = 300
+		for n := range many {
+			c := w.join(name(n))
+			last = c.rtc(signaling.ActionJoin, signaling.RTC{RoomID: "stage", RoomType: "broadcast"})
+		}
+		if last.Count != many || len(last.Members) == 0 || len(last.Members) >= many || last.Members[0].UserID != name(0) {
+			t.Errorf("the last one is told of %d members, and of %d in all", len(last.Members), last.Count)
+		}
+	})
+}
+
 func TestKick(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		alice, _ := enters(w, "alice", mixed)

@@ -252,6 +252,9 @@ func (d *directory) reserve(u *session, id string, kind RoomType) (*conference, 
 	c := newConference(u.srv, id, u.user, kind)
 	if p != nil {
 		c.before = p.conference.room
+		if next := c.before.created.Add(time.Millisecond); c.created.Before(next) { // its rows are told apart by when it began
+			c.created = next
+		}
 	}
 	d.named[id] = &venue{c, 1}
 	d.rooms[c.room] = struct{}{}

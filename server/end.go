@@ -28,6 +28,7 @@ func (c *call) leave(r request) {
 		c.begin(c.reasonOf(m, r.frame.Action), m)
 	}
 	c.out(m, func() { c.settle(func() { r.ack(nil); c.announce() }) })
+	c.tellSoon()
 }
 
 // mayEnd reports whether the member may end the call with this word. The caller
@@ -94,6 +95,15 @@ func (c *call) end(reason signaling.Reason, by *member) {
 		return
 	}
 	c.out(by, func() { c.settle(c.announce) })
+	c.tellSoon()
+}
+
+// tellSoon tells the end at once where a file is being completed: who left is not out
+// before that.
+func (c *call) tellSoon() {
+	if c.recording != nil {
+		c.tell()
+	}
 }
 
 // begin moves the call to ending. This is the instant that History and the

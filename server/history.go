@@ -145,6 +145,9 @@ type Archive interface {
 type Page struct {
 	After Place // the zero Place is before the first row
 	Limit int
+	// Of is a user: only the room's meetings that it was in are read, of Members and
+	// Recordings. Empty: all. A conference's name may be used for another meeting.
+	Of string
 }
 
 // Place is where a row is in its list: by its time, to the millisecond, and

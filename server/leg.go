@@ -171,34 +171,35 @@ func (r *room) releaseLeg(m *member, then func()) {
 // requests on the wire. Who offers meanwhile is answered when its leg is made. Where
 // the media server refuses, the member has no media any more.
 func (r *room) rebuild(reason signaling.Reason, members ...*member) {
-	olds := make([]*leg, len(members))
-	for i, m := range members {
-		olds[i] = m.leg
-		m.leg.kill()
+	var legs, olds []*leg
+	for _, m := range members {
+		old := m.leg
+		old.kill()
 		m.leg = &leg{member: m}
+		legs, olds = append(legs, m.leg), append(olds, old)
 		r.log.Info("leg.rebuild", "user", m.user, "session", m.session.id, "reason", string(reason), "attempt", m.retries)
 	}
 	if r.renewing { // they are made then
 		return
 	}
-	r.makeLegs(members, olds)
+	r.makeLegs(legs, olds)
 }
 
-// makeLegs makes the legs of members. old are those that they replace, nil where the
-// media server has lost them.
-func (r *room) makeLegs(members []*member, old []*leg) {
-	if len(members) == 0 {
+// makeLegs makes legs. old are those that they replace, nil where the media server has
+// lost them. One that was replaced itself by the time of its turn is not made.
+func (r *room) makeLegs(legs, old []*leg) {
+	if len(legs) == 0 {
 		return
 	}
-	m, l := members[0], members[0].leg
+	l := legs[0]
 	r.makeLeg(l, old[0], func(err error) {
 		switch {
 		case err == nil:
 			r.saveLeg(l)
 		case !errors.Is(err, errLegGone):
-			r.host.mediaFailed(m)
+			r.host.mediaFailed(l.member)
 		}
-		r.makeLegs(members[1:], old[1:])
+		r.makeLegs(legs[1:], old[1:])
 	})
 }
 

@@ -57,7 +57,7 @@ func (s *Server) mend() {
 		m.mu.Unlock()
 		return
 	}
-	if err != nil {
+	if err != nil || len(m.debts) > 0 { // one may have come after the last was paid
 		m.timer.Reset(s.cfg.StoreTimeout)
 		m.mu.Unlock()
 		return

@@ -20,12 +20,13 @@ type recording struct {
 	id        string
 	path      string
 	state     signaling.RecordingState
-	recorder  Recorder // nil until it is made
-	out       Element  // the mixer's port that feeds it; nil if nothing is mixed
-	starting  bool     // the recorder is being made
-	writes    bool     // the recorder said that it writes
-	users     []string // who was in the room meanwhile
-	startedAt time.Time
+	recorder  Recorder    // nil until it is made
+	out       Element     // the mixer's port that feeds it; nil if nothing is mixed
+	starting  bool        // the recorder is being made
+	writes    bool        // the recorder said that it writes
+	users     []string    // who was in the room meanwhile
+	asked     time.Time   // when the recording was requested
+	startedAt time.Time   // when it began; zero before
 	timer     *time.Timer // until it must have started
 	after     []func()    // what waits for its end
 }
@@ -70,7 +71,7 @@ func (r *room) startRecording(req request) {
 		req.fail(signaling.Errorf(signaling.CodeBadState, "the room is being recorded"))
 		return
 	}
-	rec := &recording{room: r, id: r.srv.cfg.NewID("recording", req.user), state: signaling.RecordingRequested}
+	rec := &recording{room: r, id: r.srv.cfg.NewID("recording", req.user), state: signaling.RecordingRequested, asked: time.Now()}
 	rec.path = r.srv.cfg.Recordings.URI(r.id, rec.id)
 	for _, m := range r.members {
 		rec.joined(m)
@@ -123,7 +124,11 @@ func (rec *recording) tell(row RecordingHistory) {
 }
 
 func (rec *recording) row() RecordingHistory {
-	return RecordingHistory{RecordingID: rec.id, RoomID: rec.room.id, File: rec.path, StartedAt: rec.startedAt,
+	started := rec.startedAt
+	if started.IsZero() { // the row has its place from the request on
+		started = rec.asked
+	}
+	return RecordingHistory{RecordingID: rec.id, RoomID: rec.room.id, File: rec.path, StartedAt: started,
 		Participants: slices.Clone(rec.users), Status: string(rec.state)}
 }
 
@@ -371,6 +376,9 @@ func (rec *recording) fail(err error) {
 // finish writes the end down and gives back what the recording was made with.
 func (rec *recording) finish(state signaling.RecordingState, ended time.Time, size int64) {
 	r := rec.room
+	if r.recording != rec { // it has ended: the media server may report an error behind the last frame
+		return
+	}
 	rec.timer.Stop()
 	r.recording = nil
 	r.saveMedia()

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Recordings says where recordings go. Names are made of ids alone: nothing that a
-// client sent is part of a path.
+// Recordings says where recordings go. Names are made of ids alone; that
+// of a conference is the client's, of letters, digits, _ and - (see isRoomID).
 type Recordings interface {
 	// URI is where the media server writes the recording to.
 	URI(roomID, recordingID string) string

@@ -33,17 +33,18 @@ func (r *room) remake(old Pipeline, members []*member, then func()) {
 		if old != nil {
 			r.do("release pipeline", nil, old.Release, func(error) {})
 		}
-		members = slices.DeleteFunc(members, func(m *member) bool { return m.left })
-		for _, m := range members {
+		var legs []*leg
+		for _, m := range slices.DeleteFunc(members, func(m *member) bool { return m.left }) {
 			if err != nil {
 				r.host.mediaFailed(m)
-			} else if r.host.negotiates() {
+				continue
+			}
+			legs = append(legs, m.leg)
+			if r.host.negotiates() {
 				r.askOffer(m, signaling.ReasonMediaRestarted)
 			}
 		}
-		if err == nil {
-			r.makeLegs(members, make([]*leg, len(members)))
-		}
+		r.makeLegs(legs, make([]*leg, len(legs)))
 		then()
 		waiting := r.held
 		r.held = nil

@@ -101,6 +101,10 @@ func (c *conference) changeRole(r request, user string, role Role) {
 		r.ack(nil)
 		return
 	}
+	if !m.mayOffer(time.Now()) { // each change costs the media server an endpoint, as an offer does
+		r.fail(signaling.Errorf(signaling.CodeBadState, "more than %d changes in %v", maxOffers, offersPer))
+		return
+	}
 	changed := []*member{of} // first who is heard from now on
 	if pub := c.publisher(); c.kind == RoomBroadcast && role == RolePublisher && pub != nil {
 		c.become(pub, RoleSubscriber)
@@ -120,7 +124,7 @@ func (c *conference) mayChange(m, of *member, role Role) error {
 	switch {
 	case of == nil:
 		return signaling.Errorf(signaling.CodeUserUnavailable, "the user is not in the room")
-	case !of.session.renegotiates():
+	case !of.session.renegotiates(), role == RolePublisher && c.stuck(of):
 		return signaling.Errorf(signaling.CodeBadState, "the member's client cannot change its role")
 	case c.owns(m):
 		return nil
@@ -130,6 +134,13 @@ func (c *conference) mayChange(m, of *member, role Role) error {
 		return nil
 	}
 	return signaling.Errorf(signaling.CodeForbidden, "you may not give this role")
+}
+
+// stuck reports whether the member could not be heard because the publisher of a
+// broadcast has a client that cannot become a subscriber.
+func (c *conference) stuck(of *member) bool {
+	pub := c.publisher()
+	return c.kind == RoomBroadcast && pub != nil && pub != of && !pub.session.renegotiates()
 }
 
 // become changes a member's role: its stay in the old one ends, and everybody is

@@ -411,6 +411,18 @@ func (u *session) drop() {
 	u.state.Stop()
 }
 
+// maxWaiting is how much of what a client asks for may wait for a store that is slow.
+const maxWaiting = 16
+
+// mayWait is why a request that has to wait for a store cannot, nil if it can: what
+// the server itself writes of the session waits behind it.
+func (u *session) mayWait() error {
+	if u.state.Len() >= maxWaiting {
+		return signaling.Errorf(signaling.CodeLimitExceeded, "more than %d requests wait already", maxWaiting)
+	}
+	return nil
+}
+
 // save has something written to State, in order and without waiting for it. failed
 // is told if that was not done, or State had lost what it had.
 func (u *session) save(what string, write func(context.Context) error, failed func()) {

@@ -64,6 +64,9 @@ func (r *room) takeOverLegs(v *revival, then func()) {
 		for i, l := range legs {
 			if errs[i] == nil {
 				l.endpoint = found[i]
+				if !l.dead {
+					r.srv.gate.endpoints.Add(1)
+				}
 			}
 		}
 		r.settleLegs(legs)

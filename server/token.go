@@ -19,6 +19,9 @@ func handleToken(r request) error {
 	if in.Token == "" {
 		return signaling.Errorf(signaling.CodeBadData, "token is missing")
 	}
+	if err := r.mayWait(); err != nil {
+		return err
+	}
 	r.state.Do(func() {
 		if err := r.refresh(in.Token); err != nil {
 			r.failLater(err)

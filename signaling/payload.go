@@ -101,6 +101,7 @@ type RTC struct {
 	RoomType    string   `json:"roomType,omitempty"`    // of join and its acknowledgement: mcu or broadcast
 	Role        Role     `json:"role,omitempty"`        // of the member that the frame is about
 	Members     []Member `json:"members,omitempty"`     // of the acknowledgement of join: who is in, the asker too
+	Count       int      `json:"count,omitempty"`       // of the acknowledgement of join: how many are in, if Members does not hold them all
 	Recording   string   `json:"recording,omitempty"`   // of record: start or stop; of recording and of join's acknowledgement: a RecordingState
 	RecordingID string   `json:"recordingId,omitempty"` // of recording
 }

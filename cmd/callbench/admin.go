@@ -48,7 +48,7 @@ func (h *host) admin(f adminFlags, srv *server.Server) error {
 	if err != nil {
 		return fmt.Errorf("listen for administrators: %w (-admin takes another address; 127.0.0.1:0 is a free port)", err)
 	}
-	web := &http.Server{Handler: guarded(f.AdminToken, adminRoutes(srv)), ReadHeaderTimeout: 10 * time.Second,
+	web := &http.Server{Handler: guarded(f.AdminToken, adminRoutes(srv)), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	done := make(chan error, 1)
 	go func() { done <- web.Serve(ln) }()

@@ -192,7 +192,6 @@ func (h *host) mysql(ctx context.Context, dsn, dir string, users []string) (*sto
 		return nil, err
 	}
 	h.part("mysql", fmt.Sprintf("%s, its journal in %s", m, dir))
-	h.checks = append(h.checks, server.Check{Name: "mysql", Ask: m.Ping})
 	h.stop = append(h.stop, m.Close)
 	if n := m.Waiting(); n > 0 {
 		h.log.Warn("outbox.resumed", "waiting", n)

@@ -65,7 +65,7 @@ func (c *serveCmd) Run(ctx context.Context, out *console) (err error) {
 		srv.Close()
 		return errors.Join(err, ln.Close())
 	}
-	web := &http.Server{Handler: c.routes(srv), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	web := &http.Server{Handler: c.routes(srv), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(ln) }()
 	c.announce(out, ln.Addr().String(), h)

@@ -187,7 +187,9 @@ func (a memoryArchive) Members(_ context.Context, roomID string, p server.Page) 
 	a.h.mu.Lock()
 	defer a.h.mu.Unlock()
 	place := func(m server.MemberHistory) server.Place { return server.Place{At: m.JoinedAt, ID: m.UserID} }
-	return page(a.h.members, p, place, comparePlaces, func(m server.MemberHistory) bool { return m.RoomID == roomID }), nil
+	return page(a.h.members, p, place, comparePlaces, func(m server.MemberHistory) bool {
+		return m.RoomID == roomID && (p.Of == "" || a.h.met(p.Of, roomID, m.JoinedAt))
+	}), nil
 }
 
 // Recordings implements server.Archive.
@@ -195,7 +197,24 @@ func (a memoryArchive) Recordings(_ context.Context, roomID string, p server.Pag
 	a.h.mu.Lock()
 	defer a.h.mu.Unlock()
 	place := func(r server.RecordingHistory) server.Place { return server.Place{At: r.StartedAt, ID: r.File} }
-	return page(a.h.recordings, p, place, comparePlaces, func(r server.RecordingHistory) bool { return r.RoomID == roomID }), nil
+	return page(a.h.recordings, p, place, comparePlaces, func(r server.RecordingHistory) bool {
+		return r.RoomID == roomID && (p.Of == "" || a.h.met(p.Of, roomID, r.StartedAt))
+	}), nil
+}
+
+// met reports whether a user was in the meeting of a room that was then: no room of
+// that name began between one of its stays and that time. h.mu is held.
+func (h *MemoryHistory) met(user, roomID string, at time.Time) bool {
+	return slices.ContainsFunc(h.members, func(me server.MemberHistory) bool {
+		from, to := me.JoinedAt.UnixMilli(), at.UnixMilli()
+		if from > to {
+			from, to = to, from
+		}
+		return me.RoomID == roomID && me.UserID == user && !slices.ContainsFunc(h.rooms, func(r server.RoomHistory) bool {
+			begun := r.CreatedAt.UnixMilli()
+			return r.RoomID == roomID && begun > from && begun <= to
+		})
+	})
 }
 
 // WasMember implements server.Archive.

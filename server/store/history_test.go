@@ -3,6 +3,7 @@ package store_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,6 +124,34 @@ func testHistoryRoomAgain(t *testing.T, b books) {
 		must(t, b.RoomEnded(ctx, *room))
 	}
 	same(t, "both rooms", b.rooms(t), []server.RoomHistory{monday, tuesday})
+
+	stays := map[string]time.Duration{"alice": 0, "bob": time.Minute, "carol": 24 * time.Hour, "dave": 24*time.Hour + time.Minute}
+	for _, user := range []string{"alice", "bob", "carol", "dave"} {
+		must(t, b.MemberJoined(ctx, b.member("standup", user, stays[user])))
+	}
+	for day := range 2 {
+		must(t, b.RecordingChanged(ctx, server.RecordingHistory{RecordingID: fmt.Sprint("rec", day), RoomID: b.run + "standup",
+			File: fmt.Sprintf("file:///r/%sstandup/rec%d.webm", b.run, day), StartedAt: at.Add(time.Duration(day)*24*time.Hour + 2*time.Minute), Status: "ready"}))
+	}
+	b.ready(t)
+	for user, want := range map[string]string{"alice": "alice bob rec0", "bob": "alice bob rec0", "carol": "carol dave rec1", "dave": "carol dave rec1", "eve": ""} {
+		own := everything
+		own.Of = b.run + user
+		members, err := b.Members(ctx, b.run+"standup", own)
+		must(t, err)
+		recordings, err := b.Recordings(ctx, b.run+"standup", own)
+		must(t, err)
+		var got []string
+		for _, m := range members {
+			got = append(got, strings.TrimPrefix(m.UserID, b.run))
+		}
+		for _, r := range recordings {
+			got = append(got, r.RecordingID)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s reads %q of the room, want %q", user, got, want)
+		}
+	}
 }
 
 func testHistoryMembers(t *testing.T, b books) {

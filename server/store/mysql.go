@@ -159,7 +159,7 @@ func migrate(ctx context.Context, db *sql.DB) (err error) {
 
 // One lock is every instance's of one database server.
 const (
-	sqlLock   = `SELECT GET_LOCK('callbench.migrate', 60)`
+	sqlLock   = `SELECT GET_LOCK('callbench.migrate', 20)`
 	sqlUnlock = `DO RELEASE_LOCK('callbench.migrate')`
 )
 

@@ -15,7 +15,8 @@ import (
 // archive is a server.Archive that reads the tables.
 type archive struct{ db *sql.DB }
 
-// The queries. Each has an index that it reads in its order and stops.
+// The queries. Each has an index that it reads in its order and stops. Two times of a
+// name are of one meeting if no room of that name began between them.
 const (
 	sqlCalls = `SELECT c.callId, c.roomId, c.caller, c.callee, c.node, c.startTime, c.ringTime, c.answerTime, c.endTime, c.reason, c.outcome
 		FROM participants p JOIN calls c ON c.callId = p.callId
@@ -25,10 +26,18 @@ const (
 		FROM participants p JOIN calls c ON c.callId = p.callId
 		WHERE p.userId = ? AND p.missed = 1 AND p.startTime <= ? AND (p.startTime < ? OR p.callId < ?)
 		ORDER BY p.startTime DESC, p.callId DESC LIMIT ?`
-	sqlMembers = `SELECT roomId, userId, role, joinTime, leaveTime FROM room_members
-		WHERE roomId = ? AND joinTime >= ? AND (joinTime > ? OR userId > ?) ORDER BY joinTime, userId LIMIT ?`
-	sqlRecordings = `SELECT roomId, recordingFile, startTime, endTime, fileSize, participants, status FROM recordings
-		WHERE roomId = ? AND startTime >= ? AND (startTime > ? OR recordingFile > ?) ORDER BY startTime, recordingFile LIMIT ?`
+	sqlMembers = `SELECT m.roomId, m.userId, m.role, m.joinTime, m.leaveTime FROM room_members m
+		WHERE m.roomId = ? AND m.joinTime >= ? AND (m.joinTime > ? OR m.userId > ?) AND (? = '' OR EXISTS (
+			SELECT 1 FROM room_members me WHERE me.roomId = m.roomId AND me.userId = ? AND NOT EXISTS (
+				SELECT 1 FROM rooms r WHERE r.roomId = m.roomId
+					AND r.createdTime > LEAST(me.joinTime, m.joinTime) AND r.createdTime <= GREATEST(me.joinTime, m.joinTime))))
+		ORDER BY m.joinTime, m.userId LIMIT ?`
+	sqlRecordings = `SELECT f.roomId, f.recordingFile, f.startTime, f.endTime, f.fileSize, f.participants, f.status FROM recordings f
+		WHERE f.roomId = ? AND f.startTime >= ? AND (f.startTime > ? OR f.recordingFile > ?) AND (? = '' OR EXISTS (
+			SELECT 1 FROM room_members me WHERE me.roomId = f.roomId AND me.userId = ? AND NOT EXISTS (
+				SELECT 1 FROM rooms r WHERE r.roomId = f.roomId
+					AND r.createdTime > LEAST(me.joinTime, f.startTime) AND r.createdTime <= GREATEST(me.joinTime, f.startTime))))
+		ORDER BY f.startTime, f.recordingFile LIMIT ?`
 	sqlWasMember = `SELECT COUNT(*) FROM room_members WHERE roomId = ? AND userId = ?`
 )
 
@@ -63,7 +72,7 @@ func (a archive) Members(ctx context.Context, roomID string, p server.Page) ([]s
 		err = scan(&m.RoomID, &m.UserID, &m.Role, &m.JoinedAt, &left)
 		m.LeftAt = left.Time
 		return m, err
-	}, sqlMembers, roomID, behind(p), behind(p), p.After.ID, p.Limit)
+	}, sqlMembers, roomID, behind(p), behind(p), p.After.ID, p.Of, p.Of, p.Limit)
 }
 
 // Recordings implements server.Archive. The id of a recording is the name of its
@@ -85,7 +94,7 @@ func (a archive) Recordings(ctx context.Context, roomID string, p server.Page) (
 			r.Participants = nil
 		}
 		return r, nil
-	}, sqlRecordings, roomID, behind(p), behind(p), p.After.ID, p.Limit)
+	}, sqlRecordings, roomID, behind(p), behind(p), p.After.ID, p.Of, p.Of, p.Limit)
 }
 
 // behind is the time that a page in ascending order begins at.

@@ -96,8 +96,8 @@ func TestServiceMySQLIndexes(t *testing.T) {
 	db := look(t, dsn)
 	fill(t, db)
 	for name, args := range map[string][]any{
-		"sqlCalls": {"u1", at, at, "c", 10}, "sqlMissed": {"u1", at, at, "c", 10}, "sqlMembers": {"r1", at, at, "u", 10},
-		"sqlRecordings": {"r1", at, at, "f", 10}, "sqlWasMember": {"r1", "u1"}, "sqlWaiting": nil,
+		"sqlCalls": {"u1", at, at, "c", 10}, "sqlMissed": {"u1", at, at, "c", 10}, "sqlMembers": {"r1", at, at, "u", "u1", "u1", 10},
+		"sqlRecordings": {"r1", at, at, "f", "u1", "u1", 10}, "sqlWasMember": {"r1", "u1"}, "sqlWaiting": nil,
 	} {
 		rows, err := db.Query("EXPLAIN "+constants(t)[name], args...)
 		must(t, err)

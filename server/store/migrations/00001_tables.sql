@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS room_members (
   role      VARCHAR(16)     NOT NULL,
   duration  INT UNSIGNED    NOT NULL,
   PRIMARY KEY (id),
-  UNIQUE KEY room_members_stay (roomId, joinTime, userId)
+  UNIQUE KEY room_members_stay (roomId, joinTime, userId),
+  KEY room_members_user (roomId, userId, joinTime)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 -- +goose StatementEnd
 -- +goose StatementBegin
