@@ -262,6 +262,30 @@ func TestLeaveAndComeBack(t *testing.T) {
 	})
 }
 
+// TestRefusedWhileItEnds is refused in a room that ends, and so is in none: whoever
+// comes next waits for the end all the same.
+func TestRefusedWhileItEnds(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, _ := enters(w, "alice", mixed)
+		bob, _ := enters(w, "bob", broadcast)
+		carol := w.join("carol")
+		w.media.set(func(m *fakeMedia) { m.delay["release pipeline"] = time.Second })
+		alice.send(signaling.TypeRTC, signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		time.Sleep(100 * time.Millisecond)
+		bob.send(signaling.TypeRTC, signaling.ActionJoin, mixed)
+		time.Sleep(100 * time.Millisecond)
+		carol.send(signaling.TypeRTC, signaling.ActionJoin, mixed)
+		time.Sleep(5 * time.Second)
+		fields, _ := w.state.Hash("rtc:room:standup:state")
+		members, _ := w.state.Hash("rtc:room:standup:members")
+		if fields["roomType"] != "mcu" || members["carol"] != "publisher" {
+			t.Errorf("State has %v with %v", fields, members)
+		}
+		carol.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "standup"})
+		bob.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "stage"})
+	})
+}
+
 // TestRoomAndNetwork drops and loses members.
 func TestRoomAndNetwork(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
@@ -438,6 +462,12 @@ func TestRecordingEnds(t *testing.T) {
 		"hanging stop": {func(m *fakeMedia) { m.hang["stop"] = true }, func(_ *world, alice *client) {
 			alice.rtc(signaling.ActionRecord, signaling.RTC{RoomID: "standup", Recording: signaling.RecordStop})
 			time.Sleep(time.Minute)
+		}, "requested recording stopping failed"},
+		"an error behind the last frame": {func(m *fakeMedia) { m.delay["stop"] = 2 * time.Second }, func(w *world, alice *client) {
+			alice.rtc(signaling.ActionRecord, signaling.RTC{RoomID: "standup", Recording: signaling.RecordStop})
+			time.Sleep(time.Second)
+			w.media.recorder("p1.r1").on(server.RecorderEvent{Kind: server.RecorderFailed, Detail: "no space"})
+			time.Sleep(5 * time.Second)
 		}, "requested recording stopping failed"},
 		"stopped too early": {func(m *fakeMedia) { m.starved["audio"] = true }, func(_ *world, alice *client) {
 			alice.rtc(signaling.ActionRecord, signaling.RTC{RoomID: "standup", Recording: signaling.RecordStop})

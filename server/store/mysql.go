@@ -137,7 +137,7 @@ func migrate(ctx context.Context, db *sql.DB) (err error) {
 		return fmt.Errorf("lock MySQL's tables for their migration: %w", err)
 	}
 	if got.Int64 != 1 {
-		return errors.New("lock MySQL's tables for their migration: another instance has held the lock for a minute")
+		return errors.New("lock MySQL's tables for their migration: another instance has held the lock for 20 s")
 	}
 	defer func() {
 		_, unlock := conn.ExecContext(context.WithoutCancel(ctx), sqlUnlock)

@@ -212,19 +212,13 @@ func (o *outbox) drain(ctx context.Context) (int, error) {
 	if err != nil || len(keys) == 0 {
 		return 0, err
 	}
-	entries := make([]entry, len(values))
-	for i, v := range values {
-		if entries[i], err = decodeEntry(v); err != nil {
-			return 0, fmt.Errorf("read entry %x of the outbox: %w", keys[i], err)
-		}
-	}
-	refused, err := o.applyAll(ctx, entries)
+	aside, err := o.settle(ctx, keys, values)
 	if err != nil {
 		return 0, err
 	}
 	err = o.journal.Write(ctx, func(tx *bolt.Tx) error {
 		for i, k := range keys {
-			if refused[i] {
+			if aside[i] {
 				if err := appendTo(tx.Bucket(refusedBucket), values[i]); err != nil {
 					return err
 				}
@@ -240,6 +234,28 @@ func (o *outbox) drain(ctx context.Context) (int, error) {
 	}
 	o.waiting.Add(-int64(len(keys)))
 	return len(keys), nil
+}
+
+// settle applies what can be read, and returns which are to be set aside: those that
+// cannot, and those that the database refuses.
+func (o *outbox) settle(ctx context.Context, keys, values [][]byte) (aside map[int]bool, err error) {
+	aside = make(map[int]bool)
+	var entries []entry
+	var at []int
+	for i, v := range values {
+		e, err := decodeEntry(v)
+		if err != nil {
+			aside[i] = true
+			o.log.Error("outbox.unreadable", "entry", fmt.Sprintf("%x", keys[i]), "error", err.Error())
+			continue
+		}
+		entries, at = append(entries, e), append(at, i)
+	}
+	refused, err := o.applyAll(ctx, entries)
+	for n := range refused {
+		aside[at[n]] = true
+	}
+	return aside, err
 }
 
 // oldest reads the entries that come next.
@@ -259,6 +275,9 @@ func (o *outbox) oldest() (keys, values [][]byte, err error) {
 // applyAll applies entries together, or one by one if the database refuses one
 // of them: that one must not hold up all others.
 func (o *outbox) applyAll(ctx context.Context, entries []entry) (refused map[int]bool, err error) {
+	if len(entries) == 0 {
+		return nil, nil
+	}
 	err = o.apply(ctx, entries)
 	if !errors.Is(err, errRefused) {
 		return nil, err

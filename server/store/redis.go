@@ -252,7 +252,11 @@ func roomOf(node string, row any) (server.RoomSnapshot, error) {
 	}
 	id, _ := cells[0].(string)
 	text, _ := cells[1].(string)
-	return readRoom(node, id, text, hashOf(cells[2]), hashOf(cells[3]))
+	s, err := readRoom(node, id, text, hashOf(cells[2]), hashOf(cells[3]))
+	if err != nil { // nobody can go on with it: as a room that State has lost it is swept
+		return server.RoomSnapshot{RoomRecord: server.RoomRecord{RoomID: id}, Node: node}, nil
+	}
+	return s, nil
 }
 
 // hashOf reads what HGETALL returns to a script.
