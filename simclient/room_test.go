@@ -309,7 +309,7 @@ func TestRoomSurvivesAResume(t *testing.T) {
 			r.must(alice.Join(r.ctx, "standup", RoomOptions{Type: "mcu", Role: signaling.RolePublisher}))
 			if kept {
 				r.srv.locked(func() {
-					r.srv.in = &signaling.CallRef{RoomID: "standup", RoomType: "mcu", Role: signaling.RolePublisher, State: "active"}
+					r.srv.in = &signaling.CallRef{RoomID: "standup", RoomType: "mcu", State: "active"}
 				})
 			}
 			alice.Drop()

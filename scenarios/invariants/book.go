@@ -51,6 +51,7 @@ func (b *Book) heard(client Client, ref Ref, caller, callee string) *side {
 	if c.room == "" {
 		c.room = ref.Room
 	}
+	c.learn(client, ref)
 	if before := b.now[client.Name]; before != nil && before != c && !before.side(client).over() {
 		b.HeardEarly(client, c.name())
 	}
@@ -102,6 +103,14 @@ func (b *Book) of(client Client, ref Ref) *call {
 		return nil
 	}
 	return in
+}
+
+// learn takes the call's own name from who knows it: a client of level 0, which may
+// have heard of the call first, has the room's for it.
+func (c *call) learn(client Client, ref Ref) {
+	if !client.Plain && ref.Call != "" && (c.id == "" || c.id == c.room) {
+		c.id = ref.Call
+	}
 }
 
 // Tried notes that a client has said that it accepts. What became of that it may

@@ -169,6 +169,21 @@ func TestLevel0(t *testing.T) {
 	}
 }
 
+// A callee of level 0 may hear of a call before its caller knows the name of it, and has
+// the room's name for it.
+func TestLevel0HearsFirst(t *testing.T) {
+	plain, b := Client{Name: "bob", User: "bob", Plain: true}, &Book{}
+	second := Ref{Call: "c-2", Room: "r-2"}
+	b.Invited(plain, Ref{Call: first.Room, Room: first.Room}, "alice")
+	b.Called(alice, first, "bob")
+	b.Ended(alice, Ref{Call: first.Call}, End{Reason: signaling.ReasonHangup})
+	b.Ended(plain, Ref{Call: first.Room}, End{Reason: signaling.ReasonHangup})
+	b.Invited(alice, second, "bob")
+	if early := heardEarly(b); len(early) > 0 {
+		t.Error(early)
+	}
+}
+
 // meeting is a room in which alice and bob are, and both know it.
 func meeting(kind string) *Book {
 	b := &Book{}
