@@ -228,6 +228,7 @@ func TestSleepForgotten(t *testing.T) {
 func TestSleepAndBackground(t *testing.T) {
 	bubble(t, func(r *rig) {
 		alice, bob := r.connected("alice"), r.connected("bob", onPhone)
+		time.Sleep(2 * time.Second) // its receipts are out: one that waits while it sleeps may cost it the connection
 		bob.Background()
 		bob.Sleep(10 * time.Second)
 		bob.Sleep(5 * time.Second) // no news
