@@ -141,10 +141,7 @@ func TestServiceRecordingWithoutCamera(t *testing.T) {
 // client makes its leg anew: the viewers get media again, each of which keeps its
 // own, and the recording goes on in the same file.
 func TestServicePublisherNegotiatesAgain(t *testing.T) {
-	halls(t, func(t *testing.T, h *hall) {
-		if !h.real {
-			t.Skip("a client takes 30 s to give its media up: with the mock scenarios play that in virtual time")
-		}
+	realHall(t, func(t *testing.T, h *hall) { // with the mock scenarios play this in virtual time: a client takes 30 s to give its media up
 		users := []string{"viewer-0", "viewer-1"}
 		host := h.guest("host", 0)
 		must(t, host.Join(t.Context(), "stage", simclient.RoomOptions{Type: "broadcast", Role: signaling.RolePublisher}))

@@ -67,6 +67,11 @@ func halls(t *testing.T, test func(t *testing.T, h *hall)) {
 		h.restart = func() { mock.Restart(kmsmock.RestartTime) }
 		test(t, h)
 	})
+	realHall(t, test)
+}
+
+// realHall is halls for what only a real Kurento can show in real time.
+func realHall(t *testing.T, test func(t *testing.T, h *hall)) {
 	t.Run("kurento", func(t *testing.T) {
 		at := os.Getenv("CALLBENCH_KMS_URL")
 		if at == "" {
