@@ -9,8 +9,8 @@ import (
 	"github.com/callbench/callbench/signaling"
 )
 
-// directory knows who is there and who is in a call. It decides in one place
-// that a user is in one call at most. A call that is ending is nobody's any
+// directory knows who is there and who is in a call or a conference. It decides in
+// one place that a user is in one room at most. A call that is ending is nobody's any
 // more: its members are free for others, and their sessions keep it in ending
 // until they have left it too.
 type directory struct {
@@ -195,12 +195,12 @@ func (d *directory) leave(u *session, r *room, f func()) bool {
 	return r.queue.Do(f)
 }
 
-// part makes a session forget a call that it has left.
+// part makes a session forget a room that it has left.
 func (d *directory) part(u *session, r *room) {
 	u.ending = slices.DeleteFunc(u.ending, func(o *room) bool { return o == r })
 }
 
-// depart is told that a member has left its call or was taken out.
+// depart is told that a member has left its room or was taken out.
 func (d *directory) depart(m *member, r *room) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -317,7 +317,7 @@ func (d *directory) roomsOf(u *session) (rooms []*room) {
 	return append(rooms, u.ending...)
 }
 
-// over forgets a call that has ended.
+// over forgets a room that has ended.
 func (d *directory) over(r *room) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -335,7 +335,7 @@ func (d *directory) close() (sessions []*session, rooms []*room) {
 	return d.list()
 }
 
-// everybody lists the sessions and calls that there are.
+// everybody lists the sessions and rooms that there are.
 func (d *directory) everybody() (sessions []*session, rooms []*room) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

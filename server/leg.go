@@ -26,7 +26,7 @@ var errLegGone = errors.New("the leg was released")
 
 // leg is a member's endpoint with its one negotiation. Kurento can neither
 // negotiate again (40208) nor restart ICE, so a member that needs either gets a
-// new leg. A leg belongs to its call's queue.
+// new leg. A leg belongs to its room's queue.
 type leg struct {
 	member      *member
 	endpoint    Endpoint // nil until it is made

@@ -157,7 +157,5 @@ func (r *room) dtlsTimedOut(l *leg) {
 		return
 	}
 	r.rebuild(signaling.ReasonDTLSTimeout, m)
-	data := r.ref()
-	data.Reason = signaling.ReasonDTLSTimeout
-	r.push(m, signaling.ActionNegotiate, data)
+	r.askOffer(m, signaling.ReasonDTLSTimeout)
 }
