@@ -93,6 +93,15 @@ func (i *MemoryInbox) remember(l server.Letter) (forgotten uint64) {
 	return forgotten
 }
 
+// PutThen implements server.EagerInbox: memory is as safe as it will be at once.
+func (i *MemoryInbox) PutThen(ctx context.Context, owner string, m signaling.Message, safe func(server.Letter, bool, error)) (server.Letter, bool, error) {
+	l, fresh, err := i.Put(ctx, owner, m)
+	if err == nil {
+		safe(l, fresh, nil)
+	}
+	return l, fresh, err
+}
+
 // Undelivered implements server.Inbox.
 func (i *MemoryInbox) Undelivered(_ context.Context, owner string, after uint64, limit int) ([]server.Letter, error) {
 	i.mu.Lock()
