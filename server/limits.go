@@ -17,7 +17,7 @@ const Unlimited = math.MaxInt32
 // value stands for the default that the comment names; Unlimited is no limit.
 // Who reaches one is told so with limit_exceeded, and which one it was.
 type Limits struct {
-	ConnectionsPerAddress int // open at a time from one address, an IPv6 /64 being one; 1000, for offices and carriers share theirs
+	ConnectionsPerAddress int // open at a time from one address, an IPv6 /64 being one and a /48 sixteen; 1000, for offices and carriers share theirs
 	ConnectionsPerUser    int // open when a new session begins; 16
 	SessionsPerUser       int // detached ones included, of which the oldest goes for a new one; 32
 	FramesPerSecond       int // of one connection, on average; 100

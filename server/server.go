@@ -260,19 +260,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	from := s.clientAddr(r)
-	if n := s.cfg.Limits.ConnectionsPerAddress; !s.callers.enter(from, n) {
-		wire := s.exceeded(limitConnectionsPerAddress, "more than %d connections from one address", n)
+	n := s.cfg.Limits.ConnectionsPerAddress
+	caller := s.callers.enter(from, n)
+	if caller == nil {
+		wire := s.exceeded(limitConnectionsPerAddress, "more than %d connections from one address, or %d from one IPv6 site", n, n*perSite)
 		http.Error(w, wire.Error(), http.StatusTooManyRequests)
 		return
 	}
 	ws, err := s.upgrader.Upgrade(w, r, nil)
 	if err != nil {
-		s.callers.leave(from)
+		s.callers.leave(caller)
 		return // Upgrade has answered the request
 	}
 	c := newConn(s, ws, from)
+	c.caller = caller
 	if !s.track(c) {
-		s.callers.leave(from)
+		s.callers.leave(caller)
 		ws.Close()
 		return
 	}
@@ -310,7 +313,7 @@ func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	s.callers.leave(c.from)
+	s.callers.leave(c.caller)
 	s.work.Done()
 }
 
