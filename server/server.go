@@ -194,26 +194,27 @@ func randomID(kind, _ string) string {
 
 // Server is a signaling server. It is an http.Handler for GET /ws.
 type Server struct {
-	cfg      Config
-	log      *slog.Logger
-	upgrader websocket.Upgrader
-	buffers  sync.Pool // *bytes.Buffer that frames are read into
-	users    directory
-	mail     [spread]postbox
-	rolls    [spread]roll
-	mender   mender
-	life     context.Context // of what is done for users: ends when Close has waited long enough
-	giveUp   context.CancelFunc
-	pushing  context.Context // of what Push is asked for: ends StoreTimeout after the last call
-	stopPush context.CancelFunc
-	metrics  *metrics
-	revoked  atomic.Uint64 // revocations so far
-	callers  callers
-	messages meters
-	calls    meters
-	entering seats
-	gate     gate
-	ready    readiness
+	cfg        Config
+	log        *slog.Logger
+	upgrader   websocket.Upgrader
+	buffers    sync.Pool // *bytes.Buffer that frames are read into
+	users      directory
+	mail       [spread]postbox
+	rolls      [spread]roll
+	mender     mender
+	life       context.Context // of what is done for users: ends when Close has waited long enough
+	giveUp     context.CancelFunc
+	pushing    context.Context // of what Push is asked for: ends StoreTimeout after the last call
+	stopPush   context.CancelFunc
+	metrics    *metrics
+	revoked    atomic.Uint64 // revocations so far
+	callers    callers
+	messages   meters
+	calls      meters
+	recordings meters
+	entering   seats
+	gate       gate
+	ready      readiness
 
 	mu     sync.Mutex
 	closed bool

@@ -84,7 +84,7 @@ func TestConfigFile(t *testing.T) {
 // Every mistake is told, with its place and what would be right.
 func TestConfigMistakes(t *testing.T) {
 	for file, wants := range map[string][]string{
-		"listen: 127.0.0.1:1\nlimit-room: 7\nlog_level: DEBUG\n": {"line 2: limit-room is no setting: did you mean limit-rooms?", "line 3: log_level is no setting: did you mean log-level?"},
+		"listen: 127.0.0.1:1\nlimit-room: 7\nlog_level: DEBUG\n": {"line 2: limit-room is no setting: did you mean limit-rooms or limit-rooms-per-user?", "line 3: log_level is no setting: did you mean log-level?"},
 		"config: other.yaml":                     {"config is no setting"},
 		"magic: 1":                               {"magic is no setting; docs/configuration.md"},
 		"listen: [a, b]":                         {"line 1: listen must be one value"},
