@@ -23,12 +23,13 @@ import (
 // its writer exists while there is something to write. So an idle connection
 // costs a stack and some small structs.
 type conn struct {
-	srv  *Server
-	ws   *websocket.Conn
-	raw  syscall.RawConn // for writes that do not wait; nil if there are none
-	out  serial.Queue
-	from netip.Addr // the client's address
-	pace pace       // of the frames that are read
+	srv    *Server
+	ws     *websocket.Conn
+	raw    syscall.RawConn // for writes that do not wait; nil if there are none
+	out    serial.Queue
+	from   netip.Addr // the client's address
+	caller *caller    // that it is counted as
+	pace   pace       // of the frames that are read
 
 	opening sync.Mutex       // held while silence or the first frame decides the level
 	opened  bool             // that was decided
