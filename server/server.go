@@ -14,6 +14,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base32"
 	"errors"
 	"log/slog"
 	"net"
@@ -187,9 +188,15 @@ func (c Config) withLimits() Config {
 	return c
 }
 
+// lower is base 32 in small letters.
+var lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
 // randomID makes ids such as s-9m2kq…: the kind's initial and 80 random bits.
 func randomID(kind, _ string) string {
-	return kind[:1] + "-" + strings.ToLower(rand.Text()[:16])
+	bits := make([]byte, 10, 28)
+	_, _ = rand.Read(bits) // it never fails
+	id := append(bits[10:], kind[0], '-')
+	return string(lower.AppendEncode(id, bits))
 }
 
 // Server is a signaling server. It is an http.Handler for GET /ws.
