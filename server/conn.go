@@ -39,8 +39,9 @@ type conn struct {
 	proof    string // what the ping right behind the welcome says; empty if there is none
 	heard    bool   // the client answered that ping, so its welcome must have arrived
 	beat     *time.Timer
-	waiting  int // frames to be written
-	bytes    int // bytes of them
+	batch    *batch // frames that the writer takes next; nil if none wait
+	waiting  int    // frames to be written
+	bytes    int    // bytes of them
 	shutting bool
 	discard  bool      // what waits to be written is not written any more
 	writeBy  time.Time // when shutting, everything is written by then or never
@@ -287,26 +288,6 @@ func (c *conn) enqueue(kind int, b []byte) {
 	c.enqueueThen(kind, b, nil)
 }
 
-// enqueueThen queues a frame and something to be done, on the writer, when it
-// was written.
-func (c *conn) enqueueThen(kind int, b []byte, then func()) {
-	c.mu.Lock()
-	if c.shutting {
-		c.mu.Unlock()
-		return
-	}
-	c.waiting++
-	c.bytes += len(b)
-	full := c.waiting > c.srv.cfg.MaxQueue || c.bytes > c.srv.cfg.MaxQueueBytes
-	if !full {
-		c.out.Do(func() { c.write(kind, b, then) })
-	}
-	c.mu.Unlock()
-	if full {
-		c.overflow()
-	}
-}
-
 // welcome queues a welcome and what the client missed. That is not counted as
 // waiting: the session keeps it anyway, and all of it may be as much as may
 // wait. The welcome to a resumed session has a ping behind it, with a proof that
@@ -321,52 +302,16 @@ func (c *conn) welcome(frame []byte, resumed bool, missed [][]byte) {
 		c.proof = rand.Text()
 	}
 	proof := c.proof
+	c.batch = nil // what comes from now on is behind the welcome
 	c.out.Do(func() {
-		c.put(websocket.TextMessage, frame)
+		c.put(outFrame{kind: websocket.TextMessage, text: frame})
 		if proof != "" {
-			c.put(websocket.PingMessage, []byte(proof))
+			c.put(outFrame{kind: websocket.PingMessage, text: []byte(proof)})
 		}
 		for _, b := range missed {
-			c.put(websocket.TextMessage, b)
+			c.put(outFrame{kind: websocket.TextMessage, text: b})
 		}
 	})
-}
-
-// write runs on the writer.
-func (c *conn) write(kind int, b []byte, then func()) {
-	c.mu.Lock()
-	c.waiting--
-	c.bytes -= len(b)
-	last, session := c.waiting == 0, c.session
-	c.mu.Unlock()
-	if !c.put(kind, b) {
-		return
-	}
-	if then != nil {
-		then()
-	}
-	if last && session != nil {
-		session.caughtUp()
-	}
-}
-
-// put writes a frame, on the writer, and reports whether that was done.
-func (c *conn) put(kind int, b []byte) bool {
-	c.mu.Lock()
-	discard, deadline := c.discard, c.writeBy
-	c.mu.Unlock()
-	if discard {
-		return false
-	}
-	if deadline.IsZero() {
-		deadline = time.Now().Add(c.srv.cfg.WriteTimeout)
-	}
-	_ = c.ws.SetWriteDeadline(deadline)
-	if err := c.ws.WriteMessage(kind, b); err != nil {
-		_ = c.ws.NetConn().Close() // the reader ends, and with it the connection
-		return false
-	}
-	return true
 }
 
 // overflow disconnects a slow consumer: what waits is given up.
