@@ -121,6 +121,7 @@ func playPlan(t *testing.T, p plan) (broken []string, transitions []string) {
 func quicken(cfg *server.Config) {
 	media := cfg.Media.(*fakeMedia)
 	media.set(func(m *fakeMedia) { m.usual() })
+	records(cfg)
 	cfg.State = slowRooms{cfg.State, 8100 * time.Microsecond, 13300 * time.Microsecond}
 }
 
