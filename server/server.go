@@ -378,6 +378,7 @@ func (s *Server) closeQueues() {
 		s.mail[i].queue.Close()
 		s.rolls[i].queue.Close()
 	}
+	s.settleDebts()
 	s.giveUp()
 	s.mender.stop()
 }
