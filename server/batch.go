@@ -3,7 +3,8 @@ package server
 import (
 	"bytes"
 	"encoding/binary"
-	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 // Of frames that wait together, so many and about so many bytes leave in one write:
@@ -42,6 +43,10 @@ func (c *conn) enqueueThen(kind int, text []byte, then func()) {
 		c.mu.Unlock()
 		return
 	}
+	if kind == websocket.TextMessage && then == nil && c.direct(text) {
+		c.mu.Unlock()
+		return
+	}
 	c.waiting++
 	c.bytes += len(text)
 	full := c.waiting > c.srv.cfg.MaxQueue || c.bytes > c.srv.cfg.MaxQueueBytes
@@ -54,13 +59,26 @@ func (c *conn) enqueueThen(kind int, text []byte, then func()) {
 	}
 }
 
+// sendAll is send for frames that leave together.
+func (c *conn) sendAll(texts [][]byte) {
+	c.mu.Lock()
+	done := !c.shutting && c.direct(texts...)
+	c.mu.Unlock()
+	if done {
+		return
+	}
+	for _, text := range texts {
+		c.send(text)
+	}
+}
+
 // collect adds a frame to those that the writer takes next. c.mu is held.
 func (c *conn) collect(f outFrame) {
 	b := c.batch
 	if b == nil {
 		b = new(batch)
 		c.batch = b
-		c.out.Do(func() { c.write(b) })
+		c.queue(func() { c.write(b) })
 	}
 	b.frames = append(b.frames, f)
 }
@@ -75,7 +93,6 @@ func (c *conn) write(b *batch) {
 		}
 		c.waiting -= len(next)
 		c.bytes -= size
-		last, session := c.waiting == 0, c.session
 		c.mu.Unlock()
 		if len(next) == 0 || !c.put(next...) {
 			return
@@ -85,23 +102,16 @@ func (c *conn) write(b *batch) {
 				f.then()
 			}
 		}
-		if last && session != nil {
-			session.caughtUp()
-		}
+		c.caughtUp()
 	}
 }
 
 // put writes frames at once, on the writer, and reports whether that was done. The
 // WebSocket library would make each a write of its own.
 func (c *conn) put(frames ...outFrame) bool {
-	c.mu.Lock()
-	discard, deadline := c.discard, c.writeBy
-	c.mu.Unlock()
+	discard, deadline := c.limits()
 	if discard {
 		return false
-	}
-	if deadline.IsZero() {
-		deadline = time.Now().Add(c.srv.cfg.WriteTimeout)
 	}
 	buf, _ := c.srv.buffers.Get().(*bytes.Buffer)
 	if buf == nil {
@@ -110,29 +120,25 @@ func (c *conn) put(frames ...outFrame) bool {
 	defer c.srv.buffers.Put(buf)
 	buf.Reset()
 	for _, f := range frames {
-		head := frameHead(f.kind, len(f.text))
-		buf.Write(head)
+		buf.Write(appendHead(buf.AvailableBuffer(), f.kind, len(f.text)))
 		buf.Write(f.text)
 	}
-	nc := c.ws.NetConn()
-	_ = nc.SetWriteDeadline(deadline)
-	if _, err := nc.Write(buf.Bytes()); err != nil {
-		_ = nc.Close() // the reader ends, and with it the connection
-		return false
-	}
-	return true
+	_ = c.ws.NetConn().SetWriteDeadline(deadline)
+	_, err := c.ws.NetConn().Write(buf.Bytes())
+	return c.wrote(err)
 }
 
-// frameHead is what stands before the payload of a server's frame that is the whole
-// message (RFC 6455, section 5.2).
-func frameHead(kind, size int) []byte {
-	head := []byte{0x80 | byte(kind)}
+// appendHead appends what stands before the payload of a server's frame that is the
+// whole message, and not masked (RFC 6455, section 5.2).
+func appendHead(b []byte, kind, size int) []byte {
+	const final = 0x80
+	b = append(b, final|byte(kind))
 	switch {
 	case size < 126:
-		return append(head, byte(size))
+		return append(b, byte(size))
 	case size < 1<<16:
-		return binary.BigEndian.AppendUint16(append(head, 126), uint16(size))
+		return binary.BigEndian.AppendUint16(append(b, 126), uint16(size))
 	default:
-		return binary.BigEndian.AppendUint64(append(head, 127), uint64(size))
+		return binary.BigEndian.AppendUint64(append(b, 127), uint64(size))
 	}
 }

@@ -17,16 +17,16 @@ import (
 
 // The heads are those of the examples in RFC 6455, section 5.7, and at the edges of
 // its three lengths.
-func TestFrameHead(t *testing.T) {
+func TestAppendHead(t *testing.T) {
 	for size, want := range map[int][]byte{
 		5: {0x81, 5}, 125: {0x81, 125}, 126: {0x81, 126, 0, 126}, 256: {0x81, 126, 1, 0}, 65535: {0x81, 126, 0xff, 0xff},
 		65536: {0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0},
 	} {
-		if got := frameHead(1, size); !bytes.Equal(got, want) {
+		if got := appendHead(nil, 1, size); !bytes.Equal(got, want) {
 			t.Errorf("head of %d bytes of text: % x, want % x", size, got, want)
 		}
 	}
-	if got := frameHead(9, 0); !bytes.Equal(got, []byte{0x89, 0}) {
+	if got := appendHead(nil, 9, 0); !bytes.Equal(got, []byte{0x89, 0}) {
 		t.Errorf("head of a ping: % x", got)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -22,11 +23,13 @@ import (
 // its writer exists while there is something to write. So an idle connection
 // costs a stack and some small structs.
 type conn struct {
-	srv  *Server
-	ws   *websocket.Conn
-	out  serial.Queue
-	from netip.Addr // the client's address
-	pace pace       // of the frames that are read
+	srv    *Server
+	ws     *websocket.Conn
+	raw    syscall.RawConn // for writes that do not wait; nil if there are none
+	out    serial.Queue
+	from   netip.Addr // the client's address
+	caller *caller    // that it is counted as
+	pace   pace       // of the frames that are read
 
 	opening sync.Mutex       // held while silence or the first frame decides the level
 	opened  bool             // that was decided
@@ -42,6 +45,7 @@ type conn struct {
 	batch    *batch // frames that the writer takes next; nil if none wait
 	waiting  int    // frames to be written
 	bytes    int    // bytes of them
+	queued   int    // functions of the writer that have not ended
 	shutting bool
 	discard  bool      // what waits to be written is not written any more
 	writeBy  time.Time // when shutting, everything is written by then or never
@@ -49,7 +53,7 @@ type conn struct {
 }
 
 func newConn(s *Server, ws *websocket.Conn, from netip.Addr) *conn {
-	c := &conn{srv: s, ws: ws, from: from, pace: newPace(s.cfg.Limits)}
+	c := &conn{srv: s, ws: ws, raw: rawOf(ws), from: from, pace: newPace(s.cfg.Limits)}
 	ws.SetPingHandler(func(data string) error {
 		c.alive()
 		c.enqueue(websocket.PongMessage, []byte(data))
@@ -288,6 +292,18 @@ func (c *conn) enqueue(kind int, b []byte) {
 	c.enqueueThen(kind, b, nil)
 }
 
+// queue has the writer do something. Until it is done, nobody else writes. c.mu is
+// held.
+func (c *conn) queue(write func()) {
+	c.queued++
+	c.out.Do(func() {
+		write()
+		c.mu.Lock()
+		c.queued--
+		c.mu.Unlock()
+	})
+}
+
 // welcome queues a welcome and what the client missed. That is not counted as
 // waiting: the session keeps it anyway, and all of it may be as much as may
 // wait. The welcome to a resumed session has a ping behind it, with a proof that
@@ -303,7 +319,7 @@ func (c *conn) welcome(frame []byte, resumed bool, missed [][]byte) {
 	}
 	proof := c.proof
 	c.batch = nil // what comes from now on is behind the welcome
-	c.out.Do(func() {
+	c.queue(func() {
 		c.put(outFrame{kind: websocket.TextMessage, text: frame})
 		if proof != "" {
 			c.put(outFrame{kind: websocket.PingMessage, text: []byte(proof)})
@@ -312,6 +328,34 @@ func (c *conn) welcome(frame []byte, resumed bool, missed [][]byte) {
 			c.put(outFrame{kind: websocket.TextMessage, text: b})
 		}
 	})
+}
+
+// caughtUp tells the session if nothing waits to be written any more.
+func (c *conn) caughtUp() {
+	c.mu.Lock()
+	last, session := c.waiting == 0, c.session
+	c.mu.Unlock()
+	if last && session != nil {
+		session.caughtUp()
+	}
+}
+
+// wrote reports whether a write was done. If not, the connection ends.
+func (c *conn) wrote(err error) bool {
+	if err != nil {
+		_ = c.ws.NetConn().Close() // the reader ends, and with it the connection
+	}
+	return err == nil
+}
+
+// limits are whether what waits is given up, and until when a write may take.
+func (c *conn) limits() (discard bool, deadline time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writeBy.IsZero() {
+		return c.discard, time.Now().Add(c.srv.cfg.WriteTimeout)
+	}
+	return c.discard, c.writeBy
 }
 
 // overflow disconnects a slow consumer: what waits is given up.
