@@ -47,7 +47,7 @@ type socket struct {
 // ctx interrupts it wherever it is.
 func dialSocket(ctx context.Context, cfg *Config, token string) (*socket, error) {
 	watched := func() bool { return true }
-	dialer := websocket.Dialer{NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	dialer := websocket.Dialer{TLSClientConfig: cfg.TLS, NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := cfg.Dial(ctx, network, addr)
 		if err == nil { // gorilla minds ctx's deadline, but not its cancellation
 			watched = context.AfterFunc(ctx, func() { conn.Close() })
