@@ -257,8 +257,8 @@ func (s Scenario) reproduce(st *story) []string {
 		if st.Level == "0" {
 			run += " -level 0"
 		}
-		for _, part := range []struct{ name, flag string }{{"kurento", " -kms "}, {"turn", " -turn "}} {
-			if at, ok := strings.CutPrefix(st.part(part.name), "at "); ok { // as the local world names a real one
+		for _, part := range []struct{ name, flag string }{{"server", " -url "}, {"kurento", " -kms "}, {"turn", " -turn "}, {"redis", " -redis "}, {"metrics", " -metrics "}} {
+			if at, ok := strings.CutPrefix(st.part(part.name), "at "); ok { // as worlds name what others run
 				run += part.flag + quote(at)
 			}
 		}

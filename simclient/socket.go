@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -72,7 +73,8 @@ func dialSocket(ctx context.Context, cfg *Config, token string) (*socket, error)
 		default:
 			err = fmt.Errorf("%w: %s", err, resp.Status)
 		}
-		return nil, fmt.Errorf("open %s: %w", cfg.URL, err)
+		address, _, _ := strings.Cut(cfg.URL, "?") // what is behind it may be a secret
+		return nil, fmt.Errorf("open %s: %w", address, err)
 	}
 	ws.SetReadLimit(signaling.MaxFrame)
 	return &socket{ws: ws}, nil
