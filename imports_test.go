@@ -49,6 +49,7 @@ var allowed = map[string][]string{
 	"internal/bubble": {},
 	"internal/serial": {},
 	"internal/netsim": {"internal/serial"},
+	"internal/reaper": {},
 }
 
 // onlyIn are libraries that one folder owns.
