@@ -204,7 +204,7 @@ type Server struct {
 	cfg        Config
 	log        *slog.Logger
 	upgrader   websocket.Upgrader
-	buffers    sync.Pool // *bytes.Buffer that frames are read into
+	buffers    sync.Pool // *frameBuffer
 	users      directory
 	mail       [spread]postbox
 	rolls      [spread]roll
@@ -385,6 +385,7 @@ func (s *Server) closeQueues() {
 		s.mail[i].queue.Close()
 		s.rolls[i].queue.Close()
 	}
+	s.settleDebts()
 	s.giveUp()
 	s.mender.stop()
 }
