@@ -358,7 +358,7 @@ func (r *room) do(what string, whom []any, op func(context.Context) error, then 
 		ctx, cancel := context.WithTimeout(context.Background(), r.srv.cfg.MediaTimeout)
 		defer cancel()
 		err := r.ask(ctx, what, began, op)
-		r.queue.Do(func() {
+		r.queue.Here(func() {
 			if err != nil {
 				r.trail.add(partyMedia, partyServer, what+" failed")
 				r.log.Warn("media.failed", append(whom, "operation", what, "error", err.Error())...)
@@ -419,7 +419,7 @@ func (r *room) claim(what string, write func(context.Context) error, failed func
 		ctx, cancel := context.WithTimeout(context.Background(), r.srv.cfg.StoreTimeout)
 		defer cancel()
 		err := write(ctx)
-		r.queue.Do(func() {
+		r.queue.Here(func() {
 			if err != nil && !Refused(err) {
 				r.srv.metrics.lost.WithLabelValues(what).Inc()
 				r.log.Error("state.failed", "operation", what, "error", err.Error())
