@@ -28,6 +28,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/callbench/callbench/internal/serial"
 	"github.com/callbench/callbench/signaling"
 )
 
@@ -204,7 +205,8 @@ type Server struct {
 	cfg        Config
 	log        *slog.Logger
 	upgrader   websocket.Upgrader
-	buffers    sync.Pool // *frameBuffer
+	pool       serial.Pool // of what is done for rooms and clients
+	buffers    sync.Pool   // *frameBuffer
 	users      directory
 	mail       [spread]postbox
 	rolls      [spread]roll
@@ -236,7 +238,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{})}
+	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{}), pool: serial.Pool{Keep: warm}}
 	s.users.init()
 	s.gate.cfg = cfg.Admission
 	s.life, s.giveUp = context.WithCancel(context.Background())
@@ -255,6 +257,10 @@ func New(cfg Config) (*Server, error) {
 	}
 	return s, nil
 }
+
+// warm is how many goroutines are kept for rooms and writers: a few for each CPU are
+// busy at a time.
+const warm = 32
 
 // ServeHTTP makes GET /ws a client's connection. The connection outlives the
 // request: net/http's goroutine and its buffers, 8 KB and more, are given back.
@@ -364,6 +370,7 @@ func (s *Server) Close() {
 	patience.Stop()
 	s.stopPush()
 	s.closeQueues()
+	s.pool.Close()
 }
 
 // settle returns when the messages that were taken by now are stored and pushed.
