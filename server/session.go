@@ -402,12 +402,24 @@ func (u *session) record(seen time.Time) SessionRecord {
 
 // drop removes the session's record. It is the last that the session does.
 func (u *session) drop() {
-	drop := func(ctx context.Context) error { return u.srv.cfg.State.DropSession(ctx, u.id) }
+	m := &u.srv.mender
+	m.buries(u.id)
+	drop := func(ctx context.Context) error {
+		err := u.srv.cfg.State.DropSession(ctx, u.id)
+		if err == nil {
+			m.buried(u.id)
+		}
+		return err
+	}
 	u.save("drop session", func(ctx context.Context) error {
 		defer u.srv.work.Done()
 		u.gone = true
 		return drop(ctx)
-	}, func() { u.srv.owes(debt{"drop session", drop}) })
+	}, func() {
+		if !u.srv.owes(debt{"drop session", drop}) {
+			m.buried(u.id)
+		}
+	})
 	u.state.Stop()
 }
 
