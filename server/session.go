@@ -339,6 +339,7 @@ func (u *session) close(cause string) {
 
 // leave tells everybody that the session has ended.
 func (u *session) leave() {
+	u.srv.mender.buries(u.id) // before it is not known any more
 	u.srv.users.remove(u)
 	for _, r := range u.srv.users.roomsOf(u) {
 		r.queue.Do(func() { r.host.gone(u) })
@@ -403,7 +404,6 @@ func (u *session) record(seen time.Time) SessionRecord {
 // drop removes the session's record. It is the last that the session does.
 func (u *session) drop() {
 	m := &u.srv.mender
-	m.buries(u.id)
 	drop := func(ctx context.Context) error {
 		err := u.srv.cfg.State.DropSession(ctx, u.id)
 		if err == nil {
