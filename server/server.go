@@ -145,6 +145,21 @@ func (c Config) withDefaults() (Config, error) {
 	if c.VideoCodec == "" {
 		c.VideoCodec = "VP8"
 	}
+	c, err := c.withDurations()
+	if err != nil {
+		return c, err
+	}
+	if c.DTLSRetries < 0 || c.MaxQueue < 0 || c.MaxQueueBytes < 0 {
+		return c, errors.New("server: a limit is negative")
+	}
+	if c.Limits, err = c.Limits.WithDefaults(); err != nil {
+		return c, err
+	}
+	c.Admission, err = c.Admission.WithDefaults()
+	return c.withLimits(), err
+}
+
+func (c Config) withDurations() (Config, error) {
 	durations := []struct {
 		at *time.Duration
 		or time.Duration
@@ -165,15 +180,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Timeout <= c.Heartbeat {
 		return c, errors.New("server: Timeout must be longer than Heartbeat")
 	}
-	if c.DTLSRetries < 0 || c.MaxQueue < 0 || c.MaxQueueBytes < 0 {
-		return c, errors.New("server: a limit is negative")
-	}
-	var err error
-	if c.Limits, err = c.Limits.WithDefaults(); err != nil {
-		return c, err
-	}
-	c.Admission, err = c.Admission.WithDefaults()
-	return c.withLimits(), err
+	return c, nil
 }
 
 func (c Config) withLimits() Config {
