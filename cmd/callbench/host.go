@@ -177,8 +177,12 @@ func (h *host) state(ctx context.Context, addr string) (server.State, error) {
 		h.part("redis", "none: state is in memory")
 		return &store.Memory{}, nil
 	}
-	r := store.NewRedis(store.RedisConfig{Addr: addr})
-	h.part("redis", addr)
+	cfg, err := store.ParseRedis(addr)
+	if err != nil {
+		return nil, fmt.Errorf("-redis: %w", err)
+	}
+	r := store.NewRedis(cfg)
+	h.part("redis", cfg.String())
 	h.stop = append(h.stop, r.Close)
 	h.checks = append(h.checks, server.Check{Name: "redis", Ask: r.Ping})
 	return r, r.Ping(ctx)

@@ -23,7 +23,7 @@ type serveCmd struct {
 	Config     string     `env:"CALLBENCH_CONFIG" placeholder:"FILE" help:"YAML or JSON with the names of these flags and their values; a flag counts before the environment, and that before the file."`
 	Listen     string     `env:"CALLBENCH_LISTEN" default:"127.0.0.1:8080" help:"Address for clients, the demo page, /healthz, /readyz and /metrics."`
 	Kms        string     `env:"CALLBENCH_KMS" name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A Kurento; if not given, the mock is embedded."`
-	Redis      string     `env:"CALLBENCH_REDIS" placeholder:"HOST:PORT" help:"A Redis for sessions, rooms and presence; if not given, they are kept in memory."`
+	Redis      string     `env:"CALLBENCH_REDIS" placeholder:"HOST:PORT" help:"A Redis for sessions, rooms and presence: HOST:PORT, or a URL redis://USER:PASSWORD@HOST:PORT/DATABASE, with rediss:// for TLS. If not given, they are kept in memory."`
 	Mysql      string     `env:"CALLBENCH_MYSQL" name:"mysql" placeholder:"USER:PASSWORD@tcp(HOST:PORT)/DATABASE" help:"A MySQL 8 or MariaDB for history, messages, users, contacts and blocks, whose tables are made; if not given, they are kept in memory."`
 	Data       string     `env:"CALLBENCH_DATA" name:"data" placeholder:"DIR" help:"Folder on this machine's disk where what is written is safe until MySQL has it; goes with -mysql."`
 	Recordings string     `env:"CALLBENCH_RECORDINGS" placeholder:"DIR" help:"Folder that rooms and calls are recorded to; if not given, nothing is recorded."`

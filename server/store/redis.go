@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -23,12 +24,15 @@ type RedisConfig struct {
 	Username string
 	Password string
 	DB       int
-	// Dial makes the connections; nil dials TCP.
+	TLS      *tls.Config // nil: none
+	// Dial makes the connections, with TLS if they shall have it; nil dials TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// PoolSize is the largest number of connections; 10 by default.
 	PoolSize int
 	// Timeout is for one read or write of a connection; 2 s by default.
 	Timeout time.Duration
+
+	url bool // it was given as a URL
 }
 
 // Redis is a server.State in Redis. Every method is one round trip.
@@ -45,7 +49,7 @@ func NewRedis(cfg RedisConfig) *Redis {
 		cfg.Timeout = 2 * time.Second
 	}
 	return &Redis{client: redis.NewClient(&redis.Options{
-		Addr: cfg.Addr, Username: cfg.Username, Password: cfg.Password, DB: cfg.DB,
+		Addr: cfg.Addr, Username: cfg.Username, Password: cfg.Password, DB: cfg.DB, TLSConfig: cfg.TLS,
 		Dialer: cfg.Dial, PoolSize: max(cfg.PoolSize, 0),
 		ReadTimeout: cfg.Timeout, WriteTimeout: cfg.Timeout, DialTimeout: cfg.Timeout,
 		ContextTimeoutEnabled: true,
