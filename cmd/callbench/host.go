@@ -189,26 +189,17 @@ func (h *host) state(ctx context.Context, addr string) (server.State, error) {
 }
 
 // mysql keeps what is permanent in a database, in which demo users are made. One
-// that is not there is an error now.
+// that is away is no reason to take nobody: what is written waits for it.
 func (h *host) mysql(ctx context.Context, dsn, dir string, users []string) (*store.MySQL, error) {
-	m, err := store.OpenMySQL(ctx, store.MySQLConfig{DSN: dsn, Dir: dir, Log: h.log})
+	m, err := store.OpenMySQL(ctx, store.MySQLConfig{DSN: dsn, Dir: dir, Users: users, Log: h.log})
 	if err != nil {
 		return nil, err
 	}
 	h.part("mysql", fmt.Sprintf("%s, its journal in %s", m, dir))
 	h.stop = append(h.stop, m.Close)
+	h.checks = append(h.checks, server.Check{Name: "mysql", Ask: m.Ping, Spare: true})
 	if n := m.Waiting(); n > 0 {
 		h.log.Warn("outbox.resumed", "waiting", n)
-	}
-	for i, a := range users {
-		if err := m.Relations().Know(ctx, a); err != nil {
-			return nil, err
-		}
-		for _, b := range users[i+1:] {
-			if err := m.Relations().Befriend(ctx, a, b); err != nil {
-				return nil, err
-			}
-		}
 	}
 	return m, nil
 }

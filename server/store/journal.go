@@ -95,6 +95,15 @@ func (j *Journal) Write(ctx context.Context, write func(*bolt.Tx) error) error {
 	}
 }
 
+// begun reports whether an inbox has ever used the journal.
+func (j *Journal) begun() (known bool, err error) {
+	err = j.db.View(func(tx *bolt.Tx) error {
+		known = tx.Bucket(lettersBucket) != nil
+		return nil
+	})
+	return known, err
+}
+
 // View reads what was committed.
 func (j *Journal) View(read func(*bolt.Tx) error) error { return j.db.View(read) }
 

@@ -79,10 +79,13 @@ const (
 )
 
 // applier writes entries of the outbox to the database.
-type applier struct{ db *sql.DB }
+type applier struct{ *tables }
 
 // apply writes entries in one transaction.
 func (a applier) apply(ctx context.Context, entries []entry) (err error) {
+	if err := a.there(); err != nil {
+		return err
+	}
 	tx, err := a.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
