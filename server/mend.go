@@ -152,7 +152,14 @@ func (r *room) mend() {
 	s := r.host.snapshot()
 	r.write("mend room", func(ctx context.Context) error { return r.srv.cfg.State.MendRoom(ctx, s) }, nil)
 	for _, m := range r.within() {
-		r.keep(m.session)
+		switch {
+		case r.kept(m.session) == nil:
+		case r.kind == Room1v1: // it holds who is called, too
+			r.rewrite(m.session)
+		default: // the room and what holds its members was written just now
+			leg := m.leg.record()
+			r.write("save leg", func(ctx context.Context) error { return r.srv.cfg.State.SaveLeg(ctx, leg) }, nil)
+		}
 	}
 }
 

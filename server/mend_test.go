@@ -135,6 +135,9 @@ func (s faltering) PutRoomMedia(ctx context.Context, m server.RoomMedia) error {
 func (s faltering) KeepRoom(ctx context.Context, r server.RoomSnapshot, m server.MemberRecord, l server.LegRecord) error {
 	return s.do(ctx, func() error { return s.State.KeepRoom(ctx, r, m, l) })
 }
+func (s faltering) CheckLeg(ctx context.Context, node string, m server.MemberRecord, invited ...string) error {
+	return s.do(ctx, func() error { return s.State.CheckLeg(ctx, node, m, invited...) })
+}
 func (s faltering) MendRoom(ctx context.Context, r server.RoomSnapshot) error {
 	return s.do(ctx, func() error { return s.State.MendRoom(ctx, r) })
 }

@@ -182,6 +182,25 @@ func (m *Memory) KeepRoom(_ context.Context, r server.RoomSnapshot, who server.M
 	return m.writeSnapshot(r)
 }
 
+// CheckLeg implements server.LegState.
+func (m *Memory) CheckLeg(_ context.Context, node string, who server.MemberRecord, invited ...string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, in := m.get(membersKey(who.RoomID))[who.UserID]
+	_, decided := m.get(nodeKey(node))[who.RoomID]
+	there := in && decided
+	for _, key := range []string{roomKey(who.RoomID), snapshotKey(who.RoomID), legKey(who.SessionID), userKey(who.UserID)} {
+		there = there && m.get(key) != nil
+	}
+	for _, u := range invited {
+		there = there && m.get(userKey(u)) != nil
+	}
+	if !there {
+		return fmt.Errorf("check leg: %w", server.ErrStateLost)
+	}
+	return nil
+}
+
 // MendRoom implements server.SnapshotState.
 func (m *Memory) MendRoom(_ context.Context, r server.RoomSnapshot) error {
 	m.mu.Lock()

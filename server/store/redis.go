@@ -335,3 +335,22 @@ func (r *Redis) SaveLeg(ctx context.Context, l server.LegRecord) error {
 func (r *Redis) LegConnected(ctx context.Context, l server.LegRecord) error {
 	return r.run(ctx, "leg connected", func(p redis.Pipeliner) { saveLeg(ctx, p, l) })
 }
+
+// CheckLeg implements server.LegState.
+func (r *Redis) CheckLeg(ctx context.Context, node string, m server.MemberRecord, invited ...string) error {
+	keys := []string{roomKey(m.RoomID), snapshotKey(m.RoomID), legKey(m.SessionID), userKey(m.UserID)}
+	for _, u := range invited {
+		keys = append(keys, userKey(u))
+	}
+	var there *redis.IntCmd
+	var member, room *redis.BoolCmd
+	err := r.run(ctx, "check leg", func(p redis.Pipeliner) {
+		there = p.Exists(ctx, keys...)
+		member = p.HExists(ctx, membersKey(m.RoomID), m.UserID)
+		room = p.HExists(ctx, nodeKey(node), m.RoomID)
+	})
+	if err == nil && (int(there.Val()) < len(keys) || !member.Val() || !room.Val()) {
+		return fmt.Errorf("check leg in redis: %w", server.ErrStateLost)
+	}
+	return err
+}
