@@ -12,8 +12,8 @@ import (
 
 // Restore goes on with the rooms that the server of this name had when it was
 // killed, as State knows them. Their members have ResumeWindow to come back, and
-// until they do they are away for the others. It is called before clients come in,
-// and returns when it is known what the media server still has. Sessions of who is in
+// until they do they are away for the others. What History says goes on and State knows
+// nothing of has ended. It is called before clients come in, and returns when it is known what the media server still has. Sessions of who is in
 // no room are restored when their clients come.
 func (s *Server) Restore(ctx context.Context) error {
 	rooms, err := s.cfg.State.Rooms(ctx, s.cfg.Node)
@@ -21,13 +21,16 @@ func (s *Server) Restore(ctx context.Context) error {
 		return fmt.Errorf("restore rooms: %w", err)
 	}
 	var all sync.WaitGroup
+	var kept []RoomRecord
 	for _, r := range rooms {
 		v := &revival{RoomSnapshot: r, srv: s, done: all.Done}
 		all.Add(1)
 		switch {
 		case r.Type == Room1v1 && len(r.Members) > 0:
+			kept = append(kept, r.RoomRecord)
 			v.call()
 		case r.Type == RoomMCU, r.Type == RoomBroadcast:
+			kept = append(kept, r.RoomRecord)
 			v.conference()
 		default: // State has lost what it was
 			v.done()
@@ -38,6 +41,12 @@ func (s *Server) Restore(ctx context.Context) error {
 		}
 	}
 	all.Wait()
+	if s.cfg.Sweeper == nil {
+		return nil
+	}
+	if err := s.cfg.Sweeper.Sweep(ctx, s.cfg.Node, kept); err != nil {
+		return fmt.Errorf("end what was left open in the history: %w", err)
+	}
 	return nil
 }
 

@@ -153,7 +153,7 @@ func (r *room) ref() signaling.RTC { return signaling.RTC{RoomID: r.id, CallID: 
 
 // history is the room's row, as it is now.
 func (r *room) history() RoomHistory {
-	return RoomHistory{RoomID: r.id, Type: r.kind, Creator: r.creator, CreatedAt: r.created, CallID: r.callID}
+	return RoomHistory{RoomID: r.id, Type: r.kind, Creator: r.creator, CreatedAt: r.created, CallID: r.callID, Node: r.srv.cfg.Node}
 }
 
 func (m *member) record() MemberRecord {

@@ -40,6 +40,9 @@ type Config struct {
 	History History
 	Log     *slog.Logger // nil: no log
 
+	// Sweeper ends in History what a server of this name left open, when Restore has
+	// found out what goes on. Nil: that stays open.
+	Sweeper Sweeper
 	// Unwritten is how many writes of History and Inbox are safe and not where they go
 	// yet, for the metrics. Nil: that is not known.
 	Unwritten func() int

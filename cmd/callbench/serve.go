@@ -194,6 +194,7 @@ func (c *serveCmd) permanent(ctx context.Context, h *host, cfg *server.Config) e
 		return err
 	}
 	cfg.History, cfg.Archive, cfg.Inbox, cfg.Relations, cfg.Unwritten = m.History(), m.Archive(), m.Inbox(), m.Relations(), m.Waiting
+	cfg.Sweeper = m
 	return nil
 }
 

@@ -49,6 +49,8 @@ type MySQL struct {
 	outbox    *outbox
 	inbox     *Inbox
 	relations *Relations
+	lastAlive time.Time // when the server before this one was last known to be there
+	alive     *retrying
 }
 
 // OpenMySQL opens the journal and the database, whose tables it makes or brings up
@@ -85,6 +87,11 @@ func OpenMySQL(ctx context.Context, cfg MySQLConfig) (_ *MySQL, err error) {
 	if m.inbox, err = openInbox(ctx, m.outbox, m.db); err != nil {
 		return nil, err
 	}
+	m.lastAlive = wasAlive(cfg.Dir)
+	if err := live(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("write to the journal's folder: %w", err)
+	}
+	m.alive = every(alivePause, func() { _ = live(cfg.Dir) }) // the journal will tell of a folder that is gone
 	m.relations.keepFresh(cfg.Refresh)
 	return m, nil
 }
@@ -195,6 +202,9 @@ func (m *MySQL) Close() error {
 
 // abandon closes what is open.
 func (m *MySQL) abandon() (err error) {
+	if m.alive != nil {
+		m.alive.close()
+	}
 	if m.tables != nil {
 		m.tables.close()
 	}

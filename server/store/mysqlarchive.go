@@ -125,8 +125,13 @@ func readMade[T any](ctx context.Context, t *tables, what string, row func(scan 
 	return read(ctx, t.db, what, row, query, args...)
 }
 
+// querier is a database or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
 // read runs a query and reads its rows.
-func read[T any](ctx context.Context, db *sql.DB, what string, row func(scan func(...any) error) (T, error), query string, args ...any) (all []T, err error) {
+func read[T any](ctx context.Context, db querier, what string, row func(scan func(...any) error) (T, error), query string, args ...any) (all []T, err error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", what, err)
