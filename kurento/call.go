@@ -2,12 +2,12 @@ package kurento
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/goccy/go-json"
 	"github.com/sourcegraph/jsonrpc2"
 )
 
@@ -20,33 +20,43 @@ type call struct {
 	method string
 	params any
 	began  time.Time
+	result json.RawMessage // written before the waiter is let go
 }
 
 // start sends a request. ctx has a deadline.
 func (l *link) start(ctx context.Context, method string, params any) (*call, error) {
 	c := &call{link: l, method: method, params: params, began: time.Now()}
+	encoded, err := encodeParams(params)
+	if err != nil {
+		return nil, c.describe(err)
+	}
 	if err := l.admit(ctx); err != nil {
 		return nil, c.describe(err)
 	}
 	defer func() { <-l.sending }()
 	c.seq, c.id = l.ids.next()
 	deadline, _ := ctx.Deadline()
-	l.expect(c.id, c.seq, deadline)
+	l.expect(c, deadline)
 	c.logRequest(ctx)
-	var err error
-	if c.waiter, err = l.rpc.DispatchCall(ctx, method, params, jsonrpc2.PickID(c.id)); err == nil {
+	l.stream.params = encoded
+	if c.waiter, err = l.rpc.DispatchCall(ctx, method, nil, jsonrpc2.PickID(c.id)); err == nil {
 		return c, nil
 	}
 	l.settle(c.id)
-	if l.err() != nil { // else the parameters cannot be encoded
-		select {
-		case <-l.lost: // only then the cause is final
-		case <-ctx.Done():
-		}
-		err = &ConnectionError{Sent: l.stream.announced(c.id), Err: l.err()}
+	select {
+	case <-l.lost: // only then the cause is final
+	case <-ctx.Done():
 	}
+	err = &ConnectionError{Sent: l.stream.announced(c.id), Err: l.err()}
 	c.logResponse(ctx, err)
 	return nil, c.describe(err)
+}
+
+func encodeParams(params any) ([]byte, error) {
+	if params == nil {
+		return nil, nil
+	}
+	return json.MarshalWithOption(params, json.DisableHTMLEscape())
 }
 
 // admit waits for the right to send.
@@ -66,7 +76,7 @@ func (l *link) admit(ctx context.Context) error {
 
 // wait waits for the response and decodes its result.
 func (c *call) wait(ctx context.Context, result any) error {
-	err := c.waiter.Wait(ctx, result)
+	err := c.receive(ctx, result)
 	var refused *jsonrpc2.Error
 	switch {
 	case errors.As(err, &refused):
@@ -78,6 +88,19 @@ func (c *call) wait(ctx context.Context, result any) error {
 	}
 	c.logResponse(ctx, err)
 	return c.describe(err)
+}
+
+// receive waits for the response, decodes its result unless result is nil, and
+// returns jsonrpc2's errors.
+func (c *call) receive(ctx context.Context, result any) error {
+	var spared json.RawMessage // what the stream has not laid aside
+	if err := c.waiter.Wait(ctx, &spared); err != nil || result == nil {
+		return err
+	}
+	if c.result != nil {
+		spared = c.result
+	}
+	return json.Unmarshal(spared, result)
 }
 
 // describe says what was being done.
@@ -227,7 +250,7 @@ func (c *Client) releaseLate(call *call) {
 	}
 	c.late.Go(func() {
 		var id ObjectID
-		if call.waiter.Wait(c.ctx, &reply{&id}) != nil || id == "" {
+		if call.receive(c.ctx, &reply{&id}) != nil || id == "" {
 			return // refused, or lost with the connection
 		}
 		attrs := []slog.Attr{slog.Uint64("kms_request", call.seq), slog.String("object", string(id))}

@@ -83,6 +83,24 @@ func TestLiveConference(t *testing.T) {
 	})
 }
 
+// Whoever asks for another role, or takes somebody out, is in the diagram.
+func TestLiveRoles(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, bob := w.join("alice"), w.join("bob")
+		in := signaling.RTC{RoomID: "r", RoomType: "mcu"}
+		alice.rtc(signaling.ActionJoin, in)
+		bob.rtc(signaling.ActionJoin, in)
+		bob.rtc(signaling.ActionRole, signaling.RTC{RoomID: "r", Role: "subscriber"})
+		alice.rtc(signaling.ActionKick, signaling.RTC{RoomID: "r", UserID: "bob"})
+		_, text := w.look(w.srv.Calls(), "/debug/calls")
+		for _, want := range []string{"p1->>p2: rtc/role at", "p0->>p2: rtc/kick at"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("no %q in\n%s", want, text)
+			}
+		}
+	})
+}
+
 // What is remembered has a bound, and it is the latest.
 func TestTrailIsBounded(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {

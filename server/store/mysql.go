@@ -73,20 +73,20 @@ func OpenMySQL(ctx context.Context, cfg MySQLConfig) (_ *MySQL, err error) {
 	if m.db, err = openDB(cfg.DSN); err != nil {
 		return nil, err
 	}
-	if m.journal, err = OpenJournal(cfg.Dir); err != nil {
+	known := newRecovered()
+	if m.journal, err = OpenJournal(cfg.Dir, known.take); err != nil {
 		return nil, err
 	}
 	m.tables = &tables{db: m.db, users: cfg.Users, log: cfg.Log}
 	m.relations = &Relations{tables: m.tables, file: filepath.Join(cfg.Dir, relationsFile), log: cfg.Log}
-	if err := m.begin(ctx); err != nil {
+	if err := m.begin(ctx, known.marked); err != nil {
 		return nil, err
 	}
-	if m.outbox, err = newOutbox(m.journal, applier{m.tables}.apply, cfg.Log); err != nil {
+	m.outbox = newOutbox(m.journal, known.from, len(known.entries), applier{m.tables}.apply, cfg.Log)
+	if m.inbox, err = openInbox(ctx, m.outbox, known, m.db); err != nil {
 		return nil, err
 	}
-	if m.inbox, err = openInbox(ctx, m.outbox, m.db); err != nil {
-		return nil, err
-	}
+	m.outbox.start(m.inbox)
 	m.lastAlive = wasAlive(cfg.Dir)
 	if err := live(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("write to the journal's folder: %w", err)
@@ -97,18 +97,14 @@ func OpenMySQL(ctx context.Context, cfg MySQLConfig) (_ *MySQL, err error) {
 }
 
 // begin makes the tables and reads who knows whom, or, if the database is away and
-// the journal knows enough, has the tables made when it comes.
-func (m *MySQL) begin(ctx context.Context) error {
-	known, err := m.journal.begun()
-	if err != nil {
-		return err
-	}
+// the journal is known to have all that waits, has the tables made when it comes.
+func (m *MySQL) begin(ctx context.Context, known bool) error {
 	if known = known && m.relations.remembered(); known {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, beginPatience)
 		defer cancel()
 	}
-	err = m.tables.make(ctx)
+	err := m.tables.make(ctx)
 	switch {
 	case err == nil:
 		return m.relations.Refresh(ctx)

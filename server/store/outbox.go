@@ -2,34 +2,20 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/callbench/callbench/server"
-)
-
-// The journal's buckets. Keys of outbox and refused count up in the order of the
-// writes; those of letters and sent are the letters' numbers.
-var (
-	outboxBucket  = []byte("outbox")  // what the database has not been told
-	refusedBucket = []byte("refused") // what it did not take
-	lettersBucket = []byte("letters") // what waits for its owner
-	sentBucket    = []byte("sent")    // the last messages of each sender, without content
 )
 
 // How the outbox is emptied.
 const (
-	drainEntries = 512                    // entries at most in one transaction
-	drainBytes   = 1 << 20                // of entries, from which on a transaction is large enough
-	drainPause   = 25 * time.Millisecond  // least time between transactions, so that entries gather
-	firstRetry   = 100 * time.Millisecond // after a failure; twice as long after the next
-	lastRetry    = 3 * time.Second
+	drainPause = 25 * time.Millisecond  // least time between transactions, so that entries gather
+	firstRetry = 100 * time.Millisecond // after a failure; twice as long after the next
+	lastRetry  = 3 * time.Second
 )
 
 // entry is a write that waits in the outbox: one of its members.
@@ -63,6 +49,8 @@ type outbox struct {
 	journal *Journal
 	apply   func(ctx context.Context, entries []entry) error
 	log     *slog.Logger
+	tidy    tidier
+	rest    reader        // of what the database does not have
 	wake    chan struct{} // of capacity 1: something was committed
 	stop    context.CancelFunc
 	done    chan struct{}
@@ -72,45 +60,33 @@ type outbox struct {
 // errRefused is an error of apply that no repetition mends.
 var errRefused = errors.New("the database refuses it")
 
-// newOutbox goes on with the outbox of a journal.
-func newOutbox(j *Journal, apply func(context.Context, []entry) error, log *slog.Logger) (*outbox, error) {
-	o := &outbox{journal: j, apply: apply, log: log, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	err := j.Write(context.Background(), func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{outboxBucket, refusedBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		o.waiting.Store(int64(tx.Bucket(outboxBucket).Stats().KeyN))
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	o.stop = cancel
-	go o.run(ctx)
-	return o, nil
+// newOutbox makes the outbox of a journal, of which the database has everything before
+// a position and lacks so many entries behind it. start begins to empty it.
+func newOutbox(j *Journal, from uint64, waiting int, apply func(context.Context, []entry) error, log *slog.Logger) *outbox {
+	o := &outbox{journal: j, apply: apply, log: log, rest: reader{journal: j, next: from}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	o.tidy = tidier{journal: j, least: leastJournal, limit: leastJournal}
+	o.waiting.Store(int64(waiting))
+	return o
 }
 
-// post has an entry committed, along with what else is to be written in the same
-// step (nil: nothing), and returns at once. then is told when it is safe, or why
-// it is not.
-func (o *outbox) post(e entry, also func(*bolt.Tx, []byte) error, then func(error)) {
+// start goes on with the outbox. Of records that the journal forgets, the keeper, which
+// may be nil, keeps what it still needs.
+func (o *outbox) start(k keeper) {
+	ctx, cancel := context.WithCancel(context.Background())
+	o.stop, o.tidy.keeper = cancel, k
+	go o.run(ctx)
+}
+
+// post has an entry written to the journal and returns at once. then is told when it
+// is safe, or why it is not.
+func (o *outbox) post(e entry, then func(error)) {
 	value, err := encodeEntry(e)
 	if err != nil {
 		then(fmt.Errorf("encode %s: %w", e, err))
 		return
 	}
 	o.waiting.Add(1)
-	o.journal.Do(func(tx *bolt.Tx) error {
-		if also != nil {
-			if err := also(tx, value); err != nil {
-				return err
-			}
-		}
-		return appendTo(tx.Bucket(outboxBucket), value)
-	}, func(err error) {
+	o.journal.Do(value, func(err error) {
 		o.committed(err)
 		then(err)
 	})
@@ -129,20 +105,10 @@ func (o *outbox) committed(err error) {
 	}
 }
 
-// appendTo puts a value behind all others of a bucket.
-func appendTo(b *bolt.Bucket, value []byte) error {
-	n, err := b.NextSequence()
-	if err != nil {
-		return err
-	}
-	b.FillPercent = 0.9 // keys only ever come at the end
-	return b.Put(key(n), value)
-}
-
 // write puts an entry into the outbox and returns when it is safe there.
 func (o *outbox) write(ctx context.Context, e entry) error {
 	done := make(chan error, 1)
-	o.post(e, nil, func(err error) { done <- err })
+	o.post(e, func(err error) { done <- err })
 	select {
 	case err := <-done:
 		return err
@@ -168,8 +134,10 @@ func (o *outbox) drained(ctx context.Context) error {
 
 // close stops emptying the outbox. What is left waits in the journal.
 func (o *outbox) close() {
-	o.stop()
-	<-o.done
+	if o.stop != nil {
+		o.stop()
+		<-o.done
+	}
 }
 
 // run empties the outbox until it is closed.
@@ -206,71 +174,53 @@ func (o *outbox) run(ctx context.Context) {
 	}
 }
 
-// drain applies the oldest entries and forgets them. It returns how many they
-// were.
+// drain applies the oldest entries, and notes that the database has them. It returns
+// how many they were.
 func (o *outbox) drain(ctx context.Context) (int, error) {
-	keys, values, err := o.oldest()
-	if err != nil || len(keys) == 0 {
-		return 0, err
-	}
-	aside, err := o.settle(ctx, keys, values)
-	if err != nil {
-		return 0, err
-	}
-	err = o.journal.Write(ctx, func(tx *bolt.Tx) error {
-		for i, k := range keys {
-			if aside[i] {
-				if err := appendTo(tx.Bucket(refusedBucket), values[i]); err != nil {
-					return err
-				}
-			}
-			if err := tx.Bucket(outboxBucket).Delete(k); err != nil {
-				return err
-			}
+	for {
+		records, at, behind, err := o.rest.read()
+		if err != nil || len(records) == 0 {
+			return 0, err
 		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
+		n, err := o.settle(ctx, records, at)
+		if err != nil {
+			return 0, err
+		}
+		o.rest.next = behind
+		if n > 0 {
+			o.waiting.Add(-int64(n))
+			o.tidy.note(behind)
+			return n, o.tidy.run(ctx, behind)
+		}
 	}
-	o.waiting.Add(-int64(len(keys)))
-	return len(keys), nil
 }
 
-// settle applies what can be read, and returns which are to be set aside: those that
-// cannot, and those that the database refuses.
-func (o *outbox) settle(ctx context.Context, keys, values [][]byte) (aside map[int]bool, err error) {
-	aside = make(map[int]bool)
+// settle applies the entries among records, and returns how many they were. Those that
+// cannot be read, and those that the database refuses, are set aside.
+func (o *outbox) settle(ctx context.Context, records [][]byte, at []uint64) (n int, err error) {
 	var entries []entry
-	var at []int
-	for i, v := range values {
-		e, err := decodeEntry(v)
-		if err != nil {
-			aside[i] = true
-			o.log.Error("outbox.unreadable", "entry", fmt.Sprintf("%x", keys[i]), "error", err.Error())
+	var of []int // the records that they are
+	for i, r := range records {
+		if !isEntry(r) {
 			continue
 		}
-		entries, at = append(entries, e), append(at, i)
+		n++
+		e, err := decodeEntry(r)
+		if err != nil {
+			o.log.Error("outbox.unreadable", "position", at[i], "error", err.Error())
+			o.journal.Lazy(packRefused(r))
+			continue
+		}
+		entries, of = append(entries, e), append(of, i)
 	}
 	refused, err := o.applyAll(ctx, entries)
-	for n := range refused {
-		aside[at[n]] = true
+	if err != nil {
+		return 0, err
 	}
-	return aside, err
-}
-
-// oldest reads the entries that come next.
-func (o *outbox) oldest() (keys, values [][]byte, err error) {
-	err = o.journal.View(func(tx *bolt.Tx) error {
-		size := 0
-		c := tx.Bucket(outboxBucket).Cursor()
-		for k, v := c.First(); k != nil && len(keys) < drainEntries && size < drainBytes; k, v = c.Next() {
-			keys, values = append(keys, append([]byte(nil), k...)), append(values, append([]byte(nil), v...))
-			size += len(v)
-		}
-		return nil
-	})
-	return keys, values, err
+	for i := range refused {
+		o.journal.Lazy(packRefused(records[of[i]]))
+	}
+	return n, nil
 }
 
 // applyAll applies entries together, or one by one if the database refuses one
@@ -317,6 +267,3 @@ func (e entry) String() string {
 	}
 	return "nothing"
 }
-
-// key is a number as a key that sorts as it does.
-func key(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

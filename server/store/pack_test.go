@@ -28,14 +28,18 @@ func TestPack(t *testing.T) {
 			}
 		}
 	}
-	m := plain.Message
-	m.Content = ""
-	if back, err := unpackSent(7, packSent(plain.Message)); err != nil || back.Number != 7 || back.Message != m {
+	sent := plain.Letter
+	sent.Message.Content = ""
+	record := packSent(plain.Letter)
+	if back, err := unpackSent(record); err != nil || back != sent {
 		t.Errorf("%+v, %v", back, err)
 	}
-	for n := range packSent(m) {
-		if _, err := unpackSent(7, packSent(m)[:n]); err == nil {
+	for n := 1; n < len(record); n++ {
+		if _, err := unpackSent(record[:n]); err == nil {
 			t.Errorf("%d bytes are a whole message", n)
 		}
+	}
+	if position, last, err := unpackMark(packMark(1<<40, 1<<52)); position != 1<<40 || last != 1<<52 || err != nil {
+		t.Errorf("a mark is %d and %d, %v", position, last, err)
 	}
 }

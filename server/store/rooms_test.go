@@ -156,14 +156,14 @@ func testKeepRoom(t *testing.T, p place) {
 			t.Errorf("check leg: %v", err)
 		}
 	}
-	has("n1", true)
+	has(r.Node, true)
 	has("n2", false)
 	must(t, p.SaveRoom(ctx, r, p.run+"bob"))
-	has("n1", false)
+	has(r.Node, false)
 	must(t, p.KeepRoom(ctx, r, m, l))
-	has("n1", true)
+	has(r.Node, true)
 	must(t, p.leave(ctx, p, r, "alice", ""))
-	has("n1", false)
+	has(r.Node, false)
 	must(t, p.SaveRoom(ctx, r, p.run+"bob"))
 	must(t, p.CloseRoom(ctx, r))
 	p.empty(t)
