@@ -66,7 +66,8 @@ type Config struct {
 	Recordings Recordings
 	// Node names this server in the history and among those that share State,
 	// "callbench" by default. A server with the name of one that was killed goes on with its
-	// rooms; two that run at the same time must not have the same.
+	// rooms; two that run at the same time must not have the same: a store.Claim of
+	// a Redis sees to that.
 	Node string
 
 	// Revocations remember which tokens are good no more. Nil: none can be revoked.

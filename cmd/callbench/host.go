@@ -31,6 +31,7 @@ type host struct {
 	checks     []server.Check         // whether those that can fail are there
 	collectors []prometheus.Collector // what is measured of them
 	stop       []func() error
+	taken      <-chan struct{} // closed when another server has taken this one's name
 }
 
 func (h *host) part(name, is string) { h.parts = append(h.parts, [2]string{name, is}) }
@@ -186,6 +187,20 @@ func (h *host) state(ctx context.Context, addr string) (server.State, error) {
 	h.stop = append(h.stop, r.Close)
 	h.checks = append(h.checks, server.Check{Name: "redis", Ask: r.Ping})
 	return r, r.Ping(ctx)
+}
+
+// claim takes the name of this node, if others may have it.
+func (h *host) claim(ctx context.Context, state server.State, node string) error {
+	r, shared := state.(*store.Redis)
+	if !shared {
+		return nil
+	}
+	claim, err := r.Claim(ctx, node, store.ClaimConfig{})
+	if err != nil {
+		return err
+	}
+	h.stop, h.taken = append(h.stop, claim.Close), claim.Lost()
+	return nil
 }
 
 // mysql keeps what is permanent in a database, in which demo users are made. One

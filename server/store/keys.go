@@ -21,6 +21,8 @@ func membersKey(id string) string      { return "rtc:room:" + id + ":members" }
 func snapshotKey(id string) string     { return "rtc:room:" + id + ":snapshot" }
 func userKey(user string) string       { return "rtc:user:" + user }
 func nodeKey(node string) string       { return "rtc:node:" + node + ":rooms" }
+func ownerKey(node string) string      { return "node:" + node + ":owner" }
+func takenChannel(node string) string  { return "node:" + node + ":taken" }
 func presenceKey(user string) string   { return "user:" + user + ":presence" }
 func statusChannel(user string) string { return "user:" + user + ":status" }
 

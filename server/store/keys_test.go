@@ -31,6 +31,8 @@ func TestPage(t *testing.T) {
 		sessionKey("{sessionId}"):    sessionFields(server.SessionRecord{}),
 		snapshotKey("{roomId}"):      {"snapshot", ""},
 		nodeKey("{node}"):            nil,
+		ownerKey("{node}"):           nil,
+		takenChannel("{node}"):       nil,
 		userKey("{userId}"):          {"roomId", "", "node", "", "sessionId", ""},
 		presenceKey("{userId}"):      append(presenceFields(signaling.State{}), presenceVersion, ""),
 		statusChannel("{userId}"):    nil,
