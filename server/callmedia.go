@@ -27,10 +27,7 @@ func (c *call) wire(l *leg, then func(error)) {
 				return err
 			}
 		}
-		if err := l.endpoint.Connect(ctx, peer.endpoint); err != nil {
-			return err
-		}
-		return peer.endpoint.Connect(ctx, l.endpoint)
+		return l.endpoint.Join(ctx, peer.endpoint)
 	})
 }
 

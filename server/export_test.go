@@ -135,6 +135,17 @@ func Faults() []Fault {
 				right()
 			})
 		}},
+		{"the row of a call that is given up says another reason", leaving, func(right handler) handler {
+			return onCall(right, func(c *call, r request, right func()) {
+				given := c.at() == stateRinging && c.asking(r) == c.caller
+				right()
+				if given {
+					row := c.row()
+					row.Reason = signaling.ReasonHangup
+					c.save("record call", func(ctx context.Context) error { return c.srv.cfg.History.CallChanged(ctx, row) }, nil)
+				}
+			})
+		}},
 		{"what was made for an answer that is taken back stays", leaving, func(right handler) handler {
 			return onCall(right, func(c *call, _ request, right func()) {
 				if c.at() == stateAccepting {

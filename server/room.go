@@ -263,6 +263,25 @@ func (r *room) makePipeline(whom []any, then func(error)) {
 	})
 }
 
+// makeCall makes the pipeline of a call's room and the leg of the member whose call
+// it is, and continues.
+func (r *room) makeCall(m *member, whom []any, then func(error)) {
+	l := &leg{member: m}
+	m.leg = l
+	var p Pipeline
+	var made Endpoint
+	r.do(createCall, whom, func(ctx context.Context) (err error) {
+		p, made, err = r.srv.cfg.Media.NewCall(ctx, func(e MediaEvent) { r.queue.Do(func() { r.mediaEvent(l, e) }) })
+		return err
+	}, func(err error) {
+		if err == nil {
+			r.pipeline = p
+			r.log.Info("room.created", "pipeline", p.ID())
+		}
+		r.legMade(l, made, err, then)
+	})
+}
+
 // releasePipeline is step 33.
 func (r *room) releasePipeline(then func()) {
 	last := r.pipeline
@@ -324,7 +343,7 @@ func (r *room) do(what string, whom []any, op func(context.Context) error, then 
 func (r *room) ask(ctx context.Context, what string, began bool, op func(context.Context) error) error {
 	timed := func(ctx context.Context) error { return r.srv.metrics.timed(ctx, what, op) }
 	switch what {
-	case createPipeline:
+	case createPipeline, createCall:
 		if !began {
 			return r.srv.gate.run(ctx, fresh, timed)
 		}

@@ -382,6 +382,7 @@ func (s *Server) closeQueues() {
 		s.mail[i].queue.Close()
 		s.rolls[i].queue.Close()
 	}
+	s.settleDebts()
 	s.giveUp()
 	s.mender.stop()
 }

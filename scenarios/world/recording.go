@@ -33,8 +33,12 @@ func (y *system) recordings(ctx context.Context, r server.RoomHistory) (found []
 		if !final && !r.EndedAt.IsZero() {
 			found = append(found, left("recording", row.RecordingID))
 		}
+		status := "active"
+		if !row.EndedAt.IsZero() {
+			status = "ended"
+		}
 		who := slices.Sorted(slices.Values(row.Participants))
-		attrs := []trace.Attr{trace.String("room", row.RoomID), trace.String("recording", row.RecordingID), trace.String("state", row.Status),
+		attrs := []trace.Attr{trace.String("room", row.RoomID), trace.String("recording", row.RecordingID), trace.String("state", row.Status), trace.String("status", status),
 			trace.Float("duration", row.Duration().Round(time.Millisecond).Seconds()), trace.Int("size", row.FileSize), trace.String("participants", strings.Join(who, ","))}
 		if final && y.files != "" {
 			attrs = append(attrs, y.look(row)...)

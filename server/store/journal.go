@@ -12,7 +12,7 @@ import (
 
 // commitPause is the least time from the end of a commit of several writes to the
 // next: what comes meanwhile shares its fsync. Who writes alone waits for nobody.
-const commitPause = 10 * time.Millisecond
+const commitPause = 20 * time.Millisecond
 
 // segmentBytes is how long a file of the journal is before the next is begun.
 const segmentBytes = 16 << 20

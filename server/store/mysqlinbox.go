@@ -125,7 +125,7 @@ func (i *Inbox) PutThen(_ context.Context, owner string, m signaling.Message, sa
 		})
 		return l, false, nil
 	}
-	i.outbox.post(entry{Letter: &ownedLetter{owner, l}}, func(err error) {
+	i.outbox.post(entry{Letter: &ownedLetter{Owner: owner, Letter: l}}, func(err error) {
 		if err != nil {
 			i.memory.withdraw(owner, l)
 		}

@@ -33,6 +33,7 @@ type entry struct {
 type ownedLetter struct {
 	Owner string `json:"owner"`
 	server.Letter
+	deliveredAt time.Time // when its owner had it, if that is known before the database has it
 }
 
 // deliveredLetters are letters that their owner has.
@@ -50,11 +51,15 @@ type outbox struct {
 	apply   func(ctx context.Context, entries []entry) error
 	log     *slog.Logger
 	tidy    tidier
-	rest    reader        // of what the database does not have
-	wake    chan struct{} // of capacity 1: something was committed
+	rest    reader        // of what was not read for the database
+	bag     mailbag       // what was read and the database does not have
+	noted   uint64        // the position up to which it has everything, as the journal knows
+	wake    chan struct{} // of capacity 1: history was committed, or somebody is in a hurry
+	mail    chan struct{} // of capacity 1: something about messages was committed
 	stop    context.CancelFunc
 	done    chan struct{}
 	waiting atomic.Int64
+	hurried atomic.Int64 // how many wait for drained
 }
 
 // errRefused is an error of apply that no repetition mends.
@@ -63,7 +68,8 @@ var errRefused = errors.New("the database refuses it")
 // newOutbox makes the outbox of a journal, of which the database has everything before
 // a position and lacks so many entries behind it. start begins to empty it.
 func newOutbox(j *Journal, from uint64, waiting int, apply func(context.Context, []entry) error, log *slog.Logger) *outbox {
-	o := &outbox{journal: j, apply: apply, log: log, rest: reader{journal: j, next: from}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	o := &outbox{journal: j, apply: apply, log: log, rest: reader{journal: j, next: from}, noted: from,
+		wake: make(chan struct{}, 1), mail: make(chan struct{}, 1), done: make(chan struct{})}
 	o.tidy = tidier{journal: j, least: leastJournal, limit: leastJournal}
 	o.waiting.Store(int64(waiting))
 	return o
@@ -86,21 +92,24 @@ func (o *outbox) post(e entry, then func(error)) {
 		return
 	}
 	o.waiting.Add(1)
+	wake := o.wake
+	if e.Letter != nil || e.Delivered != nil {
+		wake = o.mail
+	}
 	o.journal.Do(value, func(err error) {
-		o.committed(err)
+		if err != nil {
+			o.waiting.Add(-1)
+		} else {
+			signal(wake)
+		}
 		then(err)
 	})
 }
 
-// committed counts an entry out that could not be written, and has one that
-// could be applied.
-func (o *outbox) committed(err error) {
-	if err != nil {
-		o.waiting.Add(-1)
-		return
-	}
+// signal sends to a channel of capacity 1 that may have been told already.
+func signal(c chan struct{}) {
 	select {
-	case o.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -117,13 +126,17 @@ func (o *outbox) write(ctx context.Context, e entry) error {
 	}
 }
 
-// drained returns when the outbox was empty, or else says how much is in it.
+// drained returns when the outbox was empty, or else says how much is in it. Nothing
+// is held back meanwhile.
 func (o *outbox) drained(ctx context.Context) error {
+	o.hurried.Add(1)
+	defer o.hurried.Add(-1)
 	for {
 		n := o.waiting.Load()
 		if n == 0 {
 			return nil
 		}
+		signal(o.wake)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%d writes wait for the database: %w", n, ctx.Err())
@@ -145,7 +158,7 @@ func (o *outbox) run(ctx context.Context) {
 	defer close(o.done)
 	retry, failing := firstRetry, time.Time{}
 	for {
-		n, err := o.drain(ctx)
+		err := o.drain(ctx)
 		pause := drainPause
 		switch {
 		case ctx.Err() != nil:
@@ -159,92 +172,142 @@ func (o *outbox) run(ctx context.Context) {
 		case !failing.IsZero():
 			o.log.Warn("outbox.recovered", "waiting", o.waiting.Load(), "after", time.Since(failing).String())
 			retry, failing = firstRetry, time.Time{}
-		case n == 0:
-			select {
-			case <-o.wake:
-			case <-ctx.Done():
-				return
-			}
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}
+		if err == nil {
+			o.await(ctx)
+		}
 	}
 }
 
-// drain applies the oldest entries, and notes that the database has them. It returns
-// how many they were.
-func (o *outbox) drain(ctx context.Context) (int, error) {
+// await returns when something may be drained: history that came, or messages after a
+// while.
+func (o *outbox) await(ctx context.Context) {
+	if o.bag.empty() {
+		select {
+		case <-o.wake:
+			return
+		case <-o.mail:
+		case <-ctx.Done():
+			return
+		}
+	}
+	select {
+	case <-o.wake:
+	case <-time.After(mailPause):
+	case <-ctx.Done():
+	}
+}
+
+// drain reads what was committed, hands on what may go, and notes how far the database
+// is.
+func (o *outbox) drain(ctx context.Context) error {
 	for {
 		records, at, behind, err := o.rest.read()
-		if err != nil || len(records) == 0 {
-			return 0, err
-		}
-		n, err := o.settle(ctx, records, at)
 		if err != nil {
-			return 0, err
+			return err
+		}
+		if len(records) == 0 {
+			break
+		}
+		if err := o.take(ctx, records, at); err != nil {
+			return err
 		}
 		o.rest.next = behind
-		if n > 0 {
-			o.waiting.Add(-int64(n))
-			o.tidy.note(behind)
-			return n, o.tidy.run(ctx, behind)
+		if err := o.send(ctx); err != nil {
+			return err
 		}
 	}
+	if err := o.send(ctx); err != nil {
+		return err
+	}
+	position := o.bag.position(o.rest.next)
+	if position > o.noted {
+		o.noted = position
+		o.tidy.note(position)
+	}
+	return o.tidy.run(ctx, position)
 }
 
-// settle applies the entries among records, and returns how many they were. Those that
-// cannot be read, and those that the database refuses, are set aside.
-func (o *outbox) settle(ctx context.Context, records [][]byte, at []uint64) (n int, err error) {
-	var entries []entry
-	var of []int // the records that they are
+// take applies the history among records, and puts what is about messages into the bag.
+// What cannot be read is set aside.
+func (o *outbox) take(ctx context.Context, records [][]byte, at []uint64) error {
+	var history []entry
+	var mail []mailed
+	var unreadable [][]byte
 	for i, r := range records {
 		if !isEntry(r) {
 			continue
 		}
-		n++
 		e, err := decodeEntry(r)
-		if err != nil {
+		switch {
+		case err != nil:
 			o.log.Error("outbox.unreadable", "position", at[i], "error", err.Error())
-			o.journal.Lazy(packRefused(r))
-			continue
+			unreadable = append(unreadable, r)
+		case e.Letter != nil || e.Delivered != nil:
+			mail = append(mail, mailed{entry: e, at: at[i]})
+		default:
+			history = append(history, e)
 		}
-		entries, of = append(entries, e), append(of, i)
 	}
-	refused, err := o.applyAll(ctx, entries)
-	if err != nil {
-		return 0, err
+	if err := o.applyAll(ctx, history); err != nil {
+		return err
 	}
-	for i := range refused {
-		o.journal.Lazy(packRefused(records[of[i]]))
+	for _, r := range unreadable {
+		o.journal.Lazy(packRefused(r))
 	}
-	return n, nil
+	o.waiting.Add(-int64(len(history) + len(unreadable)))
+	for _, m := range mail {
+		o.bag.add(m.entry, m.at)
+	}
+	return nil
+}
+
+// send applies what may go of the bag.
+func (o *outbox) send(ctx context.Context) error {
+	for {
+		n := o.bag.ripe(o.hurried.Load() > 0)
+		if n == 0 && len(o.bag.late) == 0 {
+			return nil
+		}
+		if err := o.applyAll(ctx, o.bag.next(n)); err != nil {
+			return err
+		}
+		o.waiting.Add(-o.bag.gone(n))
+	}
 }
 
 // applyAll applies entries together, or one by one if the database refuses one
-// of them: that one must not hold up all others.
-func (o *outbox) applyAll(ctx context.Context, entries []entry) (refused map[int]bool, err error) {
+// of them: that one is set aside, and must not hold up all others.
+func (o *outbox) applyAll(ctx context.Context, entries []entry) error {
 	if len(entries) == 0 {
-		return nil, nil
+		return nil
 	}
-	err = o.apply(ctx, entries)
+	err := o.apply(ctx, entries)
 	if !errors.Is(err, errRefused) {
-		return nil, err
+		return err
 	}
-	refused = make(map[int]bool)
-	for i := range entries {
-		err := o.apply(ctx, entries[i:i+1])
+	var refused [][]byte
+	for _, e := range entries {
+		err := o.apply(ctx, []entry{e})
 		switch {
 		case errors.Is(err, errRefused):
-			refused[i] = true
-			o.log.Error("outbox.refused", "entry", entries[i].String(), "error", err.Error())
+			o.log.Error("outbox.refused", "entry", e.String(), "error", err.Error())
+			if record, err := encodeEntry(e); err == nil { // it was decoded before
+				refused = append(refused, record)
+			}
 		case err != nil:
-			return nil, err
+			return err
 		}
 	}
-	return refused, nil
+	for _, record := range refused {
+		o.journal.Lazy(packRefused(record))
+	}
+	return nil
 }
 
 // String names what the entry is about.

@@ -10,7 +10,7 @@ import (
 )
 
 func TestPack(t *testing.T) {
-	plain := ownedLetter{"bob", server.Letter{Number: 1 << 52, Message: signaling.Message{MessageID: "m-1", From: "alice", To: "bob", Content: "grüße\x00", Timestamp: 1_700_000_000_123}}}
+	plain := ownedLetter{Owner: "bob", Letter: server.Letter{Number: 1 << 52, Message: signaling.Message{MessageID: "m-1", From: "alice", To: "bob", Content: "grüße\x00", Timestamp: 1_700_000_000_123}}}
 	call := plain
 	call.Message.Call = &signaling.CallLog{CallID: "c", Outcome: signaling.OutcomeMissed}
 	for _, l := range []ownedLetter{plain, call, {}, {Letter: server.Letter{Message: signaling.Message{Timestamp: -1}}}} {
@@ -19,7 +19,7 @@ func TestPack(t *testing.T) {
 			t.Fatal(err)
 		}
 		back, err := decodeEntry(value)
-		if d := cmp.Diff(&l, back.Letter); d != "" || err != nil {
+		if d := cmp.Diff(&l, back.Letter, cmp.AllowUnexported(ownedLetter{})); d != "" || err != nil {
 			t.Errorf("%v\n%s", err, d)
 		}
 		for n := range value {

@@ -32,6 +32,9 @@ func (d *table) apply(_ context.Context, entries []entry) error {
 	for _, e := range entries {
 		if e.Letter != nil {
 			d.letters[e.Letter.Number] = e.Letter.Message.Content
+			if !e.Letter.deliveredAt.IsZero() {
+				d.delivered[e.Letter.Number] = true
+			}
 		}
 		if e.Delivered != nil {
 			for _, n := range e.Delivered.Numbers {
