@@ -58,27 +58,15 @@ func (h *host) media(ctx context.Context, url string, lostAfter time.Duration) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	m, err := kms.Dial(ctx, kms.Config{URL: url, Log: h.log, Observe: h.observeKurento(), LostAfter: lostAfter})
+	metrics := kms.NewMetrics()
+	h.collectors = append(h.collectors, metrics)
+	m, err := kms.Dial(ctx, kms.Config{URL: url, Log: h.log, Observe: metrics.Request, LostAfter: lostAfter})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the media server: %w", err)
 	}
 	h.stop = append(h.stop, m.Close)
 	h.checks = append(h.checks, server.Check{Name: "media server", Ask: m.Ping})
 	return m, nil
-}
-
-// observeKurento measures the requests to the media server.
-func (h *host) observeKurento() func(method string, took time.Duration, err error) {
-	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "callbench_kms_rpc_seconds", Help: "Time that requests to Kurento took, by operation or method.",
-		Buckets: []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}}, []string{"method", "outcome"})
-	h.collectors = append(h.collectors, seconds)
-	return func(method string, took time.Duration, err error) {
-		outcome := "ok"
-		if err != nil {
-			outcome = "error"
-		}
-		seconds.WithLabelValues(method, outcome).Observe(took.Seconds())
-	}
 }
 
 // mock starts the mock on a loopback port. Its media is on every interface, the
