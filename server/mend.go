@@ -14,7 +14,8 @@ import (
 // it again.
 var ErrStateLost = errors.New("state had lost the record")
 
-// maxDebts is how many removals are remembered while State is away.
+// maxDebts is how many removals are remembered while State is away. What is forgotten
+// is counted, and stays there until its time to live has run out, if it has one.
 const maxDebts = 100_000
 
 // mender sees to it that State, which was away, slow or lost what it had, says what
@@ -24,6 +25,8 @@ type mender struct {
 	mu    sync.Mutex
 	timer *time.Timer // until the next try; nil while all is well
 	debts []debt
+	// forgets is set while removals are not remembered because there are too many.
+	forgets bool
 }
 
 // debt is a removal that State has not done.
@@ -40,8 +43,16 @@ func (s *Server) owes(d debt) {
 	m := &s.mender
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if d.pay != nil && len(m.debts) < maxDebts {
+	switch {
+	case d.pay == nil:
+	case len(m.debts) < maxDebts:
 		m.debts = append(m.debts, d)
+	default:
+		s.metrics.forgotten.Inc()
+		if !m.forgets {
+			s.log.Error("state.forgotten", "operation", d.what, "remembered", maxDebts)
+		}
+		m.forgets = true
 	}
 	if m.timer == nil && s.life.Err() == nil {
 		m.timer = time.AfterFunc(s.cfg.StoreTimeout, s.mend)
@@ -109,7 +120,7 @@ func (m *mender) next(done debt) (due debt, more bool) {
 		m.debts = m.debts[1:]
 	}
 	if len(m.debts) == 0 {
-		m.debts = nil
+		m.debts, m.forgets = nil, false
 		return debt{}, false
 	}
 	return m.debts[0], true
