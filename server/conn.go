@@ -42,9 +42,10 @@ type conn struct {
 	proof    string // what the ping right behind the welcome says; empty if there is none
 	heard    bool   // the client answered that ping, so its welcome must have arrived
 	beat     *time.Timer
-	waiting  int // frames to be written
-	bytes    int // bytes of them
-	queued   int // functions of the writer that have not ended
+	batch    *batch // frames that the writer takes next; nil if none wait
+	waiting  int    // frames to be written
+	bytes    int    // bytes of them
+	queued   int    // functions of the writer that have not ended
 	shutting bool
 	discard  bool      // what waits to be written is not written any more
 	writeBy  time.Time // when shutting, everything is written by then or never
@@ -291,30 +292,6 @@ func (c *conn) enqueue(kind int, b []byte) {
 	c.enqueueThen(kind, b, nil)
 }
 
-// enqueueThen queues a frame and something to be done, on the writer, when it
-// was written.
-func (c *conn) enqueueThen(kind int, b []byte, then func()) {
-	c.mu.Lock()
-	if c.shutting {
-		c.mu.Unlock()
-		return
-	}
-	if kind == websocket.TextMessage && then == nil && c.direct(b) {
-		c.mu.Unlock()
-		return
-	}
-	c.waiting++
-	c.bytes += len(b)
-	full := c.waiting > c.srv.cfg.MaxQueue || c.bytes > c.srv.cfg.MaxQueueBytes
-	if !full {
-		c.queue(func() { c.write(kind, b, then) })
-	}
-	c.mu.Unlock()
-	if full {
-		c.overflow()
-	}
-}
-
 // queue has the writer do something. Until it is done, nobody else writes. c.mu is
 // held.
 func (c *conn) queue(write func()) {
@@ -341,30 +318,16 @@ func (c *conn) welcome(frame []byte, resumed bool, missed [][]byte) {
 		c.proof = rand.Text()
 	}
 	proof := c.proof
+	c.batch = nil // what comes from now on is behind the welcome
 	c.queue(func() {
-		c.put(websocket.TextMessage, frame)
+		c.put(outFrame{kind: websocket.TextMessage, text: frame})
 		if proof != "" {
-			c.put(websocket.PingMessage, []byte(proof))
+			c.put(outFrame{kind: websocket.PingMessage, text: []byte(proof)})
 		}
 		for _, b := range missed {
-			c.put(websocket.TextMessage, b)
+			c.put(outFrame{kind: websocket.TextMessage, text: b})
 		}
 	})
-}
-
-// write runs on the writer.
-func (c *conn) write(kind int, b []byte, then func()) {
-	c.mu.Lock()
-	c.waiting--
-	c.bytes -= len(b)
-	c.mu.Unlock()
-	if !c.put(kind, b) {
-		return
-	}
-	if then != nil {
-		then()
-	}
-	c.caughtUp()
 }
 
 // caughtUp tells the session if nothing waits to be written any more.
@@ -375,16 +338,6 @@ func (c *conn) caughtUp() {
 	if last && session != nil {
 		session.caughtUp()
 	}
-}
-
-// put writes a frame, on the writer, and reports whether that was done.
-func (c *conn) put(kind int, b []byte) bool {
-	discard, deadline := c.limits()
-	if discard {
-		return false
-	}
-	_ = c.ws.SetWriteDeadline(deadline)
-	return c.wrote(c.ws.WriteMessage(kind, b))
 }
 
 // wrote reports whether a write was done. If not, the connection ends.

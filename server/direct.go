@@ -2,14 +2,13 @@ package server
 
 import (
 	"bytes"
-	"encoding/binary"
 	"syscall"
 
 	"github.com/gorilla/websocket"
 )
 
-// maxDirect is the largest frame that is written directly, in bytes: the largest whose
-// length takes two bytes of its header. There are none as long as a rule.
+// maxDirect is how much is written directly at most, in bytes. There are no longer
+// frames as a rule.
 const maxDirect = 1<<16 - 1
 
 // rawOf is a connection's socket for writes that do not wait; nil if it has none,
@@ -23,13 +22,13 @@ func rawOf(ws *websocket.Conn) syscall.RawConn {
 	return nil
 }
 
-// direct writes a text frame on the caller's goroutine if nothing waits before it
-// and the socket takes it at once, and reports whether it has seen to the frame:
+// direct writes text frames on the caller's goroutine if nothing waits before them
+// and the socket takes them at once, and reports whether it has seen to them:
 // waking a writer costs about as much as the write itself, and it comes sooner. What
 // the socket does not take is the writer's, so nobody ever waits here for a client
 // that reads slowly. c.mu is held.
-func (c *conn) direct(b []byte) bool {
-	if c.raw == nil || c.queued > 0 || len(b) > maxDirect {
+func (c *conn) direct(texts ...[]byte) bool {
+	if c.raw == nil || c.queued > 0 {
 		return false
 	}
 	buf, _ := c.srv.buffers.Get().(*bytes.Buffer)
@@ -38,24 +37,18 @@ func (c *conn) direct(b []byte) bool {
 	}
 	defer c.srv.buffers.Put(buf)
 	buf.Reset()
-	buf.Write(appendTextHeader(buf.AvailableBuffer(), len(b)))
-	buf.Write(b)
+	for _, b := range texts {
+		if buf.Len()+len(b) > maxDirect {
+			return false
+		}
+		buf.Write(appendHead(buf.AvailableBuffer(), websocket.TextMessage, len(b)))
+		buf.Write(b)
+	}
 	n := writeNow(c.raw, buf.Bytes())
 	if n > 0 && n < buf.Len() {
 		c.rest(bytes.Clone(buf.Bytes()[n:]))
 	}
 	return n > 0
-}
-
-// appendTextHeader appends the header of a whole text frame of the server's, which
-// is not masked (RFC 6455, section 5.2).
-func appendTextHeader(b []byte, n int) []byte {
-	const final = 0x80
-	b = append(b, final|websocket.TextMessage)
-	if n < 126 {
-		return append(b, byte(n))
-	}
-	return binary.BigEndian.AppendUint16(append(b, 126), uint16(n))
 }
 
 // rest has the writer write the end of a frame that was begun, also if what waits is

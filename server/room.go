@@ -96,19 +96,20 @@ type member struct {
 	user    string
 	session *session
 	role    Role
-	asked   time.Time   // when it wished to come into a conference; zero once its media is connected
-	joined  time.Time   // when it came into the room; zero before
-	invited bool        // it knows of the room, so it must be told the end
-	told    bool        // it was
-	left    bool        // it left, or was taken out
-	gone    bool        // its endpoint is released and everything written down
-	away    bool        // its connection is down
-	leg     *leg        // nil before it is made
-	port    Element     // of the room's mixer; nil if it has none
-	early   []func()    // what it has asked for while it was let in
-	after   []func()    // what waits until nothing is left of it
-	retries int         // legs made anew since media last connected
-	offers  []time.Time // the latest ones
+	asked   time.Time         // when it wished to come into a conference; zero once its media is connected
+	joined  time.Time         // when it came into the room; zero before
+	invited bool              // it knows of the room, so it must be told the end
+	told    bool              // it was
+	left    bool              // it left, or was taken out
+	gone    bool              // its endpoint is released and everything written down
+	away    bool              // its connection is down
+	soon    []signaling.Frame // pushes that leave when the queue is done with what waits now
+	leg     *leg              // nil before it is made
+	port    Element           // of the room's mixer; nil if it has none
+	early   []func()          // what it has asked for while it was let in
+	after   []func()          // what waits until nothing is left of it
+	retries int               // legs made anew since media last connected
+	offers  []time.Time       // the latest ones
 }
 
 func newRoom(s *Server, id, creator string, kind RoomType) *room {
@@ -167,8 +168,38 @@ func (m *member) history(left time.Time) MemberHistory {
 
 // push sends a member an rtc frame of this room.
 func (r *room) push(m *member, a signaling.Action, data signaling.RTC) {
+	r.collect(m, a, data)
+	r.flush(m)
+}
+
+// pushSoon is push when everything was done that waits on the queue now: what comes
+// of that for the same member leaves with it.
+func (r *room) pushSoon(m *member, a signaling.Action, data signaling.RTC) {
+	r.collect(m, a, data)
+	if len(m.soon) == 1 && !r.queue.Do(func() { r.flush(m) }) {
+		r.flush(m)
+	}
+}
+
+// collect adds a frame to what a member is to get soon.
+func (r *room) collect(m *member, a signaling.Action, data signaling.RTC) {
 	r.trail.add(partyServer, m.user, pushName(a, data))
-	m.session.push(signaling.TypeRTC, a, data)
+	f, err := signaling.New(signaling.TypeRTC, a, data)
+	if err != nil {
+		m.session.logAt(slog.LevelError, "session.failed", slog.String("error", err.Error()))
+		return
+	}
+	m.soon = append(m.soon, f)
+}
+
+// flush sends a member what it is to get soon.
+func (r *room) flush(m *member) {
+	if len(m.soon) == 0 {
+		return
+	}
+	frames := m.soon
+	m.soon = nil
+	m.session.pushAll(frames)
 }
 
 // pushName is what a push is called in the room's trail.
