@@ -194,16 +194,35 @@ func (c *call) goOn(v *revival, at callState) {
 			c.announce()
 			c.settle(nil)
 		}
-		v.back(c)
+		v.back(c.room)
 	})
 }
 
-// back ends the restoration of a room: who cannot come back is out of it.
-func (v *revival) back(h host) {
+// back ends the restoration of a room: who cannot come back is out of it, since it was
+// last heard of.
+func (v *revival) back(r *room) {
+	r.lastHeard = v.heardAt()
 	for _, u := range v.lost {
-		h.gone(u)
+		r.host.gone(u)
+	}
+	if len(r.within()) > 0 {
+		r.lastHeard = time.Time{}
 	}
 	v.done()
+}
+
+// heardAt is when the room was last heard of, as far as is known.
+func (v *revival) heardAt() time.Time {
+	at := v.HeardAt
+	for _, m := range v.Members {
+		if m.JoinedAt.After(at) {
+			at = m.JoinedAt
+		}
+	}
+	if at.IsZero() {
+		return time.Now()
+	}
+	return at
 }
 
 // conference goes on with a conference.
@@ -222,7 +241,7 @@ func (v *revival) conference() {
 			c.tell(m, signaling.ActionReconnecting, data)
 		}
 		c.takeOver(v, func() {
-			v.back(c)
+			v.back(c.room)
 			if len(v.Members) == 0 { // it was about to end
 				c.vacate(func() {})
 			}
@@ -247,7 +266,7 @@ func (v *revival) again(r *room) {
 	}
 	old := &recording{room: r, id: rec.ID, path: rec.Path, startedAt: rec.StartedAt, users: rec.Participants, state: signaling.RecordingFailed}
 	row := old.row()
-	row.EndedAt = time.Now()
+	row.EndedAt = v.heardAt()
 	old.tell(row)
 	r.saveMedia()
 	r.saveSnapshot()

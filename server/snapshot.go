@@ -12,7 +12,7 @@ func (r *room) snapshot() RoomSnapshot {
 	cfg := &r.srv.cfg
 	s := RoomSnapshot{RoomRecord: RoomRecord{RoomID: r.id, Type: r.kind, CreatedAt: r.created}, Node: cfg.Node,
 		Hold: cfg.Timeout + cfg.ResumeWindow, Creator: r.creator, CallID: r.callID}
-	s.Media = r.media()
+	s.Media, s.HeardAt = r.media(), time.Now()
 	if r.kind != Room1v1 {
 		s.Limit = cfg.Limits.members(r.kind)
 	}

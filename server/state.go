@@ -135,7 +135,8 @@ type LegState interface {
 	LegConnected(ctx context.Context, l LegRecord) error
 	// CheckLeg reads whether State has a member's leg, the member and what holds it
 	// and who was invited, and the room, which a node decides on: it is ErrStateLost
-	// if not. It costs the same in a large room and in a small one.
+	// if not. The room was heard of then. It costs the same in a large room and in a
+	// small one.
 	CheckLeg(ctx context.Context, node string, m MemberRecord, invited ...string) error
 }
 
@@ -201,6 +202,7 @@ type RoomSnapshot struct {
 	Reason     signaling.Reason   `json:",omitempty"`
 	Outcome    signaling.Outcome  `json:",omitempty"`
 	EndedBy    string             `json:",omitempty"` // the user who left first
+	HeardAt    time.Time          `json:",omitzero"`  // when its server last wrote of it, or looked after it
 	Media      RoomMedia          `json:",omitzero"`
 	Recording  *RecordingSnapshot `json:",omitempty"`
 	Members    []MemberSnapshot

@@ -29,7 +29,7 @@ func TestPage(t *testing.T) {
 		membersKey("{roomId}"):       nil,
 		legKey("{sessionId}"):        legFields(leg),
 		sessionKey("{sessionId}"):    sessionFields(server.SessionRecord{}),
-		snapshotKey("{roomId}"):      {"snapshot", ""},
+		snapshotKey("{roomId}"):      {"snapshot", "", heardTime, ""},
 		nodeKey("{node}"):            nil,
 		ownerKey("{node}"):           nil,
 		takenChannel("{node}"):       nil,

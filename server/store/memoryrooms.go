@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/callbench/callbench/server"
 )
@@ -189,6 +190,9 @@ func (m *Memory) CheckLeg(_ context.Context, node string, who server.MemberRecor
 	_, in := m.get(membersKey(who.RoomID))[who.UserID]
 	_, decided := m.get(nodeKey(node))[who.RoomID]
 	there := in && decided
+	if m.get(snapshotKey(who.RoomID)) != nil {
+		m.set(snapshotKey(who.RoomID), 0, heardTime, millis(time.Now()))
+	}
 	for _, key := range []string{roomKey(who.RoomID), snapshotKey(who.RoomID), legKey(who.SessionID), userKey(who.UserID)} {
 		there = there && m.get(key) != nil
 	}
@@ -224,7 +228,7 @@ func (m *Memory) Rooms(_ context.Context, node string) (rooms []server.RoomSnaps
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(m.get(nodeKey(node)))) {
-		s, err := readRoom(node, id, m.get(snapshotKey(id))["snapshot"], m.get(membersKey(id)), m.get(roomKey(id)))
+		s, err := readRoom(node, id, m.get(snapshotKey(id))["snapshot"], m.get(snapshotKey(id))[heardTime], m.get(membersKey(id)), m.get(roomKey(id)))
 		if err != nil {
 			return nil, err
 		}

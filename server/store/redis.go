@@ -251,12 +251,13 @@ func (r *Redis) Rooms(ctx context.Context, node string) ([]server.RoomSnapshot, 
 // roomOf reads a row of what nodeRooms returns.
 func roomOf(node string, row any) (server.RoomSnapshot, error) {
 	cells, _ := row.([]any)
-	if len(cells) != 4 {
+	if len(cells) != 5 {
 		return server.RoomSnapshot{}, fmt.Errorf("list rooms in redis: a row of %d cells", len(cells))
 	}
 	id, _ := cells[0].(string)
 	text, _ := cells[1].(string)
-	s, err := readRoom(node, id, text, hashOf(cells[2]), hashOf(cells[3]))
+	heard, _ := cells[4].(string)
+	s, err := readRoom(node, id, text, heard, hashOf(cells[2]), hashOf(cells[3]))
 	if err != nil { // nobody can go on with it: as a room that State has lost it is swept
 		return server.RoomSnapshot{RoomRecord: server.RoomRecord{RoomID: id}, Node: node}, nil
 	}
@@ -336,6 +337,9 @@ func (r *Redis) LegConnected(ctx context.Context, l server.LegRecord) error {
 	return r.run(ctx, "leg connected", func(p redis.Pipeliner) { saveLeg(ctx, p, l) })
 }
 
+// heard notes when a room that exists was heard of.
+const heard = `if redis.call('EXISTS', KEYS[1]) == 1 then return redis.call('HSET', KEYS[1], 'heardTime', ARGV[1]) end return 0`
+
 // CheckLeg implements server.LegState.
 func (r *Redis) CheckLeg(ctx context.Context, node string, m server.MemberRecord, invited ...string) error {
 	keys := []string{roomKey(m.RoomID), snapshotKey(m.RoomID), legKey(m.SessionID), userKey(m.UserID)}
@@ -348,6 +352,7 @@ func (r *Redis) CheckLeg(ctx context.Context, node string, m server.MemberRecord
 		there = p.Exists(ctx, keys...)
 		member = p.HExists(ctx, membersKey(m.RoomID), m.UserID)
 		room = p.HExists(ctx, nodeKey(node), m.RoomID)
+		p.Eval(ctx, heard, []string{snapshotKey(m.RoomID)}, millis(time.Now()))
 	})
 	if err == nil && (int(there.Val()) < len(keys) || !member.Val() || !room.Val()) {
 		return fmt.Errorf("check leg in redis: %w", server.ErrStateLost)
