@@ -148,10 +148,9 @@ func (r *rig) negotiate(pc *webrtc.PeerConnection, e server.Endpoint, who string
 	must(r.t, err)
 	gathered := webrtc.GatheringCompletePromise(pc)
 	must(r.t, pc.SetLocalDescription(offer))
-	answer, err := e.ProcessOffer(ctx, sessionFingerprintDown(pc.LocalDescription().SDP))
+	answer, err := e.Negotiate(ctx, sessionFingerprintDown(pc.LocalDescription().SDP))
 	must(r.t, err)
 	must(r.t, pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}))
-	must(r.t, e.Gather(ctx))
 	<-gathered
 	var mine []server.Candidate
 	for l := range strings.Lines(pc.LocalDescription().SDP) {
@@ -233,12 +232,12 @@ func TestErrors(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		ctx := t.Context()
 		p, a, b := r.legs()
-		if _, err := a.ProcessOffer(ctx, "nonsense"); !errors.Is(err, server.ErrSDPRefused) {
+		if _, err := a.Negotiate(ctx, "nonsense"); !errors.Is(err, server.ErrSDPRefused) {
 			t.Errorf("nonsense: %v", err)
 		}
 		pc := r.peer("alice")
 		r.negotiate(pc, a, "a") // the refusal left the endpoint usable
-		if _, err := a.ProcessOffer(ctx, pc.LocalDescription().SDP); err == nil || errors.Is(err, server.ErrSDPRefused) {
+		if _, err := a.Negotiate(ctx, pc.LocalDescription().SDP); err == nil || errors.Is(err, server.ErrSDPRefused) {
 			t.Errorf("a second offer: %v", err)
 		}
 		good := server.Candidate{Text: "candidate:1 1 udp 1 10.0.0.9 9 typ host", SDPMid: "0"}
