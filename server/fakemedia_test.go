@@ -194,6 +194,10 @@ func (p *fakePipeline) Release(ctx context.Context) error {
 	return err
 }
 
+func (p *fakePipeline) ReleaseWith(ctx context.Context, last server.Endpoint) error {
+	return errors.Join(last.Release(ctx), p.Release(ctx))
+}
+
 // has reports objects that were released as the media server does.
 func (m *fakeMedia) has(ids ...string) error {
 	m.mu.Lock()

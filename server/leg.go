@@ -151,9 +151,13 @@ func (r *room) releaseLeg(m *member, then func()) {
 		then()
 		return
 	}
+	in := r.lastOut(m)
 	m.port = nil
 	r.do("release endpoint", l.party(), func(ctx context.Context) (err error) {
-		if endpoint != nil {
+		switch {
+		case in != nil:
+			return in.ReleaseWith(ctx, endpoint)
+		case endpoint != nil:
 			err = endpoint.Release(ctx)
 		}
 		if port != nil {
@@ -166,6 +170,19 @@ func (r *room) releaseLeg(m *member, then func()) {
 		}
 		then()
 	})
+}
+
+// lastOut takes the pipeline out of the room if nothing but the endpoint of this
+// member, which leaves as the last, needs it: both are released at once, and it is
+// steps 32 and 33.
+func (r *room) lastOut(m *member) Pipeline {
+	in := r.pipeline
+	if in == nil || m.leg.endpoint == nil || m.port != nil || !r.host.endsWith(m) {
+		return nil
+	}
+	r.pipeline, r.closed = nil, true
+	r.trail.add(partyServer, partyMedia, "release pipeline")
+	return in
 }
 
 // rebuild replaces members' legs, one after the other, so that two runs put the same

@@ -51,6 +51,8 @@ type Pipeline interface {
 	NewRecorder(ctx context.Context, uri string, on func(RecorderEvent), media ...string) (Recorder, error)
 	// Release ends the pipeline and everything in it.
 	Release(ctx context.Context) error
+	// ReleaseWith ends an endpoint and then the pipeline, in one round trip.
+	ReleaseWith(ctx context.Context, last Endpoint) error
 }
 
 // Element is anything that media flow into or out of.

@@ -19,6 +19,7 @@ func (m *still) NewEndpoint(context.Context, func(MediaEvent)) (Endpoint, error)
 func (m *still) NewCall(context.Context, func(MediaEvent)) (Pipeline, Endpoint, error) {
 	return m, m, nil
 }
+func (*still) ReleaseWith(context.Context, Endpoint) error          { return nil }
 func (*still) Join(context.Context, Endpoint) error                 { return nil }
 func (*still) ID() string                                           { return "object" }
 func (m *still) Pipeline(context.Context, string) (Pipeline, error) { return m, nil }
