@@ -283,6 +283,7 @@ func TestOverloaded(t *testing.T) {
 		r.mock.SetFaults(kmsmock.Faults{ThreadLimit: 1})
 		for what, op := range map[string]func() error{
 			"pipeline": func() error { return second(r.media.NewPipeline(ctx)) },
+			"call":     func() error { _, _, err := r.media.NewCall(ctx, r.log.add("c")); return err },
 			"endpoint": func() error { return second(p.NewEndpoint(ctx, r.log.add("c"))) },
 			"mixer":    func() error { return second(p.NewMixer(ctx)) },
 			"port":     func() error { return second(mixer.NewPort(ctx)) },
