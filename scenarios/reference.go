@@ -44,7 +44,8 @@ has one's own in it too.
 
 Both worlds, virtual and local, have all capabilities but virtualtime, which the local one lacks. With ` + "`-level 0`" + ` the server speaks level 0
 of the protocol, and the capabilities of level 1 are lacking. With ` + "`-kms`" + ` there are no kmsevents, kms-control and mixed, and files only of a Kurento on this machine. With ` + "`-turn`" + ` the secrets of the TURN
-server cannot be changed, and its allocations are listed with ` + "`-turn-log`" + ` only. A TURN server is there if the scenario needs one; clients of level 0, to whom
+server cannot be changed, and its allocations are listed with ` + "`-turn-log`" + ` only. The remote world has what the server says of itself, and skips
+by name what it cannot look at (docs/remote.md). A TURN server is there if the scenario needs one; clients of level 0, to whom
 nobody tells it, know it from the beginning.
 `
 
