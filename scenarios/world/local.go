@@ -24,6 +24,7 @@ type Local struct {
 	system
 	*sockets
 	addr string // of the signaling server
+	near bool   // media is all on loopback, where a media server elsewhere, as in a container, is not
 }
 
 // LocalStage puts up local worlds. kms is the URL of a real Kurento, or empty
@@ -78,7 +79,7 @@ func onLoopback(address string) bool {
 }
 
 func newLocal(ctx context.Context, s *scenarios.Scenario, kms string, outside *TURN, seed int64, log *trace.Log, plant Plant) (*Local, error) {
-	l := &Local{system: system{log: log}, sockets: newSockets(seed, log)}
+	l := &Local{system: system{log: log}, sockets: newSockets(seed, log), near: kms == "" || onLoopback(kms)}
 	if err := l.boot(ctx, s, kms, outside, plant); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -141,7 +142,9 @@ func (l *Local) Client(c scenarios.Client, log *trace.Log) (scenarios.Caller, er
 	if err != nil {
 		return nil, err
 	}
-	cfg.Loopback, cfg.IPFilter = true, net.IP.IsLoopback
+	if cfg.Loopback = true; l.near {
+		cfg.IPFilter = net.IP.IsLoopback
+	}
 	return l.client(c, log, l.url(), cfg)
 }
 
