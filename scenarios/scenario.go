@@ -143,6 +143,16 @@ func (s *Scenario) RoomLimit() int {
 	return n
 }
 
+// ResumeWindow is how long a session without a connection can be resumed; zero is
+// as the server has it.
+func (s *Scenario) ResumeWindow() time.Duration {
+	d, err := time.ParseDuration(s.Settings["resume_window"])
+	if err != nil {
+		return 0
+	}
+	return d
+}
+
 // AtLevel is the scenario as it is played with a server that speaks no more
 // than this level.
 func (s *Scenario) AtLevel(level int) *Scenario {

@@ -8,6 +8,7 @@ import (
 	"github.com/callbench/callbench/scenarios"
 	"github.com/callbench/callbench/signaling"
 	"github.com/callbench/callbench/simclient"
+	"github.com/callbench/callbench/simclient/media"
 )
 
 // client makes a simulated client on its attachment to the network.
@@ -19,6 +20,9 @@ func (y *system) client(c scenarios.Client, log *trace.Log, url string, cfg simc
 	y.know(c.User, log)
 	cfg.User, cfg.Device, cfg.URL, cfg.Profile = c.User, c.Device, url, profile
 	cfg.Relay, cfg.Clips = c.Has("relay"), y.clips
+	if y.parts.browsers {
+		cfg.Look = lookEvery
+	}
 	if c.Has("level0") {
 		cfg.Level = new(int)
 	}
@@ -48,6 +52,11 @@ func (c *caller) Join(ctx context.Context, room, kind, role string) error {
 // SetRole implements scenarios.RoomMember.
 func (c *caller) SetRole(ctx context.Context, user, role string) error {
 	return c.Client.SetRole(ctx, user, signaling.Role(role))
+}
+
+// Mute implements scenarios.Party.
+func (c *caller) Mute(ctx context.Context, kind string, on bool) error {
+	return c.SetMuted(ctx, media.Kind(kind), on)
 }
 
 // AskHistory implements scenarios.Archivist.

@@ -61,6 +61,8 @@ func LocalStageWithTURN(kms string, outside *TURN, seed int64, plant Plant) scen
 func localLacks(kms string, outside *TURN) func(capability string) string {
 	return func(capability string) string {
 		switch {
+		case capability == scenarios.Chromium:
+			return noChromium()
 		case capability == "virtualtime":
 			return "the minutes would pass in real time"
 		case capability == "kmsevents" && kms != "":
@@ -155,6 +157,9 @@ func (l *Local) link(c scenarios.Client) *netsim.Link {
 // Client implements scenarios.World.
 func (l *Local) Client(c scenarios.Client, log *trace.Log) (scenarios.Caller, error) {
 	link := l.link(c)
+	if c.Chromium() {
+		return l.tab(c, log, l.url(), link)
+	}
 	std, err := stdnet.NewNet()
 	if err != nil {
 		return nil, fmt.Errorf("read the network's interfaces: %w", err)

@@ -57,6 +57,7 @@ type system struct {
 	clips     []*media.Clip   // what clients send; nil is what they send by themselves
 	instance  *instance       // the signaling server; nil while it is dead
 	pacer     *media.Pacer
+	tabs      tabs
 	access
 	revoked store.MemoryRevocations
 	running sync.WaitGroup
@@ -70,15 +71,17 @@ type parts struct {
 	mock        kmsmock.Config
 	listenWeb   func() (net.Listener, error)
 	newID       func(kind, user string) string
-	workers     int        // of the pacer
-	level0      bool       // the server speaks level 0 of the protocol only
-	video       string     // bit rate of the clients' video
-	turn        *turnParts // nil: no TURN server
-	mortal      bool       // the scenario kills the signaling server
-	tamper      bool       // it meddles with Redis
-	records     bool       // it makes recordings
-	pushes      bool       // devices that are not connected are woken
-	roomLimit   int        // members of a room of several; 0 is as the server has it
+	workers     int           // of the pacer
+	level0      bool          // the server speaks level 0 of the protocol only
+	video       string        // bit rate of the clients' video
+	turn        *turnParts    // nil: no TURN server
+	mortal      bool          // the scenario kills the signaling server
+	tamper      bool          // it meddles with Redis
+	records     bool          // it makes recordings
+	pushes      bool          // devices that are not connected are woken
+	roomLimit   int           // members of a room of several; 0 is as the server has it
+	browsers    bool          // some clients are real browsers
+	window      time.Duration // in which sessions can be resumed; 0 is as the server has it
 	plant       Plant
 }
 
@@ -87,6 +90,7 @@ func (p *parts) demand(s *scenarios.Scenario) {
 	p.level0, p.video = s.Level() == 0, s.Video()
 	p.mortal, p.tamper, p.records = slices.Contains(s.Needs, "server-control"), slices.Contains(s.Needs, "redis-control"), slices.Contains(s.Needs, "files")
 	p.pushes, p.roomLimit = slices.Contains(s.Needs, "push"), s.RoomLimit()
+	p.browsers, p.window = s.Chromium(), s.ResumeWindow()
 }
 
 // start brings the system up in the order in which its parts need each other.
@@ -163,12 +167,19 @@ func (y *system) startMock(cfg kmsmock.Config) error {
 	return nil
 }
 
-// loadClips takes other clips than the clients' own for video of a high bit rate.
+// loadClips takes other clips than the clients' own for video of a high bit rate,
+// and for browsers, which are to see whom they see.
 func (y *system) loadClips(video string) error {
-	if video != "500k" {
+	names := []string{media.ClipOpus}
+	switch {
+	case y.parts.browsers:
+		names = append(names, media.ClipBarcode)
+	case video == "500k":
+		names = append(names, media.ClipVP8Load)
+	default:
 		return nil
 	}
-	for _, name := range []string{media.ClipOpus, media.ClipVP8Load} {
+	for _, name := range names {
 		clip, err := media.Load(name)
 		if err != nil {
 			return fmt.Errorf("load clips: %w", err)
@@ -204,6 +215,7 @@ func (y *system) Settle() time.Duration { return 15 * time.Second }
 // already.
 func (y *system) close() error {
 	var errs []error
+	errs = append(errs, y.tabs.close())
 	if y.instance != nil {
 		errs = append(errs, y.instance.close())
 	}
