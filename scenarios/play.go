@@ -117,7 +117,9 @@ func (p *play) witness(stage Stage) error {
 	var errs []error
 	screens := w.Screens()
 	for _, client := range sortedKeys(screens) {
-		errs = append(errs, stage.Keep(client+".png", screens[client]))
+		file := strings.NewReplacer("[", "", "]", "").Replace(client) + ".png"
+		errs = append(errs, stage.Keep(file, screens[client]))
+		p.log.Add("script", "screen", trace.String("client", client), trace.String("file", file))
 	}
 	return errors.Join(errs...)
 }

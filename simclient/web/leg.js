@@ -129,7 +129,7 @@ export class Leg {
     this.outgoing = this.outgoing.then(async () => {
       const sent = candidate ? await this.filtered(init, 'local') : init;
       if (!sent || this.call.leg !== this) return;
-      this.event('candidate.sent', { n, type: candidate?.type ?? 'end', written: 1 });
+      this.event('candidate.sent', { n, type: candidate?.type ?? 'end', written: 1, ...(candidate?.address?.endsWith('.local') && { hidden: true }) });
       this.line.ask(this.call, 'candidate', { ...this.call.ref, ...sent }, this).catch(() => {});
     });
     if (!candidate) this.relaysGathered();
@@ -194,12 +194,12 @@ export class Leg {
     const ice = this.pc.getTransceivers()[0]?.sender.transport?.iceTransport;
     if (state === 'connected' && ice) this.onPair(ice);
     if (state === 'disconnected') this.line.session.probe();
-    if (state === 'failed') this.line.mediaLost(this.call);
   }
 
   onState() {
     const state = this.pc.connectionState;
     this.event('pc.state', { state });
+    if (state === 'failed') this.line.mediaLost(this.call); // Chromium does not tell it of iceConnectionState then
     if (state !== 'connected') return;
     if (this.call.state === 'accepted') {
       this.call.state = 'connected';

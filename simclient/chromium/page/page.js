@@ -101,6 +101,22 @@ function random(seed) {
   };
 }
 
+/**
+ * Lets the encoder begin anew each second, as the clips of other clients do: who
+ * looks at pictures without decoding all of them needs no more. A media server
+ * need not pass every request for a key frame on.
+ * @param {RTCRtpSender} sender
+ */
+function wantKeyFrames(sender) {
+  const timer = setInterval(() => {
+    if (sender.transport?.state === 'closed') clearInterval(timer);
+    if (!sender.track || sender.transport?.state !== 'connected') return;
+    const parameters = sender.getParameters();
+    const encodingOptions = parameters.encodings.map(() => ({ keyFrame: true }));
+    /** @type {any} */ (sender).setParameters(parameters, { encodingOptions }).catch(() => {}); // the next time is near
+  }, 1000);
+}
+
 const own = camera();
 const sound = microphone();
 const show = watch();
@@ -120,6 +136,7 @@ async function start(config) {
     },
     hooks: {
       sender: (sender, kind, about) => {
+        if (kind === 'video') wantKeyFrames(sender);
         /** @type {any} */ (sender).transform = transform('send', kind, { call: markOf(about), user, track: kind === 'audio' ? 0 : 1 });
       },
       receiver: (receiver, kind) => {
