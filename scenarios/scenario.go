@@ -28,8 +28,9 @@ type Scenario struct {
 	Require  []Field // thresholds under load
 	Steps    []Step
 
-	headerLines map[string]int // where a header word stands, for messages
-	shared      bool           // other calls are in the world at the same time
+	headerLines map[string]int    // where a header word stands, for messages
+	shared      bool              // other calls are in the world at the same time
+	accounts    map[string]string // who plays the users of the script, if others do
 }
 
 // Client is one headless client: one device of one user.
@@ -131,8 +132,13 @@ func (s *Scenario) Level() int {
 }
 
 // Video is the bit rate of the video that clients send, in the words of the
-// setting.
-func (s *Scenario) Video() string { return cmp.Or(s.Settings["video"], "200k") }
+// setting. Among browsers it is "barcode", a clip whose sender can be seen.
+func (s *Scenario) Video() string {
+	if s.Chromium() {
+		return "barcode"
+	}
+	return cmp.Or(s.Settings["video"], "200k")
+}
 
 // RoomLimit is how many members a room of several may have; 0 is as the server has it.
 func (s *Scenario) RoomLimit() int {
@@ -318,5 +324,5 @@ func (s *Scenario) user(word string) string {
 	if clients, err := s.Resolve(word); err == nil {
 		return clients[0].User
 	}
-	return word
+	return s.account(word)
 }

@@ -1,8 +1,6 @@
 package world
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -10,6 +8,7 @@ import (
 	"github.com/callbench/callbench/internal/netsim"
 	"github.com/callbench/callbench/reports/trace"
 	"github.com/callbench/callbench/scenarios"
+	"github.com/callbench/callbench/simclient"
 	"github.com/callbench/callbench/simclient/chromium"
 )
 
@@ -51,7 +50,7 @@ func (t *tabs) add(name string, cfg chromium.Config) (*chromium.Client, error) {
 	return c, err
 }
 
-// Screens implements scenarios.Witness.
+// screens are images of what the tabs show, by the clients' names.
 func (t *tabs) screens() map[string][]byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -70,15 +69,27 @@ func (t *tabs) close() error {
 	if t.browser == nil {
 		return nil
 	}
-	return errors.Join(t.browser.Close())
+	b := t.browser
+	t.browser = nil
+	return b.Close()
 }
 
-// tab makes a client that is a real browser, on its attachment to the network.
-func (y *system) tab(c scenarios.Client, log *trace.Log, url string, link *netsim.Link) (scenarios.Caller, error) {
-	y.know(c.User, log)
-	return y.tabs.add(c.Name, chromium.Config{User: c.User, Device: c.Device, URL: url, Link: link, Relay: c.Has("relay"), Asks: c.Has("mdns"),
-		Token: func(context.Context) (string, error) { return y.token(c) }, Log: slog.New(trace.Handler(log, c.Name)), Pacer: y.pacer})
+// tab makes a client of the scenario that is a real browser, on its attachment to
+// the network. What stands in cfg is of its world.
+func (w *crew) tab(c scenarios.Client, log *trace.Log, link *netsim.Link, cfg simclient.Config) (scenarios.Caller, error) {
+	return w.tabs.add(c.Name, chromium.Config{User: c.User, Device: c.Device, URL: cfg.URL, TLS: cfg.TLS, Token: cfg.Token, Link: link,
+		Relay: c.Has("relay"), Asks: c.Has("mdns"), Log: slog.New(trace.Handler(log, c.Name)), Pacer: w.pacer})
+}
+
+func (w *crew) closeTabs() error {
+	if w == nil {
+		return nil
+	}
+	return w.tabs.close()
 }
 
 // Screens implements scenarios.Witness.
-func (y *system) Screens() map[string][]byte { return y.tabs.screens() }
+func (y *system) Screens() map[string][]byte { return y.crew.tabs.screens() }
+
+// Screens implements scenarios.Witness.
+func (r *Remote) Screens() map[string][]byte { return r.crew.tabs.screens() }

@@ -66,9 +66,6 @@ func (y *system) serverConfig(v *instance) server.Config {
 		Limits: server.Limits{ConnectionsPerAddress: server.Unlimited}, // on real sockets all clients are at one address
 		Log:    y.serverLog(v.life), NewID: p.newID, AllowLoopback: true, Level0: p.level0}
 	cfg.ResumeWindow = p.window
-	if p.browsers { // their pages are the harness's own
-		cfg.CheckOrigin = func(*http.Request) bool { return true }
-	}
 	cfg.Limits.MixedMembers, cfg.Limits.BroadcastMembers = p.roomLimit, p.roomLimit
 	if y.files != "" {
 		cfg.Recordings = y.recorder()

@@ -6,7 +6,6 @@ package world
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -26,7 +25,6 @@ import (
 	"github.com/callbench/callbench/scenarios"
 	"github.com/callbench/callbench/server"
 	"github.com/callbench/callbench/server/store"
-	"github.com/callbench/callbench/simclient/media"
 )
 
 // Plant puts a known fault into the system, so that tests can show that the
@@ -50,14 +48,11 @@ type system struct {
 	history   *store.MemoryHistory
 	inbox     *store.MemoryInbox
 	mock      *kmsmock.Server // nil if the media server is a real one
-	control   *kurento.Client // for probes
-	before    map[string]bool // objects that the media server held when the world began
+	pipelines *pipelines      // of a real media server, for probes
 	files     string          // folder of the mock's recordings; "" if there are none
 	turn      *relays         // nil if the scenario needs none
-	clips     []*media.Clip   // what clients send; nil is what they send by themselves
+	crew      *crew           // makes the clients
 	instance  *instance       // the signaling server; nil while it is dead
-	pacer     *media.Pacer
-	tabs      tabs
 	access
 	revoked store.MemoryRevocations
 	running sync.WaitGroup
@@ -80,7 +75,6 @@ type parts struct {
 	records     bool          // it makes recordings
 	pushes      bool          // devices that are not connected are woken
 	roomLimit   int           // members of a room of several; 0 is as the server has it
-	browsers    bool          // some clients are real browsers
 	window      time.Duration // in which sessions can be resumed; 0 is as the server has it
 	plant       Plant
 }
@@ -90,17 +84,17 @@ func (p *parts) demand(s *scenarios.Scenario) {
 	p.level0, p.video = s.Level() == 0, s.Video()
 	p.mortal, p.tamper, p.records = slices.Contains(s.Needs, "server-control"), slices.Contains(s.Needs, "redis-control"), slices.Contains(s.Needs, "files")
 	p.pushes, p.roomLimit = slices.Contains(s.Needs, "push"), s.RoomLimit()
-	p.browsers, p.window = s.Chromium(), s.ResumeWindow()
+	p.window = s.ResumeWindow()
 }
 
 // start brings the system up in the order in which its parts need each other.
 func (y *system) start(ctx context.Context, p parts) error {
 	y.access.init()
 	y.parts = p
-	if err := y.loadClips(p.video); err != nil {
+	var err error
+	if y.crew, err = newCrew(p.video, p.workers); err != nil {
 		return err
 	}
-	y.pacer = media.NewPacer(media.PacerConfig{Workers: p.workers})
 	if err := y.startMedia(ctx); err != nil {
 		return err
 	}
@@ -134,15 +128,7 @@ func (y *system) startMedia(ctx context.Context) error {
 		}
 	}
 	var err error
-	y.control, err = kurento.Dial(ctx, kurento.Config{URL: p.kmsURL, Dial: p.kmsDial})
-	if err != nil {
-		return fmt.Errorf("connect to the media server: %w", err)
-	}
-	left, err := y.mediaObjects(ctx)
-	y.before = map[string]bool{}
-	for _, id := range left {
-		y.before[id] = true
-	}
+	y.pipelines, err = openPipelines(ctx, kurento.Config{URL: p.kmsURL, Dial: p.kmsDial})
 	return err
 }
 
@@ -167,45 +153,18 @@ func (y *system) startMock(cfg kmsmock.Config) error {
 	return nil
 }
 
-// loadClips takes other clips than the clients' own for video of a high bit rate,
-// and for browsers, which are to see whom they see.
-func (y *system) loadClips(video string) error {
-	names := []string{media.ClipOpus}
-	switch {
-	case y.parts.browsers:
-		names = append(names, media.ClipBarcode)
-	case video == "500k":
-		names = append(names, media.ClipVP8Load)
-	default:
-		return nil
-	}
-	for _, name := range names {
-		clip, err := media.Load(name)
-		if err != nil {
-			return fmt.Errorf("load clips: %w", err)
-		}
-		y.clips = append(y.clips, clip)
-	}
-	return nil
-}
-
 func (y *system) logger(actor string) *slog.Logger { return slog.New(trace.Handler(y.log, actor)) }
 
-// mediaObjects lists what the media server holds: the mock tells of every
+// mediaObjects finds what the media server holds: the mock tells of every
 // object, a real one of its pipelines.
-func (y *system) mediaObjects(ctx context.Context) ([]string, error) {
-	if y.mock != nil {
-		return y.mock.Left(), nil
+func (y *system) mediaObjects(ctx context.Context) (found []scenarios.Finding, err error) {
+	if y.mock == nil {
+		return y.pipelines.look(ctx)
 	}
-	ids, err := y.control.ServerManager().Pipelines(ctx)
-	if err != nil {
-		return nil, err
+	for _, id := range y.mock.Left() {
+		found = append(found, left("kms", id))
 	}
-	out := make([]string, len(ids))
-	for i, id := range ids {
-		out[i] = string(id)
-	}
-	return out, nil
+	return found, nil
 }
 
 // Settle implements scenarios.World.
@@ -215,7 +174,7 @@ func (y *system) Settle() time.Duration { return 15 * time.Second }
 // already.
 func (y *system) close() error {
 	var errs []error
-	errs = append(errs, y.tabs.close())
+	errs = append(errs, y.crew.closeTabs())
 	if y.instance != nil {
 		errs = append(errs, y.instance.close())
 	}
@@ -226,13 +185,13 @@ func (y *system) close() error {
 		y.redis.Close()
 	}
 	errs = append(errs, y.closeTURN())
-	if y.control != nil {
-		errs = append(errs, y.control.Close())
+	if y.pipelines != nil {
+		errs = append(errs, y.pipelines.close())
 	}
 	if y.mock != nil {
 		errs = append(errs, y.mock.Close())
 	}
-	errs = append(errs, y.pacer.Close())
+	errs = append(errs, y.crew.close())
 	y.running.Wait()
 	if y.files != "" {
 		errs = append(errs, os.RemoveAll(y.files))

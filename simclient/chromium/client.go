@@ -2,6 +2,7 @@ package chromium
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,9 +27,10 @@ const endLimit = 3 * time.Second
 // Config says who a client is and what it stands on. User and URL are needed.
 type Config struct {
 	User, Device string
-	// URL of the signaling server, ws:// or wss://. A wss:// server is reached
-	// directly: the client's link carries its media only.
+	// URL of the signaling server, ws:// or wss://.
 	URL string
+	// TLS of wss:// URLs; nil trusts whom this machine trusts.
+	TLS *tls.Config
 	// Token gives a JWT for each connection.
 	Token func(ctx context.Context) (string, error)
 	// Link is the client's attachment to the network. Nil is a perfect one.
@@ -106,7 +108,7 @@ func (c *Client) open() error {
 	if err := chromedp.Do(ctx, chromedp.Navigate(c.browser.pages.enter(c))); err != nil {
 		return fmt.Errorf("open the page: %w", err)
 	}
-	address, err := c.detour.signaling(c.cfg.URL)
+	address, err := c.detour.signaling(c.cfg.URL, c.cfg.TLS)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package chromium
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,16 +66,24 @@ func newDetour(link *netsim.Link, host string) (*detour, error) {
 }
 
 // signaling listens for the browser's WebSocket and returns the address that leads
-// to the server's. One with TLS is left alone: the browser would not trust a
-// detour.
-func (d *detour) signaling(address string) (string, error) {
+// to the server's, with TLS if that has it.
+func (d *detour) signaling(address string, secure *tls.Config) (string, error) {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "ws" {
-		return address, err
+	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" {
+		return "", fmt.Errorf("%q is not a ws:// or wss:// URL", address)
 	}
-	server := u.Host
+	to := server{host: u.Host, address: u.Host}
 	if u.Port() == "" {
-		server = net.JoinHostPort(u.Hostname(), "80")
+		to.address = net.JoinHostPort(u.Hostname(), map[string]string{"ws": "80", "wss": "443"}[u.Scheme])
+	}
+	if u.Scheme == "wss" {
+		to.tls = new(tls.Config)
+		if secure != nil {
+			to.tls = secure.Clone()
+		}
+		if to.tls.ServerName == "" {
+			to.tls.ServerName = u.Hostname()
+		}
 	}
 	if d.web, err = net.Listen("tcp", loopback+":0"); err != nil {
 		return "", fmt.Errorf("listen for the browser's WebSocket: %w", err)
@@ -84,35 +94,55 @@ func (d *detour) signaling(address string) (string, error) {
 			if err != nil {
 				return
 			}
-			d.group.Go(func() { d.carry(conn, server) })
+			d.group.Go(func() { d.carry(conn, to) })
 		}
 	})
-	u.Host = d.web.Addr().String()
+	u.Scheme, u.Host = "ws", d.web.Addr().String()
 	return u.String(), nil
 }
 
+// server is where WebSockets are led to.
+type server struct {
+	host, address string
+	tls           *tls.Config // nil: without
+}
+
 // carry joins a connection of the browser's with one to the server over the link,
-// until either ends.
-func (d *detour) carry(browser net.Conn, server string) {
+// until either ends. The handshake becomes one of the server's own host, without
+// the page's origin: as from an app.
+func (d *detour) carry(browser net.Conn, to server) {
 	if !d.keep(browser) {
 		return
 	}
 	defer d.forget(browser)
-	far, err := d.link.Dialer(new(net.Dialer).DialContext)(d.ctx, "tcp", server)
+	said := bufio.NewReader(browser)
+	r, err := http.ReadRequest(said)
 	if err != nil {
 		return
+	}
+	r.Host = to.host
+	r.Header.Del("Origin")
+	far, err := d.link.Dialer(new(net.Dialer).DialContext)(d.ctx, "tcp", to.address)
+	if err != nil {
+		return
+	}
+	if to.tls != nil {
+		far = tls.Client(far, to.tls)
 	}
 	if !d.keep(far) {
 		return
 	}
 	defer d.forget(far)
-	done := make(chan struct{}, 2)
-	for _, way := range [][2]net.Conn{{browser, far}, {far, browser}} {
-		d.group.Go(func() {
-			_, _ = io.Copy(way[1], way[0]) // how it ended does not matter: both end
-			done <- struct{}{}
-		})
+	if err := r.Write(far); err != nil {
+		return
 	}
+	done := make(chan struct{}, 2)
+	join := func(to io.Writer, from io.Reader) {
+		_, _ = io.Copy(to, from) // how it ended does not matter: both end
+		done <- struct{}{}
+	}
+	d.group.Go(func() { join(far, said) })
+	d.group.Go(func() { join(browser, far) })
 	<-done
 }
 

@@ -1,14 +1,17 @@
 package chromium
 
 import (
-	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gorilla/websocket"
 
 	"github.com/callbench/callbench/internal/netsim"
 )
@@ -130,12 +133,30 @@ func TestDetourOfCandidates(t *testing.T) {
 }
 
 // The WebSocket's connection stalls with the link, and ends with it on both sides.
+// Its handshake is the server's own, and without an origin.
 func TestDetourOfTheWebSocket(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprint("tls=", secure), func(t *testing.T) { ledWebSocket(t, secure) })
 	}
-	defer ln.Close()
+}
+
+func ledWebSocket(t *testing.T, secure bool) {
+	came := make(chan *websocket.Conn, 1)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := new(websocket.Upgrader).Upgrade(w, r, nil) // refuses origins of other hosts
+		if err != nil || r.Header.Get("Origin") != "" {
+			t.Error(err, r.Header)
+			return
+		}
+		came <- ws
+	})
+	web, trust := httptest.NewServer(handler), (*tls.Config)(nil)
+	if secure {
+		web.Close()
+		web = httptest.NewTLSServer(handler)
+		trust = web.Client().Transport.(*http.Transport).TLSClientConfig
+	}
+	defer web.Close()
 	link := netsim.NewLink(netsim.LinkConfig{Host: "alice"})
 	defer link.Close()
 	d, err := newDetour(link, "")
@@ -143,45 +164,66 @@ func TestDetourOfTheWebSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.close()
-	address, err := d.signaling("ws://" + ln.Addr().String() + "/ws")
-	if err != nil || !strings.HasSuffix(address, "/ws") {
+	address, err := d.signaling("ws"+strings.TrimPrefix(web.URL, "http")+"/ws", trust)
+	if err != nil || !strings.HasPrefix(address, "ws://127.0.0.1:") || !strings.HasSuffix(address, "/ws") {
 		t.Fatal(address, err)
 	}
-	browser, err := new(net.Dialer).DialContext(context.Background(), "tcp", strings.TrimSuffix(strings.TrimPrefix(address, "ws://"), "/ws"))
+	browser, _, err := websocket.DefaultDialer.Dial(address, http.Header{"Origin": {"http://127.0.0.1:1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer browser.Close()
-	server, err := ln.Accept()
+	server := <-came
+	defer server.Close()
+	got := make(chan string, 2)
+	ended := make(chan error, 2)
+	listen := func(ws *websocket.Conn) {
+		for {
+			_, b, err := ws.ReadMessage()
+			if err != nil {
+				ended <- err
+				return
+			}
+			got <- string(b)
+		}
+	}
+	go listen(server)
+	go listen(browser)
+	send := func(text string) {
+		if err := browser.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send("hello")
+	if m := <-got; m != "hello" {
+		t.Errorf("the server got %q", m)
+	}
+	link.Cut()
+	send("later")
+	select {
+	case m := <-got:
+		t.Errorf("%q came through a cut", m)
+	case <-time.After(100 * time.Millisecond):
+	}
+	link.Restore()
+	if m := <-got; m != "later" {
+		t.Errorf("the server got %q", m)
+	}
+	d.drop()
+	for range 2 {
+		<-ended
+	}
+}
+
+func TestDetourRefusesOtherAddresses(t *testing.T) {
+	d, err := newDetour(nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer server.Close()
-	fmt.Fprint(browser, "hello")
-	b := make([]byte, 5)
-	if _, err := io.ReadFull(server, b); err != nil || string(b) != "hello" {
-		t.Fatal(string(b), err)
-	}
-	link.Cut()
-	fmt.Fprint(browser, "later")
-	server.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	if n, err := server.Read(b); n > 0 || err == nil {
-		t.Errorf("%q came through a cut", b[:n])
-	}
-	server.SetReadDeadline(time.Time{})
-	link.Restore()
-	if _, err := io.ReadFull(server, b); err != nil || string(b) != "later" {
-		t.Fatal(string(b), err)
-	}
-	d.drop()
-	for _, end := range []net.Conn{browser, server} {
-		end.SetReadDeadline(time.Now().Add(10 * time.Second))
-		var timeout net.Error
-		if _, err := end.Read(b); err == nil || errors.As(err, &timeout) && timeout.Timeout() {
-			t.Errorf("a dropped connection lives: %v", err)
+	defer d.close()
+	for _, address := range []string{"http://host/ws", "::"} {
+		if led, err := d.signaling(address, nil); err == nil {
+			t.Errorf("%q becomes %q", address, led)
 		}
-	}
-	if address, err := d.signaling("wss://staging/ws"); err != nil || address != "wss://staging/ws" {
-		t.Errorf("one with TLS becomes %q, %v", address, err)
 	}
 }
