@@ -38,7 +38,7 @@ var allowed = map[string][]string{
 	"simclient/web":      {},
 	"simclient/chromium": {"simclient", "simclient/media", "simclient/web", "signaling", "internal/netsim"},
 	"scenarios":          {"scenarios/invariants", "signaling", "reports", "reports/trace"},
-	"scenarios/tokens": {},
+	"scenarios/tokens":   {},
 	"scenarios/world": {"scenarios", "signaling", "simclient", "simclient/media", "simclient/chromium", "server", "server/kms", "server/store", "server/turn", "kurento",
 		"kmsmock", "kmsmock/clip", "reports", "reports/trace", "internal/netsim", "internal/bubble"},
 
