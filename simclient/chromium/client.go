@@ -35,8 +35,8 @@ type Config struct {
 	Token func(ctx context.Context) (string, error)
 	// Link is the client's attachment to the network. Nil is a perfect one.
 	Link *netsim.Link
-	// Host is the address under which the media server reaches this machine. The
-	// zero value is 127.0.0.1.
+	// Host is the address under which the media server reaches this machine. If it is
+	// empty it is the one from which the signaling server is reached.
 	Host string
 	// Log gets the events. Nil discards them.
 	Log *slog.Logger
@@ -83,7 +83,10 @@ func (b *Browser) Client(cfg Config) (*Client, error) {
 	c := &Client{cfg: cfg, browser: b, log: cfg.Log, told: make(chan struct{})}
 	c.proof = newProof(c)
 	var err error
-	if c.detour, err = newDetour(cfg.Link, cfg.Host); err != nil {
+	if c.cfg.Host == "" {
+		c.cfg.Host = ownAddress(cfg.URL)
+	}
+	if c.detour, err = newDetour(cfg.Link, c.cfg.Host); err != nil {
 		return nil, fmt.Errorf("new client %q: %w", cfg.User, err)
 	}
 	if err := c.open(); err != nil {

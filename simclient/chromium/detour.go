@@ -51,13 +51,30 @@ type detour struct {
 	conns  map[net.Conn]struct{}
 }
 
+// ownAddress is this machine's address on the way to a URL's host; that of loopback
+// if there is no way.
+func ownAddress(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return loopback
+	}
+	const discard = "9" // nothing is sent
+	conn, err := net.Dial("udp4", net.JoinHostPort(u.Hostname(), discard))
+	if err != nil {
+		return loopback
+	}
+	defer conn.Close()
+	host, _, err := net.SplitHostPort(conn.LocalAddr().String())
+	if err != nil {
+		return loopback
+	}
+	return host
+}
+
 func newDetour(link *netsim.Link, host string) (*detour, error) {
 	std, err := stdnet.NewNet()
 	if err != nil {
 		return nil, fmt.Errorf("read the network's interfaces: %w", err)
-	}
-	if host == "" {
-		host = loopback
 	}
 	d := &detour{link: link, net: netsim.Net(std, link), host: host, inner: map[netip.AddrPort]net.PacketConn{},
 		outer: map[netip.AddrPort]net.PacketConn{}, conns: map[net.Conn]struct{}{}}
@@ -296,9 +313,10 @@ func (d *detour) toward(outside netip.AddrPort) (net.PacketConn, error) {
 		})
 }
 
-// from is the outer socket that stands for one of the browser's.
+// from is the outer socket that stands for one of the browser's. It is bound to no
+// address: the media server may be in another network than the signaling server.
 func (d *detour) from(browser netip.AddrPort) (net.PacketConn, error) {
-	return d.open(d.outer, browser, func() (net.PacketConn, error) { return d.net.ListenPacket("udp4", d.host+":0") },
+	return d.open(d.outer, browser, func() (net.PacketConn, error) { return d.net.ListenPacket("udp4", "0.0.0.0:0") },
 		func(own net.PacketConn, b []byte, from netip.AddrPort) {
 			if via, err := d.toward(from); err == nil {
 				_, _ = via.WriteTo(b, net.UDPAddrFromAddrPort(browser)) // as above

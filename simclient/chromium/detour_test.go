@@ -58,7 +58,7 @@ func receive(t *testing.T, c net.PacketConn) (string, net.Addr) {
 func TestDetourOfDatagrams(t *testing.T) {
 	link := netsim.NewLink(netsim.LinkConfig{Host: "alice"})
 	defer link.Close()
-	d, err := newDetour(link, "")
+	d, err := newDetour(link, "127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestDetourOfDatagrams(t *testing.T) {
 
 // What cannot be led is left as it is or left out.
 func TestDetourOfCandidates(t *testing.T) {
-	d, err := newDetour(nil, "")
+	d, err := newDetour(nil, "127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func ledWebSocket(t *testing.T, secure bool) {
 	defer web.Close()
 	link := netsim.NewLink(netsim.LinkConfig{Host: "alice"})
 	defer link.Close()
-	d, err := newDetour(link, "")
+	d, err := newDetour(link, "127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +216,7 @@ func ledWebSocket(t *testing.T, secure bool) {
 }
 
 func TestDetourRefusesOtherAddresses(t *testing.T) {
-	d, err := newDetour(nil, "")
+	d, err := newDetour(nil, "127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,6 +224,14 @@ func TestDetourRefusesOtherAddresses(t *testing.T) {
 	for _, address := range []string{"http://host/ws", "::"} {
 		if led, err := d.signaling(address, nil); err == nil {
 			t.Errorf("%q becomes %q", address, led)
+		}
+	}
+}
+
+func TestOwnAddress(t *testing.T) {
+	for address, want := range map[string]string{"ws://127.0.0.1:80/ws": "127.0.0.1", "ws://localhost/ws": "127.0.0.1", "::": "127.0.0.1"} {
+		if got := ownAddress(address); got != want {
+			t.Errorf("to %s: %s, want %s", address, got, want)
 		}
 	}
 }
