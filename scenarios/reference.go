@@ -43,7 +43,7 @@ where somebody calls or kicks him. In a room of several members media is expecte
 has one's own in it too.
 
 Both worlds, virtual and local, have all capabilities but virtualtime, which the local one lacks. With ` + "`-level 0`" + ` the server speaks level 0
-of the protocol, and the capabilities of level 1 are lacking. With ` + "`-kms`" + ` there are no kmsevents, kms-control and mixed, and files only of a Kurento on this machine. With ` + "`-turn`" + ` the secrets of the TURN
+of the protocol, and the capabilities of level 1 are lacking. With ` + "`-kms`" + ` there are no kmsevents, kms-control, kms-faults and mixed, and files only of a Kurento on this machine. With ` + "`-turn`" + ` the secrets of the TURN
 server cannot be changed, and its allocations are listed with ` + "`-turn-log`" + ` only. A TURN server is there if the scenario needs one; clients of level 0, to whom
 nobody tells it, know it from the beginning.
 `

@@ -186,12 +186,13 @@ func (h *host) state(ctx context.Context, addr string) (server.State, error) {
 
 // mysql keeps what is permanent in a database, in which demo users are made. One
 // that is not there is an error now.
-func (h *host) mysql(ctx context.Context, dsn, dir string, users []string) (*store.MySQL, error) {
-	m, err := store.OpenMySQL(ctx, store.MySQLConfig{DSN: dsn, Dir: dir, Log: h.log})
+func (h *host) mysql(ctx context.Context, cfg store.MySQLConfig, users []string) (*store.MySQL, error) {
+	cfg.Log = h.log
+	m, err := store.OpenMySQL(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	h.part("mysql", fmt.Sprintf("%s, its journal in %s", m, dir))
+	h.part("mysql", fmt.Sprintf("%s, its journal in %s", m, cfg.Dir))
 	h.stop = append(h.stop, m.Close)
 	if n := m.Waiting(); n > 0 {
 		h.log.Warn("outbox.resumed", "waiting", n)

@@ -39,15 +39,23 @@ func VirtualStage(seed int64, plant Plant) scenarios.Stage {
 	return scenarios.Stage{
 		Name:  "virtual",
 		Parts: versions(),
-		Lacks: nothing,
+		Lacks: virtualLacks,
 		Open: func(ctx context.Context, s *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
 			return newVirtual(ctx, s, seed, log, plant)
 		},
 	}
 }
 
-// nothing is what a world lacks whose parts are all in this process.
-func nothing(string) string { return "" }
+// ownParts is why a world has no parts that could be stopped by themselves.
+const ownParts = "its parts are in the harness's own process: kms, redis and server act on them"
+
+// virtualLacks says what a world lacks whose parts are all in this process.
+func virtualLacks(capability string) string {
+	if capability == "parts-control" {
+		return ownParts
+	}
+	return ""
+}
 
 func newVirtual(ctx context.Context, s *scenarios.Scenario, seed int64, log *trace.Log, plant Plant) (*Virtual, error) {
 	v := &Virtual{system: system{log: log}, delay: s.Delay(), hosts: map[string]*netsim.Host{}}
