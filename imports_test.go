@@ -36,10 +36,11 @@ var allowed = map[string][]string{
 	"simclient":          {"signaling", "simclient/media", "internal/serial"},
 	"simclient/media":    {},
 	"scenarios":          {"scenarios/invariants", "signaling", "reports", "reports/trace"},
-	"scenarios/world": {"scenarios", "signaling", "simclient", "simclient/media", "server", "server/kms", "server/store", "server/turn", "kurento",
+	"scenarios/world": {"scenarios", "scenarios/world/stack", "signaling", "simclient", "simclient/media", "server", "server/kms", "server/store", "server/turn", "kurento",
 		"kmsmock", "kmsmock/clip", "reports", "reports/trace", "internal/netsim", "internal/bubble"},
 
-	"scenarios/invariants": {"signaling"},
+	"scenarios/world/stack": {"internal/netsim", "kmsmock/clip", "kurento", "simclient/media"},
+	"scenarios/invariants":  {"signaling"},
 
 	"loadtest":        {"scenarios", "scenarios/world", "reports", "reports/trace"},
 	"reports":         {"reports/trace"},
@@ -52,9 +53,10 @@ var allowed = map[string][]string{
 
 // onlyIn are libraries that one folder owns.
 var onlyIn = map[string]string{
-	"github.com/testcontainers/testcontainers-go": "scenarios/world",
-	"testing":                    "internal/bubble",
-	"github.com/alecthomas/kong": "cmd/callbench",
+	"github.com/testcontainers/testcontainers-go": "scenarios/world/stack",
+	"github.com/moby/moby":                        "scenarios/world/stack",
+	"testing":                                     "internal/bubble",
+	"github.com/alecthomas/kong":                  "cmd/callbench",
 }
 
 func TestImports(t *testing.T) {

@@ -125,7 +125,7 @@ func (s *Stack) kurento() spec {
 
 func (s *Stack) redis() spec {
 	return spec{port: port(redisPort, "tcp"), caps: caps{1, 512 * mib, 256}, ready: redisReady, version: redisVersion,
-		command: []string{"redis-server", "--appendonly", "yes", "--save", ""}} // what is written outlasts a kill
+		command: []string{"redis-server", "--appendonly", "yes", "--save", "", "--protected-mode", "no"}} // what is written outlasts a kill
 }
 
 func (s *Stack) mysql() spec {

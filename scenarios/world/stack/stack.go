@@ -91,8 +91,7 @@ func (s *Stack) labels(part string) map[string]string {
 	return map[string]string{Label: s.run, Label + ".part": part}
 }
 
-// up starts the parts in the order in which they need each other, those that do not
-// at once.
+// up makes sure of the images, and builds the system.
 func (s *Stack) up(ctx context.Context) error {
 	if err := s.fetch(ctx); err != nil {
 		return err
@@ -100,7 +99,12 @@ func (s *Stack) up(ctx context.Context) error {
 	if err := s.guard(); err != nil {
 		return err
 	}
-	var err error
+	return s.build(ctx)
+}
+
+// build starts the parts in the order in which they need each other, those that do
+// not at once.
+func (s *Stack) build(ctx context.Context) (err error) {
 	if s.private, err = newPrivate(ctx, s.engine, s.labels("")); err != nil {
 		return err
 	}
@@ -119,6 +123,14 @@ func (s *Stack) up(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Renew builds the system anew: whatever was in it is gone.
+func (s *Stack) Renew(ctx context.Context) error {
+	err := s.removeAll()
+	s.logs.Wait()
+	s.parts, s.lines = nil, map[string]*Line{}
+	return errors.Join(err, s.build(ctx))
 }
 
 // stages are the parts that start together: what servers stand on, servers, and the
@@ -249,13 +261,14 @@ func (p *Part) at(port int) string {
 // Close removes everything that belongs to the stack, and returns when logs are
 // written and nothing is left.
 func (s *Stack) Close() error {
+	kept := s.keepParts()
 	err := s.removeAll()
 	s.end()
 	s.logs.Wait()
 	if s.watch != nil {
 		err = errors.Join(err, s.watch())
 	}
-	return errors.Join(err, s.keepParts(), s.engine.Close())
+	return errors.Join(err, kept, s.engine.Close())
 }
 
 // keepParts writes beside the logs what the parts were.
