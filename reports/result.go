@@ -56,6 +56,7 @@ type Step struct {
 	Line    int           `json:"line"`
 	Text    string        `json:"text"`
 	Verdict Verdict       `json:"verdict"`
+	Reason  string        `json:"reason,omitempty"` // why it was skipped
 	At      time.Duration `json:"at_ns"`
 	Took    time.Duration `json:"took_ns"`
 }

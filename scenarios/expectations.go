@@ -21,6 +21,7 @@ type Expectation struct {
 	Fields   []FieldSpec
 	World    bool // about the world, not about a client
 
+	sees  string            // what of the system it looks at, besides its clients
 	kind  trace.Kind        // the event that fulfils it …
 	or    trace.Kind        // … or this one …
 	where map[string]string // … with these attributes
@@ -87,16 +88,16 @@ var clientExpectations = []Expectation{
 
 // worldExpectations are about the system's own parts, and the run as a whole.
 var worldExpectations = []Expectation{
-	{Name: "history", World: true, Usage: "[1v1|mcu|broadcast]", Help: "a room in the history is as described", Max: 1, round: roundHistory,
+	{Name: "history", World: true, Usage: "[1v1|mcu|broadcast]", Help: "a room in the history is as described", Max: 1, sees: SightHistory, round: roundHistory,
 		Fields: []FieldSpec{{Name: "status", Kind: Text, Help: "where it stands", Values: []string{"active", "ended"}}, {Name: "members", Kind: Number, Help: "how many ever joined"}, {Name: "reason", Kind: Text, Help: "why it ended", Values: append(reasons(signaling.ActionEnded), reasons(signaling.ActionLeft)...)}, {Name: "answered", Kind: Text, Help: "whether the callee came into the room", Values: []string{"yes", "no"}},
 			{Name: "duration", Kind: Duration, Help: "how long the room was there"}, {Name: "count", Kind: Number, Help: "how many such rooms there are; at least one if absent"}}},
-	{Name: "redis", World: true, Usage: `"key"`, Help: "there is a key; * in it stands for anything", Min: 1, Max: 1, round: roundRedis,
+	{Name: "redis", World: true, Usage: `"key"`, Help: "there is a key; * in it stands for anything", Min: 1, Max: 1, sees: SightRedis, round: roundRedis,
 		Fields: []FieldSpec{{Name: "count", Kind: Number, Help: "how many such keys there are; at least one if absent"}, {Name: "field", Kind: Text, Help: "a field of the hash that is there and not empty"},
 			{Name: "value", Kind: Text, Help: "what it holds"}, {Name: "ttl", Kind: Duration, Help: "how long the key has left"}}},
 	{Name: "clean", World: true, Help: "nothing of a call is left: see below", round: roundClean},
 	recordingExpectation,
 	turnExpectation,
-	{Name: "steps", World: true, Help: "the 34 steps of the design's 1v1 call were seen in their order, in the run's first call: see below", now: func(j *Judge, _ Clause) bool { return j.steps.missing() == "" },
+	{Name: "steps", World: true, Help: "the 34 steps of the design's 1v1 call were seen in their order, in the run's first call: see below", sees: SightEvents, now: func(j *Judge, _ Clause) bool { return j.steps.missing() == "" },
 		instead: func(j *Judge, _ Clause) string { return j.steps.missing() }},
 	{Name: "span", World: true, Usage: "<from>..<to>", Help: "the time between two instants named with as: when an action began, when an expectation was fulfilled",
 		Min: 1, Max: 1, Fields: []FieldSpec{{Name: "took", Kind: Duration, Help: "length of the span"}}, now: spanTook, instead: spanIs},
@@ -148,7 +149,7 @@ func (j *Judge) fieldsHold(fields []Field, e trace.Event) bool {
 			}
 			continue
 		}
-		if f.Key == "from" || f.Key == "by" || f.Key == "user" {
+		if f.Key == "from" || f.Key == "to" || f.Key == "by" || f.Key == "user" {
 			f.Value = j.s.user(f.Value)
 		}
 		if f.Key == "from" && f.Op == "=" && comesFrom(e.Get(f.Key), f.Value) {
@@ -338,14 +339,14 @@ func roundHistory(j *Judge, c Clause, found []trace.Event) bool {
 	return compare(strconv.Itoa(rooms), count.Op, count.Value)
 }
 
-func roundRedis(_ *Judge, c Clause, found []trace.Event) bool {
+func roundRedis(j *Judge, c Clause, found []trace.Event) bool {
 	keys := 0
 	count, fields := cutCount(c.Fields)
 	for _, e := range found {
 		if e.Get("what") != "key" {
 			continue
 		}
-		if ok, err := path.Match(c.Args[0], e.Get("key")); err == nil && ok && keyHolds(fields, e) {
+		if ok, err := path.Match(j.s.key(c.Args[0]), e.Get("key")); err == nil && ok && j.keyHolds(fields, e) {
 			keys++
 		}
 	}
@@ -353,11 +354,11 @@ func roundRedis(_ *Judge, c Clause, found []trace.Event) bool {
 }
 
 // keyHolds compares a Redis key with what is asked of it.
-func keyHolds(fields []Field, e trace.Event) bool {
+func (j *Judge) keyHolds(fields []Field, e trace.Event) bool {
 	field := ""
 	for _, f := range fields {
 		if f.Key == "field" {
-			field = f.Value
+			field = j.s.account(f.Value)
 		}
 	}
 	for _, f := range fields {

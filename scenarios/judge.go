@@ -42,8 +42,10 @@ type Judge struct {
 	checks     checks
 	books      books
 	steps      steps
-	over       map[string]bool // sessions that have ended, as the server says
-	even       atomic.Bool     // the last look at the history agreed with the clients
+	over       map[string]bool   // sessions that have ended, as the server says
+	blind      map[string]string // what cannot be seen, and why
+	unknown    map[string]bool   // spans of steps that were skipped
+	even       atomic.Bool       // the last look at the history agreed with the clients
 	end        bool
 }
 
@@ -77,7 +79,7 @@ type part struct {
 // NewJudge makes a judge of one scenario (one case of it, if it has cases).
 func NewJudge(s *Scenario) *Judge {
 	return &Judge{s: s, callNow: map[string]string{}, callBefore: map[string]string{}, instants: map[string]time.Duration{},
-		over: map[string]bool{}, media: ledger{}, phases: newPhases(s.Clients), checks: newChecks(),
+		over: map[string]bool{}, unknown: map[string]bool{}, media: ledger{}, phases: newPhases(s.Clients), checks: newChecks(),
 		result: reports.Scenario{Name: s.Name, File: s.File, Verdict: reports.Pass}}
 }
 
@@ -106,6 +108,10 @@ func (j *Judge) begin(e trace.Event) {
 	j.strict = e.Get("world") == "virtual"
 	j.result.World = e.Get("world")
 	j.result.Seed = int64(e.Number("seed"))
+	j.blind = blindness(e)
+	if j.blind[SightHistory] != "" {
+		j.books.book.Unseen()
+	}
 }
 
 // finish closes the books: what the run itself says, then the checks.
@@ -125,13 +131,16 @@ func (j *Judge) finish(e trace.Event) {
 		f.At = e.T
 		j.fail(f)
 	}
+	if why := j.nothingJudged(); why != "" && j.result.Verdict == reports.Pass {
+		j.result.Verdict, j.result.Reason = reports.Skip, why
+	}
 	if n := j.decided(); j.result.Verdict == reports.Pass && n < len(j.s.Steps) {
 		j.result.Verdict = reports.Broken
 		j.result.Reason = fmt.Sprintf("the run ended after %d of %d steps", n, len(j.s.Steps))
 	}
 }
 
-// decided counts the steps that have passed or failed.
+// decided counts the steps that have passed or failed, or were skipped.
 func (j *Judge) decided() (n int) {
 	for _, st := range j.result.Steps {
 		if st.Verdict != reports.Broken {
@@ -230,6 +239,10 @@ func outcome(st Step, e trace.Event) string {
 func (j *Judge) expect(i int, st Step, now time.Duration) {
 	p := &pending{index: i, step: st, begin: now}
 	j.open = p
+	if why := j.unseen(st); why != "" {
+		j.skip(p, why)
+		return
+	}
 	if len(st.Actors) == 0 {
 		p.world = findExpectation(st.Clauses[0].Verb, true)
 		if p.world.now != nil {
@@ -365,6 +378,9 @@ func (j *Judge) advance(w *want, e *seen) bool {
 }
 
 func (j *Judge) fulfilled(p *pending, at time.Duration) {
+	if p.world != nil && p.world.Name == "clean" {
+		j.half(p.step)
+	}
 	if p.step.As != "" {
 		j.instants[p.step.As] = at
 		j.result.Spans = append(j.result.Spans, reports.Span{Name: p.step.As, At: at, Took: at - j.actionAt})

@@ -21,6 +21,12 @@ type Stage struct {
 	Parts map[string]string // what runs in it, with versions
 	// Lacks says why such a world has not got a capability; "" if it has.
 	Lacks func(capability string) string
+	// Fit adapts a scenario to the stage, or says why it cannot be played there; nil
+	// leaves it as it is.
+	Fit func(*Scenario) (fitted *Scenario, lack string)
+	// Blind says what cannot be seen there, by its sight, and why: expectations about
+	// that are skipped.
+	Blind map[string]string
 	// Open starts a world; its events go to the log.
 	Open func(ctx context.Context, s *Scenario, log *trace.Log) (World, error)
 }
@@ -79,7 +85,8 @@ const actionLimit = 30 * time.Second
 // Play plays a scenario on a stage and judges it. Everything is recorded in log,
 // from run.begin to run.end.
 func Play(ctx context.Context, stage Stage, s *Scenario, seed int64, log *trace.Log) reports.Scenario {
-	p := &play{s: s, log: log, judge: NewJudge(s), clients: map[string]Caller{}, decided: make(chan int, len(s.Steps)+1)}
+	s, lack := fit(stage, s)
+	p := &play{s: s, log: log, judge: NewJudge(s), lack: lack, clients: map[string]Caller{}, decided: make(chan int, len(s.Steps)+1)}
 	p.judge.OnDecided = func(i int) { p.decided <- i }
 	log.Watch(p.judge.Observe)
 	log.Add("script", trace.KindRunBegin, p.head(stage, seed)...)
@@ -91,8 +98,8 @@ func Play(ctx context.Context, stage Stage, s *Scenario, seed int64, log *trace.
 // the attributes of run.end: skip, if the world lacks something, and error, if
 // the play itself broke.
 func (p *play) onStage(ctx context.Context, stage Stage) []trace.Attr {
-	if lack := missing(stage, p.s); lack != "" {
-		return []trace.Attr{trace.String("skip", lack)}
+	if p.lack != "" {
+		return []trace.Attr{trace.String("skip", p.lack)}
 	}
 	w, err := stage.Open(ctx, p.s, p.log)
 	if err == nil {
@@ -120,11 +127,21 @@ func (p *play) close() error {
 	}
 }
 
+// fit adapts a scenario to a stage; lack is why it cannot be played there.
+func fit(stage Stage, s *Scenario) (fitted *Scenario, lack string) {
+	if stage.Fit != nil {
+		if s, lack = stage.Fit(s); lack != "" {
+			return s, lack
+		}
+	}
+	return s, missing(stage, s)
+}
+
 // missing says which of the scenario's needs the stage lacks and why; "" if it
 // has them all.
 func missing(stage Stage, s *Scenario) string {
 	var lacks []string
-	for _, n := range s.Needs {
+	for _, n := range s.takes() {
 		why := stage.Lacks(n)
 		if s.Level() == 0 && contains(ofLevel1, n) {
 			why = "the server speaks level 0 only"
@@ -141,6 +158,7 @@ type play struct {
 	s       *Scenario
 	log     *trace.Log
 	judge   *Judge
+	lack    string // why it is not played; "" if it is
 	clients map[string]Caller
 	former  []Caller // that reopen put another client in the place of
 	decided chan int
@@ -151,6 +169,12 @@ func (p *play) head(stage Stage, seed int64) []trace.Attr {
 		trace.String("world", stage.Name), trace.Int("level", p.s.Level()), trace.Int("seed", seed), trace.String("text", p.s.Text)}
 	for _, part := range sortedKeys(stage.Parts) {
 		attrs = append(attrs, trace.String("part."+part, stage.Parts[part]))
+	}
+	for _, sight := range sortedKeys(stage.Blind) {
+		attrs = append(attrs, trace.String(blindKey+sight, stage.Blind[sight]))
+	}
+	for _, user := range sortedKeys(p.s.accounts) {
+		attrs = append(attrs, trace.String(userKey+user, p.s.accounts[user]))
 	}
 	return append(attrs, trace.String("env.system", runtime.GOOS+"/"+runtime.GOARCH), trace.Int("env.cpus", runtime.GOMAXPROCS(0)))
 }

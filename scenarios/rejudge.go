@@ -81,5 +81,8 @@ func judgeOf(head trace.Event) (*Judge, error) {
 	if head.Has("level") {
 		c = c.AtLevel(int(head.Number("level")))
 	}
+	if accounts := accountsOf(head); len(accounts) > 0 {
+		c = c.WithUsers(accounts)
+	}
 	return NewJudge(c), nil
 }

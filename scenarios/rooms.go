@@ -124,7 +124,7 @@ func roomParts(c Clause) []match {
 }
 
 // recordingExpectation is about the recordings that the world holds.
-var recordingExpectation = Expectation{Name: "recording", World: true, Help: "a recording in the history is as described, and so is its file", round: roundRecording,
+var recordingExpectation = Expectation{Name: "recording", World: true, Help: "a recording in the history is as described, and so is its file", sees: SightHistory, round: roundRecording,
 	Fields: []FieldSpec{{Name: "state", Kind: Text, Help: "where it stands", Values: recordingStates()}, {Name: "duration", Kind: Duration, Help: "how long it is, as its row says"},
 		{Name: "size", Kind: Number, Help: "bytes of it, as its row says"}, {Name: "participants", Kind: Text, Help: "who was recorded: users in the order of the alphabet, with commas"},
 		{Name: "file", Kind: Text, Help: "whether the media server's file is there, has that size, and can be read to its end", Values: []string{"plays", "broken", "absent"}},

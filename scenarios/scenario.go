@@ -28,8 +28,9 @@ type Scenario struct {
 	Require  []Field // thresholds under load
 	Steps    []Step
 
-	headerLines map[string]int // where a header word stands, for messages
-	shared      bool           // other calls are in the world at the same time
+	headerLines map[string]int    // where a header word stands, for messages
+	shared      bool              // other calls are in the world at the same time
+	accounts    map[string]string // who plays the users of the script, if others do
 }
 
 // Client is one headless client: one device of one user.
@@ -308,5 +309,5 @@ func (s *Scenario) user(word string) string {
 	if clients, err := s.Resolve(word); err == nil {
 		return clients[0].User
 	}
-	return word
+	return s.account(word)
 }

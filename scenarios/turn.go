@@ -88,7 +88,7 @@ func pairParts(c Clause) []match {
 	return []match{{what: "pair", near: isPair, event: func(j *Judge, e trace.Event) bool { return isPair(e) && j.fieldsHold(fields, e) }}}
 }
 
-var turnExpectation = Expectation{Name: "turn", World: true, Help: "the TURN server has as many allocations; needs allocations", round: roundTURN,
+var turnExpectation = Expectation{Name: "turn", World: true, Help: "the TURN server has as many allocations; needs allocations", sees: SightTURN, round: roundTURN,
 	Fields: []FieldSpec{{Name: "allocations", Kind: Number, Help: "how many there are; at least one if absent"}, {Name: "user", Kind: Text, Help: "whose"}}}
 
 func roundTURN(j *Judge, c Clause, found []trace.Event) bool {

@@ -44,6 +44,7 @@ type Verb struct {
 	client func(context.Context, Caller, Clause) error
 	world  func(World, *Scenario, Clause) error
 	target func(*Scenario, Step, Clause) error // checks what the table cannot
+	takes  func(Clause) string                 // the capability that it takes, if its script need not say so; nil if none
 }
 
 // refusal is the field that every action takes after "!".
@@ -129,12 +130,12 @@ var worldVerbs = []Verb{
 		world:  actOnNet, target: checkNet},
 	{Name: "token", Usage: "<clients> good|wrong|expired|missing|revoked|<duration>", World: true, Min: 2, Max: 2,
 		Help:  "what the clients show when they say who they are, from now on: a token that is good for an hour or for so long, one that somebody else signed, one that has run out, or none; revoked takes back the one that they showed last, which they go on showing",
-		world: actOnToken, target: checkToken},
-	{Name: "block", Usage: "<user> <user>", World: true, Min: 2, Max: 2, Help: "the first user blocks the second", target: checkUsers,
+		world: actOnToken, target: checkToken, takes: takesToken},
+	{Name: "block", Usage: "<user> <user>", World: true, Min: 2, Max: 2, Help: "the first user blocks the second", target: checkUsers, takes: takesBlocks,
 		world: func(w World, s *Scenario, c Clause) error {
 			return w.Block(s.user(c.Args[0]), s.user(c.Args[1]), true)
 		}},
-	{Name: "unblock", Usage: "<user> <user>", World: true, Min: 2, Max: 2, Help: "the first user ends blocking the second", target: checkUsers,
+	{Name: "unblock", Usage: "<user> <user>", World: true, Min: 2, Max: 2, Help: "the first user ends blocking the second", target: checkUsers, takes: takesBlocks,
 		world: func(w World, s *Scenario, c Clause) error {
 			return w.Block(s.user(c.Args[0]), s.user(c.Args[1]), false)
 		}},

@@ -23,9 +23,10 @@ type Book struct {
 	stages      []string        // broadcasts with several publishers
 	online      map[string]bool // users that messages reach
 
-	rooms []Room // what the last look found
-	left  []string
-	whole bool // that look was the one at the end of the run
+	unseen bool   // nobody can look at the history
+	rooms  []Room // what the last look found
+	left   []string
+	whole  bool // that look was the one at the end of the run
 
 	begun    []string // the server's calls, in their order
 	states   map[string]*progress
@@ -228,6 +229,9 @@ func (b *Book) Online(user string, is bool) {
 func (b *Book) Look(rooms []Room, left []string, last bool) {
 	b.rooms, b.left, b.whole = rooms, left, last
 }
+
+// Unseen notes that nobody can look at the history: it says nothing.
+func (b *Book) Unseen() { b.unseen = true }
 
 // Finished notes that nothing more will happen: a call that is there now never
 // ends.

@@ -50,7 +50,7 @@ func (r Room) users() []string {
 
 // historyDiffers looks at the last look, if it is the one at the end of the run.
 func historyDiffers(b *Book) []string {
-	if !b.whole {
+	if !b.whole || b.unseen {
 		return nil
 	}
 	return b.differences()

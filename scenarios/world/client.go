@@ -2,7 +2,6 @@ package world
 
 import (
 	"context"
-	"log/slog"
 
 	"github.com/callbench/callbench/reports/trace"
 	"github.com/callbench/callbench/scenarios"
@@ -12,26 +11,13 @@ import (
 
 // client makes a simulated client on its attachment to the network.
 func (y *system) client(c scenarios.Client, log *trace.Log, url string, cfg simclient.Config) (scenarios.Caller, error) {
-	profile, err := simclient.ProfileByName(c.Profile)
-	if err != nil {
-		return nil, err
-	}
 	y.know(c.User, log)
-	cfg.User, cfg.Device, cfg.URL, cfg.Profile = c.User, c.Device, url, profile
-	cfg.Relay, cfg.Clips = c.Has("relay"), y.clips
-	if c.Has("level0") {
-		cfg.Level = new(int)
-	}
+	cfg.URL = url
 	if y.turn != nil && (y.parts.level0 || c.Has("level0")) { // level 0 tells of no ICE servers: the app knows its own
 		cfg.ICEServers, _ = y.turn.issuer.ICE(c.User)
 	}
 	cfg.Token = func(context.Context) (string, error) { return y.token(c) }
-	cfg.Log, cfg.Pacer = slog.New(trace.Handler(log, c.Name)), y.pacer
-	client, err := simclient.New(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return &caller{Client: client}, nil
+	return y.crew.caller(c, log, cfg)
 }
 
 // caller says in the words of scripts what a client does.

@@ -8,17 +8,13 @@ import (
 	"net/netip"
 	"net/url"
 	"runtime"
-	"sync"
 	"time"
 
-	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/turn/v5"
 
-	"github.com/callbench/callbench/internal/netsim"
 	"github.com/callbench/callbench/kmsmock"
 	"github.com/callbench/callbench/reports/trace"
 	"github.com/callbench/callbench/scenarios"
-	"github.com/callbench/callbench/simclient"
 )
 
 // Local is the world on this machine's loopback, in real time: the same parts
@@ -26,11 +22,8 @@ import (
 // clients' own sockets, so that no privilege is needed.
 type Local struct {
 	system
-	seed int64
+	*sockets
 	addr string // of the signaling server
-
-	mu    sync.Mutex              // under load many calls share the world
-	links map[string]*netsim.Link // by user and device
 }
 
 // LocalStage puts up local worlds. kms is the URL of a real Kurento, or empty
@@ -89,7 +82,7 @@ func onLoopback(address string) bool {
 }
 
 func newLocal(ctx context.Context, s *scenarios.Scenario, kms string, outside *TURN, seed int64, log *trace.Log, plant Plant) (*Local, error) {
-	l := &Local{system: system{log: log}, seed: seed, links: map[string]*netsim.Link{}}
+	l := &Local{system: system{log: log}, sockets: newSockets(seed, log)}
 	if err := l.boot(ctx, s, kms, outside, plant); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -146,37 +139,19 @@ func turnOnLoopback(outside *TURN, ttl time.Duration) (*turnParts, error) {
 // url is where clients reach the signaling server.
 func (l *Local) url() string { return "ws://" + l.addr + "/ws" }
 
-func (l *Local) link(c scenarios.Client) *netsim.Link {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	key := c.User + "/" + c.Device
-	if l.links[key] == nil {
-		l.links[key] = netsim.NewLink(netsim.LinkConfig{Host: c.Name, Seed: uint64(l.seed), Log: l.logger("net")})
-	}
-	return l.links[key]
-}
-
 // Client implements scenarios.World.
 func (l *Local) Client(c scenarios.Client, log *trace.Log) (scenarios.Caller, error) {
-	link := l.link(c)
-	std, err := stdnet.NewNet()
+	cfg, err := l.sockets.config(c)
 	if err != nil {
-		return nil, fmt.Errorf("read the network's interfaces: %w", err)
+		return nil, err
 	}
-	return l.client(c, log, l.url(), simclient.Config{
-		Dial: link.Dialer(new(net.Dialer).DialContext), Net: netsim.Net(std, link),
-		Loopback: true, IPFilter: func(ip net.IP) bool { return ip.IsLoopback() },
-	})
+	cfg.Loopback, cfg.IPFilter = true, net.IP.IsLoopback
+	return l.client(c, log, l.url(), cfg)
 }
-
-// Network implements scenarios.World.
-func (l *Local) Network(c scenarios.Client) (scenarios.Network, error) { return l.link(c), nil }
 
 // Close implements scenarios.World.
 func (l *Local) Close() error {
 	err := l.close()
-	for _, link := range l.links {
-		link.Close()
-	}
+	l.hangUp()
 	return err
 }

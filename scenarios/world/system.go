@@ -26,7 +26,6 @@ import (
 	"github.com/callbench/callbench/scenarios"
 	"github.com/callbench/callbench/server"
 	"github.com/callbench/callbench/server/store"
-	"github.com/callbench/callbench/simclient/media"
 )
 
 // Plant puts a known fault into the system, so that tests can show that the
@@ -54,9 +53,8 @@ type system struct {
 	before    map[string]bool // objects that the media server held when the world began
 	files     string          // folder of the mock's recordings; "" if there are none
 	turn      *relays         // nil if the scenario needs none
-	clips     []*media.Clip   // what clients send; nil is what they send by themselves
+	crew      *crew           // makes the clients
 	instance  *instance       // the signaling server; nil while it is dead
-	pacer     *media.Pacer
 	access
 	revoked store.MemoryRevocations
 	running sync.WaitGroup
@@ -93,10 +91,10 @@ func (p *parts) demand(s *scenarios.Scenario) {
 func (y *system) start(ctx context.Context, p parts) error {
 	y.access.init()
 	y.parts = p
-	if err := y.loadClips(p.video); err != nil {
+	var err error
+	if y.crew, err = newCrew(p.video, p.workers); err != nil {
 		return err
 	}
-	y.pacer = media.NewPacer(media.PacerConfig{Workers: p.workers})
 	if err := y.startMedia(ctx); err != nil {
 		return err
 	}
@@ -163,21 +161,6 @@ func (y *system) startMock(cfg kmsmock.Config) error {
 	return nil
 }
 
-// loadClips takes other clips than the clients' own for video of a high bit rate.
-func (y *system) loadClips(video string) error {
-	if video != "500k" {
-		return nil
-	}
-	for _, name := range []string{media.ClipOpus, media.ClipVP8Load} {
-		clip, err := media.Load(name)
-		if err != nil {
-			return fmt.Errorf("load clips: %w", err)
-		}
-		y.clips = append(y.clips, clip)
-	}
-	return nil
-}
-
 func (y *system) logger(actor string) *slog.Logger { return slog.New(trace.Handler(y.log, actor)) }
 
 // mediaObjects lists what the media server holds: the mock tells of every
@@ -220,7 +203,7 @@ func (y *system) close() error {
 	if y.mock != nil {
 		errs = append(errs, y.mock.Close())
 	}
-	errs = append(errs, y.pacer.Close())
+	errs = append(errs, y.crew.close())
 	y.running.Wait()
 	if y.files != "" {
 		errs = append(errs, os.RemoveAll(y.files))
