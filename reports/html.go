@@ -65,9 +65,8 @@ func newPage(r Run, css template.CSS, js template.JS) page {
 		p.Contents = append(p.Contents, contents{Scenario: s, ID: "s" + strconv.Itoa(i+1)})
 	}
 	slices.SortStableFunc(p.Contents, func(a, b contents) int { return cmp.Compare(weight(a.Verdict), weight(b.Verdict)) })
-	n := r.Count()
-	p.Tally = fmt.Sprintf("%d passed, %d failed, %d skipped", n[Pass], n[Fail]+n[Broken], n[Skip])
-	p.Word, p.Class, p.Why = p.verdict(n)
+	p.Tally = r.tally()
+	p.Word, p.Class, p.Why = p.verdict(r.Count())
 	return p
 }
 
@@ -76,12 +75,7 @@ func weight(v Verdict) int { return slices.Index([]Verdict{Fail, Broken, Skip, P
 
 // verdict is the first line that a reader sees.
 func (p page) verdict(n map[Verdict]int) (word, class, why string) {
-	many := func(n int) string {
-		if n == 1 {
-			return "1 scenario"
-		}
-		return strconv.Itoa(n) + " scenarios"
-	}
+	many := func(n int) string { return many(n, "scenario") }
 	switch bad := n[Fail] + n[Broken]; {
 	case bad > 0:
 		word, class = "Failed", "fail"
@@ -263,8 +257,8 @@ func (s Scenario) reproduce(st *story) []string {
 		if st.Level == "0" {
 			run += " -level 0"
 		}
-		for _, part := range []struct{ name, flag string }{{"kurento", " -kms "}, {"turn", " -turn "}} {
-			if at, ok := strings.CutPrefix(st.part(part.name), "at "); ok { // as the local world names a real one
+		for _, part := range []struct{ name, flag string }{{"server", " -url "}, {"kurento", " -kms "}, {"turn", " -turn "}, {"redis", " -redis "}, {"metrics", " -metrics "}} {
+			if at, ok := strings.CutPrefix(st.part(part.name), "at "); ok { // as worlds name what others run
 				run += part.flag + quote(at)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,9 +16,18 @@ func Rows(w io.Writer, r Run) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(tw, "VERDICT\tSCENARIO\tWORLD\tTOOK\tWALL\tSTEPS\n")
 	for _, s := range r.Scenarios {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%d\n", strings.ToUpper(string(s.Verdict)), s.Name, s.World, short(s.Took), short(s.Wall), len(s.Steps))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", strings.ToUpper(string(s.Verdict)), s.Name, s.World, short(s.Took), short(s.Wall), stepsOf(s))
 	}
 	return tw.Flush()
+}
+
+// stepsOf is how many steps were played, and how many of them were skipped.
+func stepsOf(s Scenario) string {
+	n := strconv.Itoa(len(s.Steps))
+	if k := len(s.Skipped()); k > 0 {
+		n += fmt.Sprintf(" (%d skipped)", k)
+	}
+	return n
 }
 
 // Summary prints, for somebody at a terminal, failures in full, why something
@@ -36,9 +46,19 @@ func Summary(w io.Writer, r Run, all bool) error {
 		}
 	}
 	skips(w, r)
-	n := r.Count()
-	_, err := fmt.Fprintf(w, "\n%d passed, %d failed, %d skipped\n", n[Pass], n[Fail]+n[Broken], n[Skip])
+	unseenSteps(w, r)
+	_, err := fmt.Fprintf(w, "\n%s\n", r.tally())
 	return err
+}
+
+// tally is how the scenarios of a run ended, in a line.
+func (r Run) tally() string {
+	n := r.Count()
+	line := fmt.Sprintf("%d passed, %d failed, %d skipped", n[Pass], n[Fail]+n[Broken], n[Skip])
+	if more := r.notSeen(); more != "" {
+		line += "; " + more
+	}
+	return line
 }
 
 // details prints a scenario's spans, the phases of its calls with a column for

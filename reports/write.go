@@ -10,13 +10,16 @@ import (
 	"strings"
 )
 
-// Write puts report.html, report.json and junit.xml into the folder, which
-// exists. The page tells of events from the traces, which Scenario.Trace names.
+// Write puts report.html, report.json, junit.xml and summary.md into the folder,
+// which exists. The page tells of events from the traces, which Scenario.Trace names.
 func Write(dir string, r Run) error {
 	if err := create(filepath.Join(dir, "report.json"), func(w io.Writer) error { return JSON(w, r) }); err != nil {
 		return err
 	}
 	if err := create(filepath.Join(dir, "junit.xml"), func(w io.Writer) error { return JUnit(w, r) }); err != nil {
+		return err
+	}
+	if err := create(filepath.Join(dir, "summary.md"), func(w io.Writer) error { return Markdown(w, r) }); err != nil {
 		return err
 	}
 	return create(filepath.Join(dir, "report.html"), func(w io.Writer) error { return HTML(w, dir, r) })
@@ -73,6 +76,7 @@ type testcase struct {
 	Failure *problem `xml:"failure,omitempty"`
 	Error   *problem `xml:"error,omitempty"`
 	Skipped *problem `xml:"skipped,omitempty"`
+	Notes   string   `xml:"system-out,omitempty"` // steps that were skipped
 	Output  string   `xml:"system-err,omitempty"`
 }
 
@@ -104,7 +108,7 @@ func JUnit(w io.Writer, r Run) error {
 }
 
 func caseOf(s Scenario) testcase {
-	c := testcase{Name: s.Name, Class: "callbench." + s.World, File: s.File, Time: seconds(s.Wall.Seconds()), Output: s.Stderr}
+	c := testcase{Name: s.Name, Class: "callbench." + s.World, File: s.File, Time: seconds(s.Wall.Seconds()), Notes: skippedLines(s), Output: s.Stderr}
 	switch s.Verdict {
 	case Fail:
 		c.Failure = &problem{Message: s.Reason, Type: s.Failures[0].Check, Text: allFailures(s)}

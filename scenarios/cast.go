@@ -45,6 +45,16 @@ func (s *Scenario) account(word string) string {
 	return word
 }
 
+// played is the user of the script that an account plays, or the account itself.
+func (s *Scenario) played(account string) string {
+	for _, user := range sortedKeys(s.accounts) {
+		if s.accounts[user] == account {
+			return user
+		}
+	}
+	return account
+}
+
 // key is a pattern of Redis keys with accounts in the place of the script's users.
 func (s *Scenario) key(pattern string) string {
 	if len(s.accounts) == 0 {

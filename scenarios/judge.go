@@ -456,6 +456,9 @@ func (j *Judge) Result() reports.Scenario {
 		r.Verdict, r.Reason = reports.Broken, "the trace ends before the run does"
 	}
 	r.Calls, r.Phases = j.phases.calls(), j.phases.outside
+	for i := range r.Calls {
+		r.Calls[i].To = j.s.played(r.Calls[i].To)
+	}
 	r.Media = j.media.rows()
 	return r
 }

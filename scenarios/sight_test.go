@@ -40,8 +40,8 @@ func TestBlindStepsAreSkipped(t *testing.T) {
 		{"event of a part", "expect server event session.start", []string{SightEvents}, "skip", "no events probe"},
 		{"never an event of a part", "never kms event kms.died for=1s", []string{SightEvents}, "skip", "no events probe"},
 		{"event of a client", "expect bob event call.incoming", []string{SightEvents, SightHistory}, "pass", ""},
-		{"clean without any probe", "expect clean", sightsOfClean, "skip", "no history probe; no redis probe; no kms probe; no turn probe"},
-		{"clean with one", "expect clean", []string{SightHistory, SightKMS, SightTURN}, "pass", ""},
+		{"clean without any probe", "expect clean", sightsOfClean, "skip", "no history probe; no redis probe; no kms probe; no turn probe; no metrics probe"},
+		{"clean with one", "expect clean", []string{SightHistory, SightKMS, SightTURN, SightMetrics}, "pass", ""},
 		{"history beside another", "expect history 1v1", []string{SightRedis}, "pass", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

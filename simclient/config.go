@@ -2,6 +2,7 @@ package simclient
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +26,8 @@ type Config struct {
 	Device string
 	// URL of the signaling server, ws:// or wss://.
 	URL string
+	// TLS of wss:// URLs. Nil trusts whom this machine trusts.
+	TLS *tls.Config
 	// Token gives a JWT for each connection, and another one before it runs out. Nil
 	// sends none.
 	Token func(ctx context.Context) (string, error)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -47,7 +48,7 @@ type socket struct {
 // ctx interrupts it wherever it is.
 func dialSocket(ctx context.Context, cfg *Config, token string) (*socket, error) {
 	watched := func() bool { return true }
-	dialer := websocket.Dialer{NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	dialer := websocket.Dialer{TLSClientConfig: cfg.TLS, NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := cfg.Dial(ctx, network, addr)
 		if err == nil { // gorilla minds ctx's deadline, but not its cancellation
 			watched = context.AfterFunc(ctx, func() { conn.Close() })
@@ -72,7 +73,8 @@ func dialSocket(ctx context.Context, cfg *Config, token string) (*socket, error)
 		default:
 			err = fmt.Errorf("%w: %s", err, resp.Status)
 		}
-		return nil, fmt.Errorf("open %s: %w", cfg.URL, err)
+		address, _, _ := strings.Cut(cfg.URL, "?") // what is behind it may be a secret
+		return nil, fmt.Errorf("open %s: %w", address, err)
 	}
 	ws.SetReadLimit(signaling.MaxFrame)
 	return &socket{ws: ws}, nil

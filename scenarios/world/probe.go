@@ -14,15 +14,9 @@ import (
 
 // Probe implements scenarios.World.
 func (y *system) Probe(ctx context.Context) ([]scenarios.Finding, error) {
-	objects, err := y.mediaObjects(ctx)
+	found, err := y.mediaObjects(ctx)
 	if err != nil {
 		return nil, err
-	}
-	var found []scenarios.Finding
-	for _, id := range objects {
-		if !y.before[id] {
-			found = append(found, left("kms", id))
-		}
 	}
 	for _, k := range y.redis.Keys() {
 		if scenarios.Left(k) {
@@ -30,21 +24,14 @@ func (y *system) Probe(ctx context.Context) ([]scenarios.Finding, error) {
 		}
 		found = append(found, y.key(k))
 	}
-	relayed, err := y.relayed()
+	relayed, err := y.turn.relayed()
 	if err != nil {
 		return nil, err
 	}
 	found = append(found, relayed...)
 	for _, r := range y.history.Rooms() {
-		if r.EndedAt.IsZero() {
-			found = append(found, left("room", r.RoomID))
-		}
 		members := membersOf(r, y.history.Members(r.RoomID))
-		for _, m := range members {
-			if m.LeftAt.IsZero() && !r.EndedAt.IsZero() {
-				found = append(found, left("member", m.UserID+" of "+r.RoomID))
-			}
-		}
+		found = append(found, behind(r, members)...)
 		recordings, err := y.recordings(ctx, r)
 		if err != nil {
 			return nil, err
@@ -52,6 +39,19 @@ func (y *system) Probe(ctx context.Context) ([]scenarios.Finding, error) {
 		found = append(append(found, recordings...), inHistory(r, members))
 	}
 	return found, nil
+}
+
+// behind finds what should have ended: a room, or a member of one that has.
+func behind(r server.RoomHistory, members []server.MemberHistory) (found []scenarios.Finding) {
+	if r.EndedAt.IsZero() {
+		return []scenarios.Finding{left("room", r.RoomID)}
+	}
+	for _, m := range members {
+		if m.LeftAt.IsZero() {
+			found = append(found, left("member", m.UserID+" of "+r.RoomID))
+		}
+	}
+	return found
 }
 
 // membersOf are the members of one of the rooms of a name.
@@ -69,26 +69,19 @@ func left(where, id string) scenarios.Finding {
 // that it is there.
 const longest = 200
 
-// key describes a key: how long it has left in seconds, 0 for ever, and if it
-// is a hash what its fields hold.
+// key describes a key of the world's Redis.
 func (y *system) key(name string) scenarios.Finding {
-	attrs := []trace.Attr{trace.String("key", name), trace.Float("ttl", y.redis.TTL(name).Round(time.Millisecond).Seconds())}
-	if y.redis.Type(name) != "hash" {
-		return scenarios.Finding{What: "key", Attrs: attrs}
-	}
-	fields, err := y.redis.HKeys(name)
-	if err != nil { // it has gone this moment
-		fields = nil
-	}
-	slices.Sort(fields)
-	for _, f := range fields {
-		v := y.redis.HGet(name, f)
-		if strings.HasPrefix(f, "sdp") || strings.HasPrefix(f, "resumeToken") && v != "" || len(v) > longest { // long, or different in every run
-			v = "…"
+	k := held{name: name, ttl: y.redis.TTL(name), fields: map[string]string{}}
+	if y.redis.Type(name) == "hash" {
+		fields, err := y.redis.HKeys(name)
+		if err != nil { // it has gone this moment
+			fields = nil
 		}
-		attrs = append(attrs, trace.String("field."+f, v))
+		for _, f := range fields {
+			k.fields[f] = y.redis.HGet(name, f)
+		}
 	}
-	return scenarios.Finding{What: "key", Attrs: attrs}
+	return keyFinding(k)
 }
 
 // inHistory describes a room: how long it was there in seconds, too.

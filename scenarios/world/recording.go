@@ -29,19 +29,30 @@ func (y *system) recordings(ctx context.Context, r server.RoomHistory) (found []
 		return nil, err
 	}
 	for _, row := range rows {
-		final := row.Status == string(signaling.RecordingReady) || row.Status == string(signaling.RecordingFailed)
-		if !final && !r.EndedAt.IsZero() {
-			found = append(found, left("recording", row.RecordingID))
+		f := recordingFindings(r, row)
+		if over(row) && y.files != "" {
+			last := &f[len(f)-1]
+			last.Attrs = append(last.Attrs, y.look(row)...)
 		}
-		who := slices.Sorted(slices.Values(row.Participants))
-		attrs := []trace.Attr{trace.String("room", row.RoomID), trace.String("recording", row.RecordingID), trace.String("state", row.Status),
-			trace.Float("duration", row.Duration().Round(time.Millisecond).Seconds()), trace.Int("size", row.FileSize), trace.String("participants", strings.Join(who, ","))}
-		if final && y.files != "" {
-			attrs = append(attrs, y.look(row)...)
-		}
-		found = append(found, scenarios.Finding{What: "recording", Attrs: attrs})
+		found = append(found, f...)
 	}
 	return found, nil
+}
+
+// recordingFindings describes a recording, and before that says if it is left
+// behind.
+func recordingFindings(r server.RoomHistory, row server.RecordingHistory) (found []scenarios.Finding) {
+	if !over(row) && !r.EndedAt.IsZero() {
+		found = append(found, left("recording", row.RecordingID))
+	}
+	who := slices.Sorted(slices.Values(row.Participants))
+	return append(found, scenarios.Finding{What: "recording", Attrs: []trace.Attr{trace.String("room", row.RoomID), trace.String("recording", row.RecordingID), trace.String("state", row.Status),
+		trace.Float("duration", row.Duration().Round(time.Millisecond).Seconds()), trace.Int("size", row.FileSize), trace.String("participants", strings.Join(who, ","))}})
+}
+
+// over reports whether nothing becomes of a recording any more.
+func over(row server.RecordingHistory) bool {
+	return row.Status == string(signaling.RecordingReady) || row.Status == string(signaling.RecordingFailed)
 }
 
 // look reads a recording's file: whether it plays, and for how long.

@@ -17,9 +17,12 @@ import (
 
 // Runner plays scenarios, some at a time, and keeps their traces.
 type Runner struct {
-	World   string // "virtual" or "local"
-	KMS     string // URL of a real Kurento for the local world
-	TURN    *TURN  // a TURN server outside for the local world; nil: the embedded one
+	World string // "virtual" or "local"
+	KMS   string // URL of a real Kurento for the local world
+	TURN  *TURN  // a TURN server outside for the local world; nil: the embedded one
+	// Stage, if set, is played on instead, one scenario at a time: others share what it
+	// has.
+	Stage   *scenarios.Stage
 	Seed    int64
 	Dir     string        // where traces go; it exists
 	Timeout time.Duration // wall time for one scenario
@@ -86,7 +89,7 @@ func (r Runner) start(ctx context.Context, list []*scenarios.Scenario) []chan ou
 // it is one.
 func (r Runner) jobs() int {
 	switch {
-	case r.KMS != "" || r.TURN != nil:
+	case r.KMS != "" || r.TURN != nil || r.Stage != nil:
 		return 1
 	case r.Jobs > 0:
 		return r.Jobs
@@ -106,7 +109,10 @@ func (r Runner) play(ctx context.Context, s *scenarios.Scenario, trace string) o
 }
 
 func (r Runner) stage() scenarios.Stage {
-	if r.World == "local" {
+	switch {
+	case r.Stage != nil:
+		return *r.Stage
+	case r.World == "local":
 		return LocalStageWithTURN(r.KMS, r.TURN, r.Seed, Plant{})
 	}
 	return VirtualStage(r.Seed, Plant{})

@@ -6,7 +6,6 @@ package world
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -49,8 +48,7 @@ type system struct {
 	history   *store.MemoryHistory
 	inbox     *store.MemoryInbox
 	mock      *kmsmock.Server // nil if the media server is a real one
-	control   *kurento.Client // for probes
-	before    map[string]bool // objects that the media server held when the world began
+	pipelines *pipelines      // of a real media server, for probes
 	files     string          // folder of the mock's recordings; "" if there are none
 	turn      *relays         // nil if the scenario needs none
 	crew      *crew           // makes the clients
@@ -128,15 +126,7 @@ func (y *system) startMedia(ctx context.Context) error {
 		}
 	}
 	var err error
-	y.control, err = kurento.Dial(ctx, kurento.Config{URL: p.kmsURL, Dial: p.kmsDial})
-	if err != nil {
-		return fmt.Errorf("connect to the media server: %w", err)
-	}
-	left, err := y.mediaObjects(ctx)
-	y.before = map[string]bool{}
-	for _, id := range left {
-		y.before[id] = true
-	}
+	y.pipelines, err = openPipelines(ctx, kurento.Config{URL: p.kmsURL, Dial: p.kmsDial})
 	return err
 }
 
@@ -163,21 +153,16 @@ func (y *system) startMock(cfg kmsmock.Config) error {
 
 func (y *system) logger(actor string) *slog.Logger { return slog.New(trace.Handler(y.log, actor)) }
 
-// mediaObjects lists what the media server holds: the mock tells of every
+// mediaObjects finds what the media server holds: the mock tells of every
 // object, a real one of its pipelines.
-func (y *system) mediaObjects(ctx context.Context) ([]string, error) {
-	if y.mock != nil {
-		return y.mock.Left(), nil
+func (y *system) mediaObjects(ctx context.Context) (found []scenarios.Finding, err error) {
+	if y.mock == nil {
+		return y.pipelines.look(ctx)
 	}
-	ids, err := y.control.ServerManager().Pipelines(ctx)
-	if err != nil {
-		return nil, err
+	for _, id := range y.mock.Left() {
+		found = append(found, left("kms", id))
 	}
-	out := make([]string, len(ids))
-	for i, id := range ids {
-		out[i] = string(id)
-	}
-	return out, nil
+	return found, nil
 }
 
 // Settle implements scenarios.World.
@@ -197,8 +182,8 @@ func (y *system) close() error {
 		y.redis.Close()
 	}
 	errs = append(errs, y.closeTURN())
-	if y.control != nil {
-		errs = append(errs, y.control.Close())
+	if y.pipelines != nil {
+		errs = append(errs, y.pipelines.close())
 	}
 	if y.mock != nil {
 		errs = append(errs, y.mock.Close())

@@ -58,39 +58,50 @@ const turnLifetime = time.Minute
 
 // startTURN starts the world's TURN server, or prepares to use the one outside.
 func (y *system) startTURN(p turnParts) error {
-	secret, url := turn.RandomSecret(), p.url
+	var err error
 	if p.outside != nil {
-		secret, url = p.outside.Secret, p.outside.URL
+		y.turn, err = outsideTURN(*p.outside, p.ttl)
+		return err
 	}
+	if y.turn, err = newRelays(p.url, turn.RandomSecret(), p.ttl); err != nil {
+		return err
+	}
+	y.turn.own, err = turn.New(turn.Config{PacketConn: p.conn, Relay: p.relay, Secrets: y.turn.secrets, Peers: p.peers, Lifetime: turnLifetime, Log: y.logger("turn")})
+	return err
+}
+
+// newRelays gives credentials for a TURN server that verifies them with a secret.
+func newRelays(url, secret string, ttl time.Duration) (*relays, error) {
 	secrets, err := turn.NewSecrets(secret)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	y.turn = &relays{secrets: secrets, issuer: &turn.Issuer{URLs: []string{url}, Secrets: secrets, TTL: p.ttl}}
-	if p.outside != nil {
-		if p.outside.Log != "" {
-			y.turn.log, err = openCoturnLog(p.outside.Log)
-		}
-		return err
+	return &relays{secrets: secrets, issuer: &turn.Issuer{URLs: []string{url}, Secrets: secrets, TTL: ttl}}, nil
+}
+
+// outsideTURN uses the server of somebody else.
+func outsideTURN(t TURN, ttl time.Duration) (*relays, error) {
+	y, err := newRelays(t.URL, t.Secret, ttl)
+	if err == nil && t.Log != "" {
+		y.log, err = openCoturnLog(t.Log)
 	}
-	y.turn.own, err = turn.New(turn.Config{PacketConn: p.conn, Relay: p.relay, Secrets: secrets, Peers: p.peers, Lifetime: turnLifetime, Log: y.logger("turn")})
-	return err
+	return y, err
 }
 
 // allocations are what the world's TURN server holds; none if it has no such
 // server or nobody can tell.
-func (y *system) allocations() ([]turn.Allocation, error) {
+func (y *relays) allocations() ([]turn.Allocation, error) {
 	switch {
-	case y.turn != nil && y.turn.own != nil:
-		return y.turn.own.Allocations(), nil
-	case y.turn != nil && y.turn.log != nil:
-		return y.turn.log.allocations()
+	case y != nil && y.own != nil:
+		return y.own.Allocations(), nil
+	case y != nil && y.log != nil:
+		return y.log.allocations()
 	}
 	return nil, nil
 }
 
 // relayed is what a probe finds of allocations.
-func (y *system) relayed() ([]scenarios.Finding, error) {
+func (y *relays) relayed() ([]scenarios.Finding, error) {
 	list, err := y.allocations()
 	var found []scenarios.Finding
 	for _, a := range list {
