@@ -67,6 +67,9 @@ type Part struct {
 	paused, dead, apart bool
 }
 
+// Name is what scripts call the part.
+func (p *Part) Name() string { return p.name }
+
 // Address is where the part is in the stack's network, for as long as the stack is there.
 func (p *Part) Address() netip.Addr { return p.address }
 
@@ -167,10 +170,11 @@ func (p *Part) exec(ctx context.Context, command ...string) (string, error) {
 var (
 	errPaused    = errors.New("it is paused already")
 	errNotPaused = errors.New("it is not paused")
-	errDead      = errors.New("it is dead already")
-	errAlive     = errors.New("it lives")
-	errApart     = errors.New("it is off the network already")
-	errTogether  = errors.New("it is on the network")
+	// ErrDead is of a part that is to be killed.
+	ErrDead     = errors.New("it is dead already")
+	errAlive    = errors.New("it lives")
+	errApart    = errors.New("it is off the network already")
+	errTogether = errors.New("it is on the network")
 )
 
 // change does something to the part if a state of it is not as it will be then.
@@ -208,7 +212,7 @@ func (p *Part) Resume() error {
 
 // Kill ends the part as kill -9 does. What it has on disk stays.
 func (p *Part) Kill() error {
-	return p.change(&p.dead, true, errDead, func(ctx context.Context) error {
+	return p.change(&p.dead, true, ErrDead, func(ctx context.Context) error {
 		_, err := p.stack.engine.api.ContainerKill(ctx, p.box.ID, client.ContainerKillOptions{Signal: "KILL"})
 		p.paused = false
 		return errors.Join(err, p.awaitEnd(ctx))

@@ -17,8 +17,8 @@ import (
 	"github.com/callbench/callbench/kurento"
 )
 
-// relationsRefresh is how soon servers know of users and blocks that a world made.
-const relationsRefresh = 250 * time.Millisecond
+// RelationsRefresh is how soon servers know of users and blocks that a world made.
+const RelationsRefresh = 250 * time.Millisecond
 
 // withKurento does something with a connection to a media server.
 func withKurento(ctx context.Context, url string, do func(*kurento.Client) error) (err error) {

@@ -212,13 +212,15 @@ func (s *Stack) server(p, lines *Part) spec {
 		"CALLBENCH_MYSQL": dsn.FormatDSN(), "CALLBENCH_DATA": "journal", "CALLBENCH_RECORDINGS": "/recordings", "CALLBENCH_RECORD_URI": "file:///recordings",
 		"CALLBENCH_NODE": p.name, "CALLBENCH_TURN": a.TURN, "CALLBENCH_TURN_SECRET": a.Secret, "CALLBENCH_SECRET": s.secrets.token,
 		"CALLBENCH_ADMIN": "0.0.0.0:" + strconv.Itoa(adminPort), "CALLBENCH_ADMIN_TOKEN": s.secrets.admin, "CALLBENCH_LOG_LEVEL": "DEBUG",
-		"CALLBENCH_TRUSTED_PROXIES": s.private.subnet.String(), "CALLBENCH_MYSQL_REFRESH": relationsRefresh.String()}
+		"CALLBENCH_TRUSTED_PROXIES": s.private.subnet.String(), "CALLBENCH_MYSQL_REFRESH": RelationsRefresh.String()}
 	return spec{image: s.found[Server], command: []string{"serve", "-users="}, env: env, binds: []string{s.files + ":/recordings"}, port: port(webPort, "tcp"),
 		caps: caps{2, 1024 * mib, 1024}, ready: serverReady, version: callbenchVersion}
 }
 
 // haproxyConfig keeps a client's address at one server, knows within a second which
-// ones can take clients, and lets WebSockets be silent for as long as the protocol does.
+// ones take connections, and lets WebSockets be silent for as long as the protocol
+// does. Whether a server has its media server is nothing to the balancer: what is
+// connected stays, and what comes back finds its session.
 const haproxyConfig = `global
   log stdout format raw local0
   maxconn 4096
@@ -237,7 +239,7 @@ frontend clients
 backend servers
   balance source
   hash-type consistent
-  option httpchk GET /readyz
+  option httpchk GET /healthz
   option redispatch
   retries 3
   default-server inter 300ms fastinter 100ms fall 2 rise 1 on-marked-down shutdown-sessions

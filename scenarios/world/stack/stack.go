@@ -96,7 +96,7 @@ func (s *Stack) up(ctx context.Context) error {
 	if err := s.fetch(ctx); err != nil {
 		return err
 	}
-	if err := s.guard(); err != nil {
+	if err := s.guard(ctx); err != nil {
 		return err
 	}
 	return s.build(ctx)
@@ -194,6 +194,20 @@ func (s *Stack) Mend() error {
 		errs = append(errs, l.mend())
 	}
 	return errors.Join(errs...)
+}
+
+// StandIn is what takes a part's place by the user's wish, "" if nothing does.
+func (s *Stack) StandIn(part string) string { return s.cfg.Images.StandIn(part) }
+
+// Open waits until the balancer lets clients in.
+func (s *Stack) Open() error {
+	p, err := s.Part(HAProxy)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	return p.await(ctx)
 }
 
 // Versions are the parts with version and image, as reports name them.
