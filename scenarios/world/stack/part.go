@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -287,9 +286,4 @@ func (p *Part) mend() error {
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
 	return strings.TrimSpace(line)
-}
-
-// words are the fields of what a program says, without empty ones.
-func words(s string) []string {
-	return slices.DeleteFunc(strings.Fields(s), func(w string) bool { return w == "" })
 }
