@@ -2,12 +2,12 @@ package kurento
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/goccy/go-json"
 	"github.com/sourcegraph/jsonrpc2"
 )
 
@@ -20,33 +20,43 @@ type call struct {
 	method string
 	params any
 	began  time.Time
+	result json.RawMessage // written before the waiter is let go
 }
 
 // start sends a request. ctx has a deadline.
 func (l *link) start(ctx context.Context, method string, params any) (*call, error) {
 	c := &call{link: l, method: method, params: params, began: time.Now()}
+	encoded, err := encodeParams(params)
+	if err != nil {
+		return nil, c.describe(err)
+	}
 	if err := l.admit(ctx); err != nil {
 		return nil, c.describe(err)
 	}
 	defer func() { <-l.sending }()
 	c.seq, c.id = l.ids.next()
 	deadline, _ := ctx.Deadline()
-	l.expect(c.id, c.seq, deadline)
+	l.expect(c, deadline)
 	c.logRequest(ctx)
-	var err error
-	if c.waiter, err = l.rpc.DispatchCall(ctx, method, params, jsonrpc2.PickID(c.id)); err == nil {
+	l.stream.params = encoded
+	if c.waiter, err = l.rpc.DispatchCall(ctx, method, nil, jsonrpc2.PickID(c.id)); err == nil {
 		return c, nil
 	}
 	l.settle(c.id)
-	if l.err() != nil { // else the parameters cannot be encoded
-		select {
-		case <-l.lost: // only then the cause is final
-		case <-ctx.Done():
-		}
-		err = &ConnectionError{Sent: l.stream.announced(c.id), Err: l.err()}
+	select {
+	case <-l.lost: // only then the cause is final
+	case <-ctx.Done():
 	}
+	err = &ConnectionError{Sent: l.stream.announced(c.id), Err: l.err()}
 	c.logResponse(ctx, err)
 	return nil, c.describe(err)
+}
+
+func encodeParams(params any) ([]byte, error) {
+	if params == nil {
+		return nil, nil
+	}
+	return json.MarshalWithOption(params, json.DisableHTMLEscape())
 }
 
 // admit waits for the right to send.
@@ -66,7 +76,7 @@ func (l *link) admit(ctx context.Context) error {
 
 // wait waits for the response and decodes its result.
 func (c *call) wait(ctx context.Context, result any) error {
-	err := c.waiter.Wait(ctx, result)
+	err := c.receive(ctx, result)
 	var refused *jsonrpc2.Error
 	switch {
 	case errors.As(err, &refused):
@@ -78,6 +88,19 @@ func (c *call) wait(ctx context.Context, result any) error {
 	}
 	c.logResponse(ctx, err)
 	return c.describe(err)
+}
+
+// receive waits for the response, decodes its result unless result is nil, and
+// returns jsonrpc2's errors.
+func (c *call) receive(ctx context.Context, result any) error {
+	var spared json.RawMessage // what the stream has not laid aside
+	if err := c.waiter.Wait(ctx, &spared); err != nil || result == nil {
+		return err
+	}
+	if c.result != nil {
+		spared = c.result
+	}
+	return json.Unmarshal(spared, result)
 }
 
 // describe says what was being done.
@@ -212,30 +235,9 @@ func (c *Client) Create(ctx context.Context, class string, params any) (ObjectID
 	var id ObjectID
 	err = call.wait(ctx, &reply{&id})
 	if err != nil && ctx.Err() != nil {
-		c.releaseLate(call)
+		c.releaseLate(call, oneCreated)
 	}
 	return id, err
-}
-
-// releaseLate releases the object of a create whose caller has given up: nobody
-// else will ever know its id.
-func (c *Client) releaseLate(call *call) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ctx.Err() != nil { // Close does not wait for new ones
-		return
-	}
-	c.late.Go(func() {
-		var id ObjectID
-		if call.waiter.Wait(c.ctx, &reply{&id}) != nil || id == "" {
-			return // refused, or lost with the connection
-		}
-		attrs := []slog.Attr{slog.Uint64("kms_request", call.seq), slog.String("object", string(id))}
-		if err := c.Release(c.ctx, id); err != nil {
-			attrs = append(attrs, slog.String("error", err.Error()))
-		}
-		c.cfg.Log.LogAttrs(c.ctx, slog.LevelWarn, "kms.late", attrs...)
-	})
 }
 
 // Invoke calls an operation of an object. params is a map or struct of the
@@ -318,6 +320,11 @@ type OperationResult struct {
 // Transaction sends operations as one request. KMS stops after the first that
 // fails, whose result is the last one returned, and undoes nothing.
 func (c *Client) Transaction(ctx context.Context, operations ...Operation) ([]OperationResult, error) {
+	return c.transact(ctx, operations, func(*call) {})
+}
+
+// transact is Transaction; late is told if ctx has ended before the answer came.
+func (c *Client) transact(ctx context.Context, operations []Operation, late func(*call)) ([]OperationResult, error) {
 	type member struct {
 		ID      int    `json:"id"` // must be the position
 		JSONRPC string `json:"jsonrpc"`
@@ -328,21 +335,42 @@ func (c *Client) Transaction(ctx context.Context, operations ...Operation) ([]Op
 	for i, o := range operations {
 		members[i] = member{i, "2.0", o.Method, o.Params}
 	}
-	var responses []struct {
-		Result struct {
-			Value json.RawMessage `json:"value"`
-		} `json:"result"`
-		Error *jsonrpc2.Error `json:"error"`
-	}
-	if err := c.Call(ctx, methodTransaction, request{Operations: members}, &reply{&responses}); err != nil {
+	ctx, cancel := c.withDeadline(ctx)
+	defer cancel()
+	call, err := c.start(ctx, methodTransaction, request{Operations: members})
+	if err != nil {
 		return nil, err
 	}
-	results := make([]OperationResult, len(responses))
-	for i, r := range responses {
-		results[i].Value = r.Result.Value
-		if r.Error != nil {
-			results[i].Err = fromWire(r.Error)
+	var answers []answer
+	err = call.wait(ctx, &reply{&answers})
+	if err != nil && ctx.Err() != nil {
+		late(call)
+	}
+	return outcomes(answers), err
+}
+
+// answer is what KMS says of one operation of a transaction.
+type answer struct {
+	Result struct {
+		Value json.RawMessage `json:"value"`
+	} `json:"result"`
+	Error *jsonrpc2.Error `json:"error"`
+}
+
+// results waits for a transaction as receive does.
+func (c *call) results(ctx context.Context) ([]OperationResult, error) {
+	var answers []answer
+	err := c.receive(ctx, &reply{&answers})
+	return outcomes(answers), err
+}
+
+func outcomes(answers []answer) []OperationResult {
+	results := make([]OperationResult, len(answers))
+	for i, a := range answers {
+		results[i].Value = a.Result.Value
+		if a.Error != nil {
+			results[i].Err = fromWire(a.Error)
 		}
 	}
-	return results, nil
+	return results
 }

@@ -3,6 +3,7 @@ package kurento
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 )
 
 // MediaPipeline is a handle of the object that holds the elements of a call.
@@ -32,6 +33,22 @@ type connection struct {
 // takes the place of the old. Video starts with the next key frame.
 func (e MediaElement) Connect(ctx context.Context, sink ObjectID, kinds ...MediaType) error {
 	return e.wire(ctx, "connect", sink, kinds)
+}
+
+// Join lets media of all kinds flow between this element and another, both ways, in
+// one transaction.
+func (e MediaElement) Join(ctx context.Context, other ObjectID) error {
+	results, err := e.client.Transaction(ctx, joining(e.id, other), joining(other, e.id))
+	for _, r := range results {
+		if r.Err != nil {
+			err = fmt.Errorf("kurento: join %s and %s: %w", e.id, other, r.Err)
+		}
+	}
+	return err
+}
+
+func joining(source, sink ObjectID) Operation {
+	return Operation{Method: methodInvoke, Params: request{Object: source, Operation: "connect", OperationParams: connection{Sink: sink}}}
 }
 
 // Disconnect ends what Connect began. Disconnecting what is not connected
@@ -88,10 +105,8 @@ type WebRtcEndpointOptions struct {
 
 // CreateWebRtcEndpoint creates an endpoint in the pipeline.
 func (p MediaPipeline) CreateWebRtcEndpoint(ctx context.Context, opts WebRtcEndpointOptions) (WebRtcEndpoint, error) {
-	id, err := p.client.Create(ctx, "WebRtcEndpoint", struct {
-		MediaPipeline ObjectID `json:"mediaPipeline"`
-		WebRtcEndpointOptions
-	}{p.id, opts})
+	r := webRtcEndpoint(p.id, opts)
+	id, err := p.client.Create(ctx, r.Type, r.ConstructorParams)
 	return p.client.WebRtcEndpoint(id), err
 }
 

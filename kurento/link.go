@@ -1,9 +1,11 @@
 package kurento
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -52,7 +54,8 @@ type link struct {
 // expectation is a request without a response.
 type expectation struct {
 	seq      uint64
-	deadline time.Time // when its caller gives up, or gave up
+	deadline time.Time        // when its caller gives up, or gave up
+	result   *json.RawMessage // where its result goes
 }
 
 // idSource makes request ids. KMS answers a repeated id of the same session
@@ -222,11 +225,23 @@ func (l *link) oldest() (oldest expectation, ok bool) {
 	return oldest, ok
 }
 
-// expect notes that id is about to be sent.
-func (l *link) expect(id jsonrpc2.ID, seq uint64, deadline time.Time) {
+// expect notes that a call is about to be sent.
+func (l *link) expect(c *call, deadline time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.unanswered[id] = expectation{seq, deadline}
+	l.unanswered[c.id] = expectation{c.seq, deadline, &c.result}
+}
+
+// answer gives the call with this id its result, before jsonrpc2 lets it go on,
+// and reports whether there is one.
+func (l *link) answer(id string, result []byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e, ok := l.unanswered[jsonrpc2.ID{Str: id, IsString: true}]
+	if ok {
+		*e.result = bytes.Clone(result)
+	}
+	return ok
 }
 
 // abandon notes that the caller of id does not wait any longer.
@@ -234,7 +249,8 @@ func (l *link) abandon(id jsonrpc2.ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e, ok := l.unanswered[id]; ok {
-		l.unanswered[id] = expectation{e.seq, time.Now()}
+		e.deadline = time.Now()
+		l.unanswered[id] = e
 	}
 }
 

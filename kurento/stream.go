@@ -23,6 +23,7 @@ type stream struct {
 	link    *link
 	onEvent func(Event)
 	buf     bytes.Buffer
+	params  []byte            // of the request that is about to be sent; nil if it has none. Whoever holds link.sending sets it
 	request *jsonrpc2.Request // the latest to be written
 	out     []byte
 }
@@ -35,10 +36,10 @@ func (s *stream) announce(request *jsonrpc2.Request, _ *jsonrpc2.Response) { s.r
 func (s *stream) announced(id jsonrpc2.ID) bool { return s.request != nil && s.request.ID == id }
 
 // WriteObject writes the request that was announced; jsonrpc2 calls both with
-// its lock held. Its own encoding would copy the parameters, an SDP with
-// processOffer, three times over.
+// its lock held. It knows nothing of the parameters: its own encoding would copy
+// them, an SDP with processOffer, three times over.
 func (s *stream) WriteObject(any) error {
-	s.out = appendRequest(s.out[:0], s.request)
+	s.out = appendRequest(s.out[:0], s.request, s.params)
 	ws := s.link.ws
 	err := ws.SetWriteDeadline(time.Now().Add(s.link.cfg.WriteTimeout))
 	if err == nil {
@@ -58,15 +59,15 @@ func (s *stream) WriteObject(any) error {
 
 // appendRequest appends the frame of a request whose id is of idSource, and so
 // needs no escaping.
-func appendRequest(b []byte, r *jsonrpc2.Request) []byte {
+func appendRequest(b []byte, r *jsonrpc2.Request, params []byte) []byte {
 	b = append(b, `{"jsonrpc":"2.0","id":"`...)
 	b = append(b, r.ID.Str...)
 	b = append(b, `","method":`...)
 	method, _ := json.Marshal(r.Method)
 	b = append(b, method...)
-	if r.Params != nil {
+	if params != nil {
 		b = append(b, `,"params":`...)
-		b = append(b, *r.Params...)
+		b = append(b, params...)
 	}
 	return append(b, '}')
 }
@@ -102,7 +103,7 @@ func (s *stream) read(v any) error {
 // decode decodes a message into v, or hands it out as an event.
 func (s *stream) decode(data []byte, v any) (done bool, err error) {
 	if isResponse(data) {
-		return true, unmarshal(data, v)
+		return true, unmarshal(s.spare(data), v)
 	}
 	var n notification
 	if err := json.Unmarshal(data, &n); err != nil {
@@ -115,6 +116,17 @@ func (s *stream) decode(data []byte, v any) (done bool, err error) {
 		s.onEvent(Event(n.Params.Value))
 	}
 	return false, nil
+}
+
+// spare lays the result of a response aside for the call that waits for it, and
+// returns the response without it: jsonrpc2 would scan an SDP six times over. What
+// is not as KMS writes its responses is returned as it is.
+func (s *stream) spare(data []byte) []byte {
+	id, result, ok := cutResponse(data)
+	if !ok || s.link == nil || !s.link.answer(id, result) {
+		return data
+	}
+	return append(append([]byte(`{"id":"`), id...), `","result":null}`...)
 }
 
 // next returns the next message, valid until the call after.

@@ -57,18 +57,9 @@ func (s *Subscription) request(ctx context.Context) error {
 	if len(s.types) == 1 {
 		return s.client.Call(ctx, methodSubscribe, request{Object: s.object, Type: string(s.types[0])}, &reply{Value: &s.ids[0]})
 	}
-	operations := make([]Operation, len(s.types))
-	for i, t := range s.types {
-		operations[i] = Operation{Method: methodSubscribe, Params: request{Object: s.object, Type: string(t)}}
-	}
-	results, err := s.client.Transaction(ctx, operations...)
-	for i, r := range results {
-		if r.Err == nil {
-			r.Err = json.Unmarshal(r.Value, &s.ids[i])
-		}
-		if r.Err != nil {
-			err = fmt.Errorf("kurento: %s %s on %s: %w", methodSubscribe, s.types[i], s.object, r.Err)
-		}
+	results, err := s.client.Transaction(ctx, s.operations(s.object)...)
+	if err == nil {
+		err = s.note(results)
 	}
 	if err != nil {
 		// What fails here was lost with the connection or dies with the
@@ -76,6 +67,28 @@ func (s *Subscription) request(ctx context.Context) error {
 		_ = s.revoke(ctx)
 	}
 	return err
+}
+
+// operations ask for each of the types of an object.
+func (s *Subscription) operations(object ObjectID) []Operation {
+	operations := make([]Operation, len(s.types))
+	for i, t := range s.types {
+		operations[i] = Operation{Method: methodSubscribe, Params: request{Object: object, Type: string(t)}}
+	}
+	return operations
+}
+
+// note keeps the ids that the operations returned.
+func (s *Subscription) note(results []OperationResult) error {
+	for i, r := range results {
+		if r.Err == nil {
+			r.Err = json.Unmarshal(r.Value, &s.ids[i])
+		}
+		if r.Err != nil {
+			return fmt.Errorf("kurento: %s %s on %s: %w", methodSubscribe, s.types[i], s.object, r.Err)
+		}
+	}
+	return nil
 }
 
 // Close ends the subscription. No event is handed out after it returned, but
@@ -111,7 +124,17 @@ type listeners struct {
 	// its descendants, so that releasing a pipeline finds its own only.
 	byRoot  map[ObjectID]map[ObjectID]*listener
 	running sync.WaitGroup // events queued or being handled
+
+	// What is subscribed to in the transaction that creates it may be heard of
+	// before its id is known: early has the events of objects that nobody knows
+	// while any are awaited.
+	awaited int
+	early   []Event
+	losses  int // how often all subscriptions were lost
 }
+
+// maxEarly is how many events of unknown objects are kept.
+const maxEarly = 1024
 
 // listener is the ordered queue of one object and its subscriptions.
 type listener struct {
@@ -119,9 +142,56 @@ type listener struct {
 	subs  []*Subscription // replaced, never changed
 }
 
+// await is told that an object is about to be created and subscribed to. It
+// returns what claim or relent, one of which has to follow, is given.
+func (ls *listeners) await() (losses int) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.awaited++
+	return ls.losses
+}
+
+// relent is the end of waiting.
+func (ls *listeners) relent() {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.doneWaiting()
+}
+
+// doneWaiting forgets what nobody waits for. ls.mu is held.
+func (ls *listeners) doneWaiting() {
+	ls.awaited--
+	if ls.awaited == 0 {
+		ls.early = nil
+	}
+}
+
+// claim adds the subscription of an object that was awaited, with what came of it
+// early, and returns false if all subscriptions were lost meanwhile.
+func (ls *listeners) claim(s *Subscription, losses int) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	defer ls.doneWaiting()
+	if ls.losses != losses {
+		return false
+	}
+	ls.insert(s)
+	for _, ev := range ls.early {
+		if ev.Object == s.object {
+			ls.deliver(ev)
+		}
+	}
+	return true
+}
+
 func (ls *listeners) add(s *Subscription) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	ls.insert(s)
+}
+
+// insert is add with ls.mu held.
+func (ls *listeners) insert(s *Subscription) {
 	root := s.object.root()
 	objects := ls.byRoot[root]
 	if objects == nil {
@@ -189,6 +259,7 @@ func (ls *listeners) forgetAll() {
 		}
 	}
 	clear(ls.byRoot)
+	ls.losses++
 }
 
 func (l *listener) end() {
@@ -202,6 +273,14 @@ func (l *listener) end() {
 func (ls *listeners) dispatch(ev Event) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	if ls.awaited > 0 && len(ls.early) < maxEarly && ls.byRoot[ev.Object.root()][ev.Object] == nil {
+		ls.early = append(ls.early, ev)
+	}
+	return ls.deliver(ev)
+}
+
+// deliver is dispatch with ls.mu held.
+func (ls *listeners) deliver(ev Event) bool {
 	l := ls.byRoot[ev.Object.root()][ev.Object]
 	if l == nil || !slices.ContainsFunc(l.subs, func(s *Subscription) bool { return s.wants(ev.Type) }) {
 		return false

@@ -62,3 +62,18 @@ type notification struct {
 func isResponse(data []byte) bool {
 	return bytes.HasPrefix(data, []byte(`{"id":`)) || bytes.HasPrefix(data, []byte(`{"error":`))
 }
+
+// cutResponse cuts a response to a request of this package's, as KMS writes it,
+// into its id and its result.
+func cutResponse(data []byte) (id string, result []byte, ok bool) {
+	rest, ok := bytes.CutPrefix(data, []byte(`{"id":"`))
+	if !ok {
+		return "", nil, false
+	}
+	head, result, ok := bytes.Cut(rest, []byte(`","jsonrpc":"2.0","result":`))
+	if !ok || bytes.ContainsAny(head, `"\\`) {
+		return "", nil, false
+	}
+	result, ok = bytes.CutSuffix(result, []byte("}"))
+	return string(head), result, ok
+}

@@ -127,9 +127,18 @@ func (b *books) server(e trace.Event) {
 // look takes what a look at the world found.
 func (b *books) look(found []trace.Event, last bool) {
 	var rooms []invariants.Room
+	var calls []invariants.CallRow
+	var recordings []invariants.Recording
 	var left []string
+	counted := false
 	for _, e := range found {
 		switch e.Get("what") {
+		case "calls": // how many there are: a trace without it did not look for them
+			counted = true
+		case "call":
+			calls = append(calls, callOf(e))
+		case "recording":
+			recordings = append(recordings, recordingOf(e))
 		case "room":
 			rooms = append(rooms, roomOf(e))
 		case "left":
@@ -138,7 +147,22 @@ func (b *books) look(found []trace.Event, last bool) {
 			}
 		}
 	}
+	if counted {
+		b.book.Rows(calls, recordings)
+	}
 	b.book.Look(rooms, left, last)
+}
+
+// callOf is the row of a call that a look found.
+func callOf(e trace.Event) invariants.CallRow {
+	return invariants.CallRow{ID: e.Get("call"), Room: e.Get("room"), Caller: e.Get("caller"), Callee: e.Get("callee"), Ended: e.Get("status") == "ended",
+		Reason: signaling.Reason(e.Get("reason")), Outcome: signaling.Outcome(e.Get("outcome")), Talked: milliseconds(e.Number("duration") * 1000)}
+}
+
+// recordingOf is the row of a recording that a look found.
+func recordingOf(e trace.Event) invariants.Recording {
+	return invariants.Recording{ID: e.Get("recording"), Room: e.Get("room"), State: signaling.RecordingState(e.Get("state")), Ended: e.Get("status") == "ended",
+		Size: int64(e.Number("size"))}
 }
 
 // roomOf is the row of a room that a look found, with its members' stays: each

@@ -20,14 +20,15 @@ type designStep struct {
 }
 
 // designSteps is the document's list. The two legs are negotiated at the same
-// time, so steps 15 to 20 and 21 to 25 are two strands.
+// time, so steps 15 to 20 and 21 to 25 are two strands. Pipeline and endpoint may be
+// made in one transaction: then the server knows of both at once, behind step 5.
 var designSteps = []designStep{
 	{1, "A is connected on the IM WebSocket", []int{}, "server", "session.start", map[string]string{"user": "A"}},
 	{2, "A calls", nil, "server", "frame.in", map[string]string{"user": "A", "frame": "rtc/call"}},
 	{3, "the identity is the session's", nil, "server", "call.start", map[string]string{"user": "A", "session": "*"}},
 	{4, "the room is made, with its pipeline", nil, "server", "room.created", nil},
-	{5, "KMS makes the endpoint of A", nil, "kms", "kms.object.created", map[string]string{"class": "WebRtcEndpoint"}},
-	{6, "Redis: the session of A", nil, "redis", "redis.command", map[string]string{"script": "open", "class": "rtc:session:*"}},
+	{5, "KMS makes the endpoint of A", []int{3}, "kms", "kms.object.created", map[string]string{"class": "WebRtcEndpoint"}},
+	{6, "Redis: the session of A", []int{4, 5}, "redis", "redis.command", map[string]string{"script": "open", "class": "rtc:session:*"}},
 	{7, "the invitation goes through IM", nil, "server", "frame.out", map[string]string{"user": "B", "frame": "rtc_invite"}},
 	{8, "B is told", nil, "B", "call.incoming", nil},
 	{9, "B's user accepts", nil, "B", "signal.sent", map[string]string{"action": "answer"}},

@@ -20,24 +20,31 @@ import (
 // loop is a server on a real loopback socket.
 type loop struct {
 	srv  *server.Server
-	addr string
+	addr net.Addr
 	done chan struct{}
 	stop context.CancelFunc
 }
 
-func newLoop(b *testing.B) *loop {
+func newLoop(b testing.TB) *loop {
 	b.Helper()
-	srv, err := server.New(server.Config{Auth: server.JWT(secret), Media: newFakeMedia(&journal{}),
-		State: &store.Memory{}, History: store.NewMemoryHistory(), Inbox: &store.MemoryInbox{}})
-	if err != nil {
-		b.Fatal(err)
-	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
+	return newLoopOn(b, ln, server.Config{})
+}
+
+// newLoopOn is newLoop with a listener and a configuration of the test's.
+func newLoopOn(b testing.TB, ln net.Listener, cfg server.Config) *loop {
+	b.Helper()
+	cfg.Auth, cfg.Media, cfg.State, cfg.History = server.JWT(secret), newFakeMedia(&journal{}), &store.Memory{}, store.NewMemoryHistory()
+	cfg.Inbox = &store.MemoryInbox{}
+	srv, err := server.New(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &loop{srv: srv, addr: ln.Addr().String(), done: make(chan struct{}), stop: cancel}
+	l := &loop{srv: srv, addr: ln.Addr(), done: make(chan struct{}), stop: cancel}
 	go func() {
 		defer close(l.done)
 		if err := srv.Run(ctx, ln); err != nil {
@@ -50,10 +57,11 @@ func newLoop(b *testing.B) *loop {
 
 // enter connects a user with small buffers, so that the client's own memory
 // does not hide the server's.
-func (l *loop) enter(b *testing.B, user, token string) *websocket.Conn {
+func (l *loop) enter(b testing.TB, user, token string) *websocket.Conn {
 	b.Helper()
-	d := websocket.Dialer{ReadBufferSize: 512, WriteBufferSize: 512}
-	ws, _, err := d.Dial("ws://"+l.addr+"/ws", http.Header{"Authorization": {"Bearer " + token}})
+	dial := func(string, string) (net.Conn, error) { return net.Dial(l.addr.Network(), l.addr.String()) }
+	d := websocket.Dialer{ReadBufferSize: 512, WriteBufferSize: 512, NetDial: dial}
+	ws, _, err := d.Dial("ws://server/ws", http.Header{"Authorization": {"Bearer " + token}})
 	if err != nil {
 		b.Fatal(err)
 	}

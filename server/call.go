@@ -136,13 +136,7 @@ func (c *call) start(r request) {
 
 // dial is steps 3 to 6: the room, its pipeline and the caller's endpoint.
 func (c *call) dial(r request) {
-	c.makePipeline(party(c.caller, r), func(err error) {
-		if err != nil {
-			c.stillborn(r, err)
-			return
-		}
-		c.newLeg(c.caller, nil, func(err error) { c.opens(r, err) })
-	})
+	c.makeCall(c.caller, party(c.caller, r), func(err error) { c.opens(r, err) })
 }
 
 // opens writes the room down and then invites the callee, unless the call has

@@ -66,3 +66,20 @@ func TestCallsThatNeverWere(t *testing.T) {
 		bob.rtc(signaling.ActionReject, signaling.RTC{RoomID: going.RoomID})
 	})
 }
+
+// A call whose media could not be made for the answer has no length: nobody could talk,
+// and that is what the conversation says of it.
+func TestFailedCallHasNoLength(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		_, bob, ref := dialed(w)
+		w.media.set(func(m *fakeMedia) { m.hang["connect"] = true })
+		bob.refused(signaling.CodeMediaFailed, signaling.ActionAnswer, ref)
+		row := w.history.Calls()[0]
+		if row.AnsweredAt.IsZero() || row.Outcome != signaling.OutcomeFailed || row.EndedAt.Sub(row.AnsweredAt) < time.Second {
+			t.Fatalf("the call is %+v", row)
+		}
+		if d := row.Duration(); d != 0 {
+			t.Errorf("it was %v long", d)
+		}
+	})
+}

@@ -13,30 +13,21 @@ func (c *call) wire(l *leg, then func(error)) {
 		peer = other.leg
 	}
 	alone := peer == nil || peer.dead || peer.endpoint == nil
+	if alone {
+		peer = nil
+	}
 	port := l.member.port // of a recording's mixer
 	if alone && port == nil {
 		c.legReady(l, then)
 		return
 	}
-	c.do("connect endpoints", l.party(), func(ctx context.Context) error {
+	c.wired(l, peer, then, func(ctx context.Context) error {
 		if port != nil {
 			if err := l.endpoint.Connect(ctx, port); err != nil || alone {
 				return err
 			}
 		}
-		if err := l.endpoint.Connect(ctx, peer.endpoint); err != nil {
-			return err
-		}
-		return peer.endpoint.Connect(ctx, l.endpoint)
-	}, func(err error) {
-		switch {
-		case l.dead:
-			then(errLegGone)
-		case err != nil && (alone || !peer.dead):
-			then(err)
-		default:
-			c.legReady(l, then)
-		}
+		return l.endpoint.Join(ctx, peer.endpoint)
 	})
 }
 

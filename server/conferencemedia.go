@@ -17,7 +17,7 @@ func (c *conference) wire(l *leg, then func(error)) {
 		c.wireMixed(l, then)
 	case m.role == RolePublisher:
 		sinks := c.audience(m)
-		c.wired(l, then, func(ctx context.Context) error {
+		c.wired(l, nil, then, func(ctx context.Context) error {
 			for _, sink := range sinks {
 				if err := l.endpoint.Connect(ctx, sink); err != nil {
 					return err
@@ -32,13 +32,7 @@ func (c *conference) wire(l *leg, then func(error)) {
 			return
 		}
 		source := pub.leg
-		c.wired(l, then, func(ctx context.Context) error {
-			err := source.endpoint.Connect(ctx, l.endpoint)
-			if err != nil && source.gone.Load() { // it was replaced or left meanwhile
-				return nil
-			}
-			return err
-		})
+		c.wired(l, source, then, func(ctx context.Context) error { return source.endpoint.Connect(ctx, l.endpoint) })
 	}
 }
 
@@ -60,7 +54,7 @@ func (c *conference) audience(pub *member) (sinks []Element) {
 func (c *conference) wireMixed(l *leg, then func(error)) {
 	port, publishes, mixer := l.member.port, l.member.role == RolePublisher, c.mixer
 	var made Element
-	c.wired(l, func(err error) {
+	c.wired(l, nil, func(err error) {
 		unused, m := made, l.member
 		if made != nil && !m.left && c.mixer == mixer {
 			unused, m.port = m.port, made
@@ -83,13 +77,15 @@ func (c *conference) wireMixed(l *leg, then func(error)) {
 	})
 }
 
-// wired connects a leg and continues with it if it is still wanted.
-func (r *room) wired(l *leg, then func(error), connect func(context.Context) error) {
+// wired connects a leg and continues with it if it is still wanted. It may fail when
+// the leg that it is connected with, nil if there is none, was replaced or left
+// meanwhile: what comes in its place connects them.
+func (r *room) wired(l, with *leg, then func(error), connect func(context.Context) error) {
 	r.do("connect endpoints", l.party(), connect, func(err error) {
 		switch {
 		case l.dead:
 			then(errLegGone)
-		case err != nil:
+		case err != nil && (with == nil || !with.dead):
 			then(err)
 		default:
 			r.legReady(l, then)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -22,11 +23,13 @@ import (
 // its writer exists while there is something to write. So an idle connection
 // costs a stack and some small structs.
 type conn struct {
-	srv  *Server
-	ws   *websocket.Conn
-	out  serial.Queue
-	from netip.Addr // the client's address
-	pace pace       // of the frames that are read
+	srv    *Server
+	ws     *websocket.Conn
+	raw    syscall.RawConn // for writes that do not wait; nil if there are none
+	out    serial.Queue
+	from   netip.Addr // the client's address
+	caller *caller    // that it is counted as
+	pace   pace       // of the frames that are read
 
 	opening sync.Mutex       // held while silence or the first frame decides the level
 	opened  bool             // that was decided
@@ -39,8 +42,10 @@ type conn struct {
 	proof    string // what the ping right behind the welcome says; empty if there is none
 	heard    bool   // the client answered that ping, so its welcome must have arrived
 	beat     *time.Timer
-	waiting  int // frames to be written
-	bytes    int // bytes of them
+	batch    *batch // frames that the writer takes next; nil if none wait
+	waiting  int    // frames to be written
+	bytes    int    // bytes of them
+	queued   int    // functions of the writer that have not ended
 	shutting bool
 	discard  bool      // what waits to be written is not written any more
 	writeBy  time.Time // when shutting, everything is written by then or never
@@ -48,7 +53,7 @@ type conn struct {
 }
 
 func newConn(s *Server, ws *websocket.Conn, from netip.Addr) *conn {
-	c := &conn{srv: s, ws: ws, from: from, pace: newPace(s.cfg.Limits)}
+	c := &conn{srv: s, ws: ws, raw: rawOf(ws), from: from, pace: newPace(s.cfg.Limits)}
 	ws.SetPingHandler(func(data string) error {
 		c.alive()
 		c.enqueue(websocket.PongMessage, []byte(data))
@@ -287,24 +292,16 @@ func (c *conn) enqueue(kind int, b []byte) {
 	c.enqueueThen(kind, b, nil)
 }
 
-// enqueueThen queues a frame and something to be done, on the writer, when it
-// was written.
-func (c *conn) enqueueThen(kind int, b []byte, then func()) {
-	c.mu.Lock()
-	if c.shutting {
+// queue has the writer do something. Until it is done, nobody else writes. c.mu is
+// held.
+func (c *conn) queue(write func()) {
+	c.queued++
+	c.out.Do(func() {
+		write()
+		c.mu.Lock()
+		c.queued--
 		c.mu.Unlock()
-		return
-	}
-	c.waiting++
-	c.bytes += len(b)
-	full := c.waiting > c.srv.cfg.MaxQueue || c.bytes > c.srv.cfg.MaxQueueBytes
-	if !full {
-		c.out.Do(func() { c.write(kind, b, then) })
-	}
-	c.mu.Unlock()
-	if full {
-		c.overflow()
-	}
+	})
 }
 
 // welcome queues a welcome and what the client missed. That is not counted as
@@ -321,52 +318,44 @@ func (c *conn) welcome(frame []byte, resumed bool, missed [][]byte) {
 		c.proof = rand.Text()
 	}
 	proof := c.proof
-	c.out.Do(func() {
-		c.put(websocket.TextMessage, frame)
+	c.batch = nil // what comes from now on is behind the welcome
+	c.queue(func() {
+		c.put(outFrame{kind: websocket.TextMessage, text: frame})
 		if proof != "" {
-			c.put(websocket.PingMessage, []byte(proof))
+			c.put(outFrame{kind: websocket.PingMessage, text: []byte(proof)})
 		}
 		for _, b := range missed {
-			c.put(websocket.TextMessage, b)
+			c.put(outFrame{kind: websocket.TextMessage, text: b})
 		}
 	})
 }
 
-// write runs on the writer.
-func (c *conn) write(kind int, b []byte, then func()) {
+// caughtUp tells the session if nothing waits to be written any more.
+func (c *conn) caughtUp() {
 	c.mu.Lock()
-	c.waiting--
-	c.bytes -= len(b)
 	last, session := c.waiting == 0, c.session
 	c.mu.Unlock()
-	if !c.put(kind, b) {
-		return
-	}
-	if then != nil {
-		then()
-	}
 	if last && session != nil {
 		session.caughtUp()
 	}
 }
 
-// put writes a frame, on the writer, and reports whether that was done.
-func (c *conn) put(kind int, b []byte) bool {
-	c.mu.Lock()
-	discard, deadline := c.discard, c.writeBy
-	c.mu.Unlock()
-	if discard {
-		return false
-	}
-	if deadline.IsZero() {
-		deadline = time.Now().Add(c.srv.cfg.WriteTimeout)
-	}
-	_ = c.ws.SetWriteDeadline(deadline)
-	if err := c.ws.WriteMessage(kind, b); err != nil {
+// wrote reports whether a write was done. If not, the connection ends.
+func (c *conn) wrote(err error) bool {
+	if err != nil {
 		_ = c.ws.NetConn().Close() // the reader ends, and with it the connection
-		return false
 	}
-	return true
+	return err == nil
+}
+
+// limits are whether what waits is given up, and until when a write may take.
+func (c *conn) limits() (discard bool, deadline time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writeBy.IsZero() {
+		return c.discard, time.Now().Add(c.srv.cfg.WriteTimeout)
+	}
+	return c.discard, c.writeBy
 }
 
 // overflow disconnects a slow consumer: what waits is given up.

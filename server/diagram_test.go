@@ -35,7 +35,7 @@ func TestLiveCall(t *testing.T) {
 		for _, want := range []string{
 			"%% 1v1 room room-alice-1, call call-alice-1, active, of alice, since 2000-01-01T00:00:00Z\nsequenceDiagram\n",
 			"participant p0 as alice\n", "participant p1 as bob\n", "participant p2 as server\n", "participant p3 as media server\n",
-			"p0->>p2: rtc/call of bob at 0.000 s\n", "p2->>p3: create pipeline at 0.000 s\n", "p2->>p3: create endpoint at", "p2->>p1: rtc_invite at",
+			"p0->>p2: rtc/call of bob at 0.000 s\n", "p2->>p3: create pipeline and endpoint at 0.000 s\n", "p2->>p1: rtc_invite at",
 			"p1->>p2: rtc/answer at 2.", "p2->>p0: rtc/answer of bob at 2.", "p0->>p2: rtc/offer at 2.", "p2->>p3: process offer at", "p2->>p0: rtc/answer with SDP at",
 			"p3->>p2: dtls connected of alice (2 times) at", "p0->>p2: rtc/candidate at", "p2->>p3: add candidates at",
 		} {
@@ -79,6 +79,24 @@ func TestLiveConference(t *testing.T) {
 		_, text := w.look(w.srv.Calls(), "/debug/calls")
 		if !strings.Contains(text, "%% mcu room r, of eve_") || !strings.Contains(text, "->>p1: rtc/join at") || strings.Contains(text, "\n    server") {
 			t.Errorf("it is\n%s", text)
+		}
+	})
+}
+
+// Whoever asks for another role, or takes somebody out, is in the diagram.
+func TestLiveRoles(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		alice, bob := w.join("alice"), w.join("bob")
+		in := signaling.RTC{RoomID: "r", RoomType: "mcu"}
+		alice.rtc(signaling.ActionJoin, in)
+		bob.rtc(signaling.ActionJoin, in)
+		bob.rtc(signaling.ActionRole, signaling.RTC{RoomID: "r", Role: "subscriber"})
+		alice.rtc(signaling.ActionKick, signaling.RTC{RoomID: "r", UserID: "bob"})
+		_, text := w.look(w.srv.Calls(), "/debug/calls")
+		for _, want := range []string{"p1->>p2: rtc/role at", "p0->>p2: rtc/kick at"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("no %q in\n%s", want, text)
+			}
 		}
 	})
 }

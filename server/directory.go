@@ -21,6 +21,7 @@ type directory struct {
 	in     map[string]*room      // by user
 	rooms  map[*room]struct{}    // that have not ended
 	named  map[string]*venue     // conferences by their ids
+	made   map[string]int        // conferences, by the user that made them
 	begun  uint64                // sessions so far
 }
 
@@ -30,6 +31,7 @@ func (d *directory) init() {
 	d.in = make(map[string]*room)
 	d.rooms = make(map[*room]struct{})
 	d.named = make(map[string]*venue)
+	d.made = make(map[string]int)
 }
 
 // add makes a session known. It returns false when the server closes. A user's
@@ -152,9 +154,17 @@ func (d *directory) engage(c *call) *engagement {
 		m.session.room.Store(c.room)
 		c.before = append(c.before, m.session.ending...)
 	}
-	d.rooms[c.room] = struct{}{}
-	c.srv.work.Add(1)
+	d.keep(c.room)
 	return nil
+}
+
+// keep makes a room known until it is over. d.mu is held.
+func (d *directory) keep(r *room) {
+	d.rooms[r] = struct{}{}
+	if r.kind != Room1v1 {
+		d.made[r.creator]++
+	}
+	r.srv.work.Add(1)
 }
 
 // release sets the members of a call free for others because it ends.
@@ -249,6 +259,9 @@ func (d *directory) reserve(u *session, id string, kind RoomType) (*conference, 
 	if err := d.full(u.srv); err != nil {
 		return nil, err
 	}
+	if n := u.srv.cfg.Limits.RoomsPerUser; d.made[u.user] >= n {
+		return nil, u.srv.exceeded(limitRoomsPerUser, "more than %d rooms that one user has made", n)
+	}
 	c := newConference(u.srv, id, u.user, kind)
 	if p != nil {
 		c.before = p.conference.room
@@ -257,8 +270,7 @@ func (d *directory) reserve(u *session, id string, kind RoomType) (*conference, 
 		}
 	}
 	d.named[id] = &venue{c, 1}
-	d.rooms[c.room] = struct{}{}
-	u.srv.work.Add(1)
+	d.keep(c.room)
 	return c, nil
 }
 
@@ -322,6 +334,11 @@ func (d *directory) over(r *room) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.rooms, r)
+	if r.kind != Room1v1 {
+		if d.made[r.creator]--; d.made[r.creator] == 0 {
+			delete(d.made, r.creator)
+		}
+	}
 	if p := d.named[r.id]; p != nil && p.conference.room == r {
 		delete(d.named, r.id)
 	}

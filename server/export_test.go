@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"regexp"
 	"time"
 
@@ -22,6 +23,37 @@ func MetricLabels() map[string]string {
 		all[m[1]] = m[2]
 	}
 	return all
+}
+
+// Callers counts addresses as a server does.
+type Callers struct {
+	callers
+	swept  time.Time
+	sweeps int
+}
+
+// Enter counts a connection of an address that may have this many.
+func (c *Callers) Enter(a netip.Addr, most int) (leave func(), ok bool) {
+	at := c.enter(a, most)
+	c.look()
+	return func() { c.leave(at) }, at != nil
+}
+
+// Fail notes a bad token and is how late it is answered.
+func (c *Callers) Fail(a netip.Addr, l Limits) time.Duration {
+	defer c.look()
+	return c.fail(a, l)
+}
+
+// Known is how many addresses and networks are told apart.
+func (c *Callers) Known() int { return len(c.by) }
+
+// Sweeps is how often forgotten callers were looked for.
+func (c *Callers) Sweeps() int { return c.sweeps }
+func (c *Callers) look() {
+	if c.callers.swept != c.swept {
+		c.swept, c.sweeps = c.callers.swept, c.sweeps+1
+	}
 }
 
 // Post sends a message of the server's own making to both parties.
@@ -101,6 +133,17 @@ func Faults() []Fault {
 					c.callee.joined = time.Time{}
 				}
 				right()
+			})
+		}},
+		{"the row of a call that is given up says another reason", leaving, func(right handler) handler {
+			return onCall(right, func(c *call, r request, right func()) {
+				given := c.at() == stateRinging && c.asking(r) == c.caller
+				right()
+				if given {
+					row := c.row()
+					row.Reason = signaling.ReasonHangup
+					c.save("record call", func(ctx context.Context) error { return c.srv.cfg.History.CallChanged(ctx, row) }, nil)
+				}
 			})
 		}},
 		{"what was made for an answer that is taken back stays", leaving, func(right handler) handler {

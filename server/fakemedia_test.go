@@ -84,6 +84,20 @@ func (m *fakeMedia) NewPipeline(ctx context.Context) (server.Pipeline, error) {
 	return p, nil
 }
 
+func (m *fakeMedia) NewCall(ctx context.Context, on func(server.MediaEvent)) (server.Pipeline, server.Endpoint, error) {
+	p, err := m.NewPipeline(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := p.NewEndpoint(ctx, on)
+	if err != nil {
+		m.j.add("kms undo pipeline %s", p.ID())
+		m.drop(p.ID())
+		return nil, nil, err
+	}
+	return p, e, nil
+}
+
 func (m *fakeMedia) Pipeline(ctx context.Context, id string) (server.Pipeline, error) {
 	if err := m.op(ctx, "take over pipeline", id); err != nil {
 		return nil, err
@@ -219,6 +233,13 @@ func (e *fakeElement) Connect(ctx context.Context, sink server.Element) error {
 		r.connected()
 	}
 	return nil
+}
+
+func (e *fakeEndpoint) Join(ctx context.Context, other server.Endpoint) error {
+	if err := e.Connect(ctx, other); err != nil {
+		return err
+	}
+	return other.Connect(ctx, e)
 }
 
 func (e *fakeElement) Disconnect(ctx context.Context, sink server.Element) error {

@@ -64,6 +64,7 @@ type gate struct {
 const (
 	createPipeline = "create pipeline"
 	createEndpoint = "create endpoint"
+	createCall     = "create pipeline and endpoint"
 	processOffer   = "process offer"
 )
 

@@ -114,7 +114,7 @@ func TestOperationsArePaced(t *testing.T) {
 				invited = append(invited, who)
 			}
 		}
-		want := "pipeline |endpoint p1|pipeline |endpoint p1|endpoint p2|" // bob's, and the first caller's, before the others' pipelines
+		want := "pipeline |endpoint p1|pipeline |endpoint p2|endpoint p1|pipeline |endpoint p3|" // bob's before those of the callers that wait
 		if got := strings.Join(asked, "|"); !strings.HasPrefix(got, want) {
 			t.Errorf("asked for\n%s, want\n%s…", got, want)
 		}

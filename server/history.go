@@ -86,10 +86,10 @@ type CallHistory struct {
 	Outcome    signaling.Outcome
 }
 
-// Duration is how long the two could talk, 0 if it was not answered or has not
-// ended.
+// Duration is how long the two could talk, as the conversation tells it: 0 if it was
+// not answered, has not ended, or failed before the answer had its media.
 func (c CallHistory) Duration() time.Duration {
-	if c.AnsweredAt.IsZero() || c.EndedAt.IsZero() {
+	if c.AnsweredAt.IsZero() || c.EndedAt.IsZero() || c.Outcome == signaling.OutcomeFailed {
 		return 0
 	}
 	return c.EndedAt.Sub(c.AnsweredAt)

@@ -78,10 +78,21 @@ func handleMessage(r request) error {
 		return err
 	}
 	b := r.srv.postbox(m.To)
-	if !b.queue.Do(func() { b.take(r, p) }) {
+	do := b.queue.Do
+	if b.quick(p) {
+		do = b.queue.Here
+	}
+	if !do(func() { b.take(r, p) }) {
 		return signaling.Errorf(signaling.CodeGoingAway, "the server shuts down")
 	}
 	return nil
+}
+
+// quick reports whether taking the message waits for nothing, so that the
+// connection's own goroutine can do it: that of a queue would have to be woken.
+func (b *postbox) quick(p parcel) bool {
+	_, eager := b.srv.cfg.Inbox.(EagerInbox)
+	return (eager || b.srv.cfg.Inbox == nil) && p.To != p.From
 }
 
 // parcel is a message on its way to sessions, encoded once for all of them and
@@ -163,9 +174,7 @@ func (b *postbox) keepThen(owner string, m signaling.Message, then func(Letter, 
 		then(l, fresh, err)
 		return l, fresh, err
 	}
-	ctx, cancel := b.srv.storing()
-	defer cancel()
-	l, fresh, err := inbox.PutThen(ctx, owner, m, func(l Letter, fresh bool, err error) { then(l, fresh, b.refusal(owner, err)) })
+	l, fresh, err := inbox.PutThen(b.srv.life, owner, m, func(l Letter, fresh bool, err error) { then(l, fresh, b.refusal(owner, err)) })
 	if err != nil {
 		then(l, false, b.refusal(owner, err))
 	}

@@ -17,14 +17,16 @@ const Unlimited = math.MaxInt32
 // value stands for the default that the comment names; Unlimited is no limit.
 // Who reaches one is told so with limit_exceeded, and which one it was.
 type Limits struct {
-	ConnectionsPerAddress int // open at a time from one address, an IPv6 /64 being one; 1000, for offices and carriers share theirs
+	ConnectionsPerAddress int // open at a time from one address, an IPv6 /64 being one and a /48 sixteen; 1000, for offices and carriers share theirs
 	ConnectionsPerUser    int // open when a new session begins; 16
 	SessionsPerUser       int // detached ones included, of which the oldest goes for a new one; 32
 	FramesPerSecond       int // of one connection, on average; 100
 	FrameBurst            int // of them at once; 500
 	MessagesPerMinute     int // of one user, and at once; 600
 	CallsPerMinute        int // that one user asks for, and at once; 30
+	RecordingsPerMinute   int // that one user starts, and at once; 10
 	Rooms                 int // at a time; 10,000
+	RoomsPerUser          int // conferences that one user has made, at a time; 10
 	MixedMembers          int // of an mcu room; 16
 	BroadcastMembers      int // of a broadcast room; 1000
 
@@ -41,6 +43,7 @@ func (l Limits) WithDefaults() (Limits, error) {
 	}{
 		{&l.ConnectionsPerAddress, 1000}, {&l.ConnectionsPerUser, 16}, {&l.SessionsPerUser, 32}, {&l.FramesPerSecond, 100},
 		{&l.FrameBurst, 500}, {&l.MessagesPerMinute, 600}, {&l.CallsPerMinute, 30}, {&l.Rooms, 10_000},
+		{&l.RecordingsPerMinute, 10}, {&l.RoomsPerUser, 10},
 		{&l.MixedMembers, 16}, {&l.BroadcastMembers, 1000},
 	}
 	for _, c := range counts {
@@ -79,7 +82,9 @@ const (
 	limitFramesPerSecond       = "frames_per_second"
 	limitMessagesPerMinute     = "messages_per_minute"
 	limitCallsPerMinute        = "calls_per_minute"
+	limitRecordingsPerMinute   = "recordings_per_minute"
 	limitRooms                 = "rooms"
+	limitRoomsPerUser          = "rooms_per_user"
 	limitBadTokens             = "bad_tokens"
 )
 
@@ -101,6 +106,14 @@ func (s *Server) admitMessage(user string) error {
 func (s *Server) admitCall(user string) error {
 	if n := s.cfg.Limits.CallsPerMinute; !s.calls.allow(user, n) {
 		return s.exceeded(limitCallsPerMinute, "more than %d calls of one user in a minute", n)
+	}
+	return nil
+}
+
+// admitRecording counts a recording that a user starts, or refuses it.
+func (s *Server) admitRecording(user string) error {
+	if n := s.cfg.Limits.RecordingsPerMinute; !s.recordings.allow(user, n) {
+		return s.exceeded(limitRecordingsPerMinute, "more than %d recordings of one user in a minute", n)
 	}
 	return nil
 }

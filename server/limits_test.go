@@ -104,6 +104,65 @@ func TestRooms(t *testing.T) {
 	})
 }
 
+// A user may have made so many rooms at a time, whoever is in them. Rooms of others,
+// and coming into rooms that there are, are not counted.
+func TestRoomsPerUser(t *testing.T) {
+	bubble(t, limited(server.Limits{RoomsPerUser: 2}), func(t *testing.T, w *world) {
+		alice := w.join("alice")
+		room := func(id string) signaling.RTC { return signaling.RTC{RoomID: id, RoomType: "mcu"} }
+		var guests []*client
+		for i := range 2 {
+			guest := w.join(fmt.Sprintf("guest%d", i))
+			guests = append(guests, guest)
+			alice.rtc(signaling.ActionJoin, room(fmt.Sprint("r", i)))
+			guest.rtc(signaling.ActionJoin, room(fmt.Sprint("r", i)))
+			alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: fmt.Sprint("r", i)})
+		}
+		saysLimit(t, alice, alice.request(signaling.TypeRTC, signaling.ActionJoin, room("r2")), "2 rooms that one user")
+		w.join("bob").rtc(signaling.ActionJoin, room("r2"))
+		alice.rtc(signaling.ActionJoin, room("r2"))
+		alice.rtc(signaling.ActionLeave, signaling.RTC{RoomID: "r2"})
+		guests[0].rtc(signaling.ActionLeave, signaling.RTC{RoomID: "r0"})
+		alice.rtc(signaling.ActionJoin, room("r3"))
+		counts(t, w, `callbench_limits_reached_total{limit="rooms_per_user"} 1`)
+	})
+}
+
+// A recording costs a file and a recorder: who starts and stops them all the time is
+// refused, and others are not.
+func TestRecordingsPerMinute(t *testing.T) {
+	tune := func(c *server.Config) { records(c); c.Limits.RecordingsPerMinute = 2 }
+	bubble(t, tune, func(t *testing.T, w *world) {
+		alice, bob, ref := connected(w)
+		record := func(c *client, what string) signaling.Frame {
+			in := ref
+			in.Recording = what
+			return c.request(signaling.TypeRTC, signaling.ActionRecord, in)
+		}
+		for range 2 {
+			for _, what := range []string{signaling.RecordStart, signaling.RecordStop} {
+				if f := record(alice, what); f.Type != signaling.TypeAck {
+					t.Fatalf("%s: %s", what, f.Data)
+				}
+				synctest.Wait()
+			}
+		}
+		saysLimit(t, alice, record(alice, signaling.RecordStart), "2 recordings")
+		if f := record(bob, signaling.RecordStart); f.Type != signaling.TypeAck {
+			t.Errorf("bob may not: %s", f.Data)
+		}
+		synctest.Wait()
+		record(bob, signaling.RecordStop)
+		time.Sleep(30 * time.Second)
+		if f := record(alice, signaling.RecordStart); f.Type != signaling.TypeAck {
+			t.Errorf("half a minute later: %s", f.Data)
+		}
+		counts(t, w, `callbench_limits_reached_total{limit="recordings_per_minute"} 1`)
+		alice.rtc(signaling.ActionLeave, ref)
+		bob.rtc(signaling.ActionLeave, ref)
+	})
+}
+
 func TestSessionsPerUser(t *testing.T) {
 	bubble(t, limited(server.Limits{SessionsPerUser: 3, ConnectionsPerUser: 2}), func(t *testing.T, w *world) {
 		enter := func(device string) (*client, signaling.Frame) {

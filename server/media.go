@@ -17,6 +17,9 @@ type Media interface {
 	// NewPipeline makes an empty pipeline. Where the media server is away it
 	// fails soon with ErrMediaGone.
 	NewPipeline(ctx context.Context) (Pipeline, error)
+	// NewCall makes a pipeline and in it the endpoint of a call's first member, in
+	// one round trip: both or nothing. The endpoint is as one of NewEndpoint.
+	NewCall(ctx context.Context, on func(MediaEvent)) (Pipeline, Endpoint, error)
 	// Pipeline takes over a pipeline that exists already, of an earlier process
 	// of the server's or of another. It is ErrMediaGone if the media server does
 	// not know it. What is in it has to be taken over too: the media server ends
@@ -68,6 +71,8 @@ type Element interface {
 // comes out of it is what its member sends.
 type Endpoint interface {
 	Element
+	// Join is Connect both ways, in one round trip.
+	Join(ctx context.Context, other Endpoint) error
 	// ProcessOffer answers the member's SDP offer. It works once: Kurento has
 	// no renegotiation (40208), so a second offer needs a new endpoint. An
 	// error that wraps ErrSDPRefused leaves the endpoint as it was.

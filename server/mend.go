@@ -90,6 +90,17 @@ func (s *Server) payDebts() error {
 	}
 }
 
+// settleDebts tries once more to remove what State should not have any more, before the
+// server is gone. One that is still away forgets it when its time has run out.
+func (s *Server) settleDebts() {
+	s.mender.mu.Lock()
+	owes := len(s.mender.debts) > 0 && s.mender.timer.Stop() // else it is being tried at this moment
+	s.mender.mu.Unlock()
+	if owes {
+		_ = s.payDebts() // which has logged it
+	}
+}
+
 // next is the removal that is due after one that was done.
 func (m *mender) next(done debt) (due debt, more bool) {
 	m.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
 
 	"github.com/callbench/callbench/server"
 	"github.com/callbench/callbench/signaling"
@@ -62,13 +63,6 @@ func TestStateIsLost(t *testing.T) {
 	})
 }
 
-// faltering is a State that can be away: it fails, or hangs until whoever asked gives
-// up.
-type faltering struct {
-	server.State
-	away *atomic.Int32
-}
-
 const (
 	failing = iota + 1
 	hanging
@@ -76,67 +70,19 @@ const (
 
 var errAway = errors.New("state is away")
 
-func (s faltering) is(ctx context.Context) error {
-	switch s.away.Load() {
-	case failing:
-		return errAway
-	case hanging:
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	return nil
-}
-
-func (s faltering) do(ctx context.Context, f func() error) error {
-	if err := s.is(ctx); err != nil {
-		return err
-	}
-	return f()
-}
-
-func (s faltering) PutSession(ctx context.Context, r server.SessionRecord) error {
-	return s.do(ctx, func() error { return s.State.PutSession(ctx, r) })
-}
-func (s faltering) DropSession(ctx context.Context, id string) error {
-	return s.do(ctx, func() error { return s.State.DropSession(ctx, id) })
-}
-func (s faltering) GetPresence(ctx context.Context, user string) (p signaling.State, err error) {
-	err = s.do(ctx, func() error { p, err = s.State.GetPresence(ctx, user); return err })
-	return p, err
-}
-func (s faltering) PutPresence(ctx context.Context, p signaling.State) (version uint64, err error) {
-	err = s.do(ctx, func() error { version, err = s.State.PutPresence(ctx, p); return err })
-	return version, err
-}
-func (s faltering) OpenRoom(ctx context.Context, r server.RoomSnapshot, m server.MemberRecord, l server.LegRecord) error {
-	return s.do(ctx, func() error { return s.State.OpenRoom(ctx, r, m, l) })
-}
-func (s faltering) JoinRoom(ctx context.Context, r server.RoomSnapshot, m server.MemberRecord, l server.LegRecord) error {
-	return s.do(ctx, func() error { return s.State.JoinRoom(ctx, r, m, l) })
-}
-func (s faltering) LeaveRoom(ctx context.Context, m server.MemberRecord) error {
-	return s.do(ctx, func() error { return s.State.LeaveRoom(ctx, m) })
-}
-func (s faltering) CloseRoom(ctx context.Context, r server.RoomSnapshot) error {
-	return s.do(ctx, func() error { return s.State.CloseRoom(ctx, r) })
-}
-func (s faltering) SaveRoom(ctx context.Context, r server.RoomSnapshot, free ...string) error {
-	return s.do(ctx, func() error { return s.State.SaveRoom(ctx, r, free...) })
-}
-func (s faltering) SaveLeg(ctx context.Context, l server.LegRecord) error {
-	return s.do(ctx, func() error { return s.State.SaveLeg(ctx, l) })
-}
-func (s faltering) LegConnected(ctx context.Context, l server.LegRecord) error {
-	return s.do(ctx, func() error { return s.State.LegConnected(ctx, l) })
-}
-func (s faltering) PutRoomMedia(ctx context.Context, m server.RoomMedia) error {
-	return s.do(ctx, func() error { return s.State.PutRoomMedia(ctx, m) })
-}
-func (s faltering) KeepRoom(ctx context.Context, r server.RoomSnapshot, m server.MemberRecord, l server.LegRecord) error {
-	return s.do(ctx, func() error { return s.State.KeepRoom(ctx, r, m, l) })
-}
-func (s faltering) MendRoom(ctx context.Context, r server.RoomSnapshot) error {
-	return s.do(ctx, func() error { return s.State.MendRoom(ctx, r) })
+// faltering is a State that can be away: it fails, or hangs until whoever asked gives
+// up.
+func faltering(state server.State, away *atomic.Int32) server.State {
+	return guardedState{state, func(ctx context.Context, f func() error) error {
+		switch away.Load() {
+		case failing:
+			return errAway
+		case hanging:
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return f()
+	}}
 }
 
 // TestStateIsAway has calls end, begin and go on while State is away. When it is back
@@ -144,7 +90,7 @@ func (s faltering) MendRoom(ctx context.Context, r server.RoomSnapshot) error {
 func TestStateIsAway(t *testing.T) {
 	for _, how := range []int32{failing, hanging} {
 		var away atomic.Int32
-		bubble(t, func(c *server.Config) { c.State = faltering{c.State, &away} }, func(t *testing.T, w *world) {
+		bubble(t, func(c *server.Config) { c.State = faltering(c.State, &away) }, func(t *testing.T, w *world) {
 			alice, bob, ref := connected(w)
 			gone, there := w.join("carol"), w.join("dave")
 			old := gone.rtc(signaling.ActionCall, signaling.RTC{TargetUser: "dave"})
@@ -186,4 +132,21 @@ func TestStateIsAway(t *testing.T) {
 			bob.rtc(signaling.ActionLeave, ref)
 		})
 	}
+}
+
+// TestStateIsBackAtTheEnd has State come back right before the server shuts down: what
+// should not be there any more is removed all the same.
+func TestStateIsBackAtTheEnd(t *testing.T) {
+	away := new(atomic.Int32)
+	bubble(t, func(c *server.Config) { c.State = faltering(c.State, away) }, func(t *testing.T, w *world) {
+		alice := w.join("alice")
+		away.Store(failing)
+		_ = alice.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
+		<-alice.ended
+		synctest.Wait()
+		if keys := w.state.Keys(); !contains(keys, "ws:session:") {
+			t.Fatalf("State was not away: it has %q", keys)
+		}
+		away.Store(0)
+	})
 }

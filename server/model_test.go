@@ -72,7 +72,7 @@ var words = []word{
 	"call", "call", "call", "call", "answer", "answer", "answer", "answer", "answer", "leave", "cancel", "reject", "busy", "ringing", "join",
 	"enter the mix", "enter the mix", "enter the broadcast", "enter the broadcast", "change the role", "kick", "record", "go out",
 	"offer", "offer", "offer", "candidate", "again", "in one breath", "drop", "drop", "come back", "come back", "say goodbye", "begin anew",
-	"lose media", "upset media", "heal media",
+	"lose media", "upset media", "heal media", "upset the state", "heal the state",
 }
 
 // operations are those of the media server that can be upset, and upsets what
@@ -127,6 +127,10 @@ func (m move) String() string {
 		s += " " + m.callee()
 	case "upset media":
 		s = fmt.Sprintf("%q of the media server %s", m.operation(), m.upset())
+	case "upset the state":
+		s = "the State " + m.mood()
+	case "heal the state":
+		s = "the State does well again"
 	case "heal media":
 		s = "the media server does well again"
 	case "lose media":
@@ -164,6 +168,9 @@ func (m move) recording() string {
 }
 
 func (m move) operation() string { return operations[m.Arg%len(operations)] }
+
+// mood is what becomes of the State.
+func (m move) mood() string { return moods[m.Arg%len(moods)] }
 
 func (m move) upset() string { return upsets[m.Arg/len(operations)%len(upsets)] }
 

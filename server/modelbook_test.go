@@ -194,6 +194,7 @@ func (m *model) judge(left []string) (broken []string) {
 			b.Moved(l.id, l.from, l.to)
 		}
 	}
+	b.Rows(m.rows())
 	b.Look(m.rooms(), left, true)
 	b.Finished()
 	for _, v := range invariants.Check(&b) {
@@ -235,6 +236,30 @@ func (m *model) rooms() (rooms []invariants.Room) {
 		rooms = append(rooms, row)
 	}
 	return rooms
+}
+
+// rows are the calls and recordings of the history.
+func (m *model) rows() (calls []invariants.CallRow, recordings []invariants.Recording) {
+	for _, r := range m.w.history.Calls() {
+		calls = append(calls, invariants.CallRow{ID: r.CallID, Room: r.RoomID, Caller: r.Caller, Callee: r.Callee, Ended: !r.EndedAt.IsZero(),
+			Reason: r.Reason, Outcome: r.Outcome, Talked: r.Duration()})
+	}
+	seen := map[string]bool{}
+	for _, room := range m.w.history.Rooms() {
+		if seen[room.RoomID] {
+			continue
+		}
+		seen[room.RoomID] = true
+		rows, err := m.w.history.Archive().Recordings(m.w.t.Context(), room.RoomID, server.Page{Limit: 1000})
+		if err != nil {
+			m.w.t.Errorf("recordings of %s: %v", room.RoomID, err)
+		}
+		for _, r := range rows {
+			recordings = append(recordings, invariants.Recording{ID: r.RecordingID, Room: r.RoomID, State: signaling.RecordingState(r.Status),
+				Ended: !r.EndedAt.IsZero(), Size: r.FileSize})
+		}
+	}
+	return calls, recordings
 }
 
 // callLine is a line of the server's log about a call: it begins, or goes from

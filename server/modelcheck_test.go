@@ -104,7 +104,7 @@ func TestModelFindsFaults(t *testing.T) {
 	with(t, "checks", "20000")
 	with(t, "seed", "3") // which finds them soon
 	with(t, "nofailfile", "true")
-	for i, found := range []string{"two-winners", "sides-differ", "history-differs", "left-over"} {
+	for i, found := range []string{"two-winners", "sides-differ", "history-differs", "rows-differ", "left-over"} {
 		fault := server.Faults()[i]
 		t.Run(fault.Says, func(t *testing.T) {
 			defer fault.Plant()()

@@ -27,6 +27,8 @@ type model struct {
 	book  invariants.Book
 	moves int
 	rung  *seat // that was invited last
+	mood  mood  // of the State
+	life  *life // of the server
 }
 
 // seat is a device with the session that it has now.
@@ -99,7 +101,8 @@ func playPlan(t *testing.T, p plan) (broken []string, transitions []string) {
 	}()
 	synctest.Test(t, func(t *testing.T) {
 		complaints := &witness{TB: t}
-		m := &model{w: newWorld(complaints, quicken)}
+		m := &model{life: &life{}}
+		m.w = newWorld(complaints, m.tune)
 		func() {
 			defer func() {
 				if r := recover(); r != nil && r != (broke{}) {
@@ -116,12 +119,13 @@ func playPlan(t *testing.T, p plan) (broken []string, transitions []string) {
 	return broken, transitions
 }
 
-// quicken makes everything take some time, and nothing as long as anything else:
+// tune makes everything take some time, and nothing as long as anything else:
 // so moves fall between, and fall there again when the plan is played again.
-func quicken(cfg *server.Config) {
+func (m *model) tune(cfg *server.Config) {
 	media := cfg.Media.(*fakeMedia)
 	media.set(func(m *fakeMedia) { m.usual() })
-	cfg.State = slowRooms{cfg.State, 8100 * time.Microsecond, 13300 * time.Microsecond}
+	records(cfg)
+	cfg.State = slowRooms{fickle(cfg.State, &m.mood, m.life), 8100 * time.Microsecond, 13300 * time.Microsecond}
 }
 
 // usual is how long the operations take when all is well.
@@ -148,6 +152,11 @@ func (m *model) play(p plan) []string {
 		m.settle()
 	}
 	if p.Ends == shutdown {
+		if m.mood.get() != "" { // nobody mends a State behind a server that is gone
+			m.mood.set("")
+			time.Sleep(10 * time.Second)
+			m.settle()
+		}
 		for _, s := range m.seats {
 			m.book.Online(s.user, false)
 		}
@@ -161,6 +170,7 @@ func (m *model) play(p plan) []string {
 // time-outs pass.
 func (m *model) calm() {
 	m.w.media.set(func(f *fakeMedia) { f.usual() })
+	m.mood.set("")
 	for range 2 {
 		time.Sleep(65 * time.Second)
 		for _, s := range m.seats {
@@ -200,6 +210,10 @@ func (m *model) do(mv move) {
 		m.w.media.set(func(f *fakeMedia) { f.usual() })
 	case "lose media":
 		m.loseMedia(mv.Arg)
+	case "upset the state":
+		m.mood.set(mv.mood())
+	case "heal the state":
+		m.mood.set("")
 	default:
 		if s.client != nil {
 			m.say(s, mv)

@@ -71,6 +71,10 @@ func (r *room) startRecording(req request) {
 		req.fail(signaling.Errorf(signaling.CodeBadState, "the room is being recorded"))
 		return
 	}
+	if err := r.srv.admitRecording(req.user); err != nil {
+		req.fail(err)
+		return
+	}
 	rec := &recording{room: r, id: r.srv.cfg.NewID("recording", req.user), state: signaling.RecordingRequested, asked: time.Now()}
 	rec.path = r.srv.cfg.Recordings.URI(r.id, rec.id)
 	for _, m := range r.members {

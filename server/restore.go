@@ -248,8 +248,7 @@ func (v *revival) again(r *room) {
 func (d *directory) revive(r *room, holds bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.rooms[r] = struct{}{}
-	r.srv.work.Add(1)
+	d.keep(r)
 	in := 0
 	for _, m := range r.members {
 		switch {

@@ -164,6 +164,14 @@ func (m mortalMedia) NewPipeline(ctx context.Context) (server.Pipeline, error) {
 	return mortalPipeline{p, m.life}, errors.Join(err, m.life.err())
 }
 
+func (m mortalMedia) NewCall(ctx context.Context, on func(server.MediaEvent)) (server.Pipeline, server.Endpoint, error) {
+	p, e, err := m.Media.NewCall(ctx, on)
+	if err != nil {
+		return nil, nil, err
+	}
+	return mortalPipeline{p, m.life}, mortalEndpoint{e, m.life}, m.life.err()
+}
+
 func (m mortalMedia) Pipeline(ctx context.Context, id string) (server.Pipeline, error) {
 	p, err := m.Media.Pipeline(ctx, id)
 	if err != nil {

@@ -21,6 +21,7 @@ func (r request) conferenceOf(in *signaling.RTC) (*conference, error) {
 	if !ok {
 		return nil, signaling.Errorf(signaling.CodeBadState, "this is a call: it has no roles")
 	}
+	at.heard(r)
 	return c, nil
 }
 

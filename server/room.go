@@ -96,19 +96,20 @@ type member struct {
 	user    string
 	session *session
 	role    Role
-	asked   time.Time   // when it wished to come into a conference; zero once its media is connected
-	joined  time.Time   // when it came into the room; zero before
-	invited bool        // it knows of the room, so it must be told the end
-	told    bool        // it was
-	left    bool        // it left, or was taken out
-	gone    bool        // its endpoint is released and everything written down
-	away    bool        // its connection is down
-	leg     *leg        // nil before it is made
-	port    Element     // of the room's mixer; nil if it has none
-	early   []func()    // what it has asked for while it was let in
-	after   []func()    // what waits until nothing is left of it
-	retries int         // legs made anew since media last connected
-	offers  []time.Time // the latest ones
+	asked   time.Time         // when it wished to come into a conference; zero once its media is connected
+	joined  time.Time         // when it came into the room; zero before
+	invited bool              // it knows of the room, so it must be told the end
+	told    bool              // it was
+	left    bool              // it left, or was taken out
+	gone    bool              // its endpoint is released and everything written down
+	away    bool              // its connection is down
+	soon    []signaling.Frame // pushes that leave when the queue is done with what waits now
+	leg     *leg              // nil before it is made
+	port    Element           // of the room's mixer; nil if it has none
+	early   []func()          // what it has asked for while it was let in
+	after   []func()          // what waits until nothing is left of it
+	retries int               // legs made anew since media last connected
+	offers  []time.Time       // the latest ones
 }
 
 func newRoom(s *Server, id, creator string, kind RoomType) *room {
@@ -167,8 +168,38 @@ func (m *member) history(left time.Time) MemberHistory {
 
 // push sends a member an rtc frame of this room.
 func (r *room) push(m *member, a signaling.Action, data signaling.RTC) {
+	r.collect(m, a, data)
+	r.flush(m)
+}
+
+// pushSoon is push when everything was done that waits on the queue now: what comes
+// of that for the same member leaves with it.
+func (r *room) pushSoon(m *member, a signaling.Action, data signaling.RTC) {
+	r.collect(m, a, data)
+	if len(m.soon) == 1 && !r.queue.Do(func() { r.flush(m) }) {
+		r.flush(m)
+	}
+}
+
+// collect adds a frame to what a member is to get soon.
+func (r *room) collect(m *member, a signaling.Action, data signaling.RTC) {
 	r.trail.add(partyServer, m.user, pushName(a, data))
-	m.session.push(signaling.TypeRTC, a, data)
+	f, err := signaling.New(signaling.TypeRTC, a, data)
+	if err != nil {
+		m.session.logAt(slog.LevelError, "session.failed", slog.String("error", err.Error()))
+		return
+	}
+	m.soon = append(m.soon, f)
+}
+
+// flush sends a member what it is to get soon.
+func (r *room) flush(m *member) {
+	if len(m.soon) == 0 {
+		return
+	}
+	frames := m.soon
+	m.soon = nil
+	m.session.pushAll(frames)
 }
 
 // pushName is what a push is called in the room's trail.
@@ -263,6 +294,25 @@ func (r *room) makePipeline(whom []any, then func(error)) {
 	})
 }
 
+// makeCall makes the pipeline of a call's room and the leg of the member whose call
+// it is, and continues.
+func (r *room) makeCall(m *member, whom []any, then func(error)) {
+	l := &leg{member: m}
+	m.leg = l
+	var p Pipeline
+	var made Endpoint
+	r.do(createCall, whom, func(ctx context.Context) (err error) {
+		p, made, err = r.srv.cfg.Media.NewCall(ctx, func(e MediaEvent) { r.queue.Do(func() { r.mediaEvent(l, e) }) })
+		return err
+	}, func(err error) {
+		if err == nil {
+			r.pipeline = p
+			r.log.Info("room.created", "pipeline", p.ID())
+		}
+		r.legMade(l, made, err, then)
+	})
+}
+
 // releasePipeline is step 33.
 func (r *room) releasePipeline(then func()) {
 	last := r.pipeline
@@ -324,7 +374,7 @@ func (r *room) do(what string, whom []any, op func(context.Context) error, then 
 func (r *room) ask(ctx context.Context, what string, began bool, op func(context.Context) error) error {
 	timed := func(ctx context.Context) error { return r.srv.metrics.timed(ctx, what, op) }
 	switch what {
-	case createPipeline:
+	case createPipeline, createCall:
 		if !began {
 			return r.srv.gate.run(ctx, fresh, timed)
 		}

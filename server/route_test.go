@@ -16,6 +16,10 @@ func (m *still) NewPipeline(context.Context) (Pipeline, error) { return m, nil }
 func (m *still) NewEndpoint(context.Context, func(MediaEvent)) (Endpoint, error) {
 	return m, nil
 }
+func (m *still) NewCall(context.Context, func(MediaEvent)) (Pipeline, Endpoint, error) {
+	return m, m, nil
+}
+func (*still) Join(context.Context, Endpoint) error                 { return nil }
 func (*still) ID() string                                           { return "object" }
 func (m *still) Pipeline(context.Context, string) (Pipeline, error) { return m, nil }
 func (m *still) Endpoint(context.Context, string, func(MediaEvent)) (Endpoint, error) {

@@ -194,26 +194,27 @@ func randomID(kind, _ string) string {
 
 // Server is a signaling server. It is an http.Handler for GET /ws.
 type Server struct {
-	cfg      Config
-	log      *slog.Logger
-	upgrader websocket.Upgrader
-	buffers  sync.Pool // *bytes.Buffer that frames are read into
-	users    directory
-	mail     [spread]postbox
-	rolls    [spread]roll
-	mender   mender
-	life     context.Context // of what is done for users: ends when Close has waited long enough
-	giveUp   context.CancelFunc
-	pushing  context.Context // of what Push is asked for: ends StoreTimeout after the last call
-	stopPush context.CancelFunc
-	metrics  *metrics
-	revoked  atomic.Uint64 // revocations so far
-	callers  callers
-	messages meters
-	calls    meters
-	entering seats
-	gate     gate
-	ready    readiness
+	cfg        Config
+	log        *slog.Logger
+	upgrader   websocket.Upgrader
+	buffers    sync.Pool // *bytes.Buffer that frames are read into
+	users      directory
+	mail       [spread]postbox
+	rolls      [spread]roll
+	mender     mender
+	life       context.Context // of what is done for users: ends when Close has waited long enough
+	giveUp     context.CancelFunc
+	pushing    context.Context // of what Push is asked for: ends StoreTimeout after the last call
+	stopPush   context.CancelFunc
+	metrics    *metrics
+	revoked    atomic.Uint64 // revocations so far
+	callers    callers
+	messages   meters
+	calls      meters
+	recordings meters
+	entering   seats
+	gate       gate
+	ready      readiness
 
 	mu     sync.Mutex
 	closed bool
@@ -260,19 +261,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	from := s.clientAddr(r)
-	if n := s.cfg.Limits.ConnectionsPerAddress; !s.callers.enter(from, n) {
-		wire := s.exceeded(limitConnectionsPerAddress, "more than %d connections from one address", n)
+	n := s.cfg.Limits.ConnectionsPerAddress
+	caller := s.callers.enter(from, n)
+	if caller == nil {
+		wire := s.exceeded(limitConnectionsPerAddress, "more than %d connections from one address, or %d from one IPv6 site", n, n*perSite)
 		http.Error(w, wire.Error(), http.StatusTooManyRequests)
 		return
 	}
 	ws, err := s.upgrader.Upgrade(w, r, nil)
 	if err != nil {
-		s.callers.leave(from)
+		s.callers.leave(caller)
 		return // Upgrade has answered the request
 	}
 	c := newConn(s, ws, from)
+	c.caller = caller
 	if !s.track(c) {
-		s.callers.leave(from)
+		s.callers.leave(caller)
 		ws.Close()
 		return
 	}
@@ -310,7 +314,7 @@ func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	s.callers.leave(c.from)
+	s.callers.leave(c.caller)
 	s.work.Done()
 }
 
@@ -374,6 +378,7 @@ func (s *Server) closeQueues() {
 		s.mail[i].queue.Close()
 		s.rolls[i].queue.Close()
 	}
+	s.settleDebts()
 	s.giveUp()
 	s.mender.stop()
 }

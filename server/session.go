@@ -232,6 +232,12 @@ func (u *session) pushThen(t signaling.Type, a signaling.Action, data any, acked
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.emitOrHold(f, acked)
+}
+
+// emitOrHold sends a push, or holds it until what is stored for the user was pushed.
+// u.mu is held.
+func (u *session) emitOrHold(f signaling.Frame, acked func()) {
 	if !u.released {
 		u.held = append(u.held, pushed{f, acked})
 		return
@@ -248,6 +254,15 @@ func (u *session) emit(f signaling.Frame, acked func()) {
 		u.push0(f, acked)
 		return
 	}
+	b := u.numbered(f, acked)
+	if u.conn != nil {
+		u.conn.send(b)
+	}
+}
+
+// numbered numbers and keeps a push of level 1, and returns it as it is sent. u.mu is
+// held.
+func (u *session) numbered(f signaling.Frame, acked func()) []byte {
 	f.Seq = u.sent.last + 1
 	b := signaling.Render(f)
 	u.frameLog("frame.out", &f)
@@ -255,8 +270,25 @@ func (u *session) emit(f signaling.Frame, acked func()) {
 	if f.Type == signaling.TypeInvite {
 		u.sent.age(expiry(f))
 	}
+	return b
+}
+
+// pushAll is push for frames that come at the same time, which leave in one write.
+func (u *session) pushAll(frames []signaling.Frame) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended || !u.released || u.level == level0 {
+		for _, f := range frames {
+			u.emitOrHold(f, nil)
+		}
+		return
+	}
+	all := make([][]byte, len(frames))
+	for i, f := range frames {
+		all[i] = u.numbered(f, nil)
+	}
 	if u.conn != nil {
-		u.conn.send(b)
+		u.conn.sendAll(all)
 	}
 }
 

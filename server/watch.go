@@ -110,7 +110,7 @@ func (r *room) local(l *leg, e MediaEvent) {
 		data.SDPMLineIndex = &e.Candidate.SDPMLineIndex
 		data.UsernameFragment = e.Candidate.Fragment
 	}
-	r.push(l.member, signaling.ActionCandidate, data)
+	r.pushSoon(l.member, signaling.ActionCandidate, data)
 }
 
 // iceConnected begins to wait for DTLS. About 1 % of Kurento's legs connect ICE

@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/callbench/callbench/server"
+	"github.com/callbench/callbench/server/kms"
 )
 
 var update = flag.Bool("update", false, "write the generated part of docs/configuration.md")
@@ -83,33 +84,36 @@ func TestConfigFile(t *testing.T) {
 // Every mistake is told, with its place and what would be right.
 func TestConfigMistakes(t *testing.T) {
 	for file, wants := range map[string][]string{
-		"listen: 127.0.0.1:1\nlimit-room: 7\nlog_level: DEBUG\n": {"line 2: limit-room is no setting: did you mean limit-rooms?", "line 3: log_level is no setting: did you mean log-level?"},
-		"config: other.yaml":                  {"config is no setting"},
-		"magic: 1":                            {"magic is no setting; docs/configuration.md"},
-		"listen: [a, b]":                      {"line 1: listen must be one value"},
-		"listen:":                             {"line 1: listen must be one value"},
-		"users:\n  ann: 1":                    {"users must be a value or a list of values"},
-		"users: [[ann]]":                      {"users must be a list of plain values"},
-		"- listen":                            {"it must hold names and values"},
-		"listen: a\nlisten: b":                {"line 2: listen is there twice"},
-		"listen: {":                           {"line 1"},
-		"leeway: soon":                        {"--leeway", "soon"},
-		"limit-rooms: many":                   {"--limit-rooms", "many"},
-		"limit-rooms: -1":                     {"-limit-rooms must be between 1 and"},
-		"media-operations: 0":                 {"-media-operations and -media-waiting must be 1 or more"},
-		"leeway: 2h":                          {"-leeway must be between 0s and 1h"},
-		"max-bad-token-delay: 1ms":            {"-max-bad-token-delay between"},
-		"secret: short":                       {"-secret must have 32 bytes", "openssl rand"},
-		"trusted-proxies: proxy.example.com":  {`"proxy.example.com" is neither an address such as 10.0.0.7`},
-		"origins: example.com\nusers: [a, b]": {"origin \"example.com\" is not like https://app.example.com"},
-		"keys: /nowhere/keys.json":            {"-keys: key set", "/nowhere/keys.json"},
+		"listen: 127.0.0.1:1\nlimit-room: 7\nlog_level: DEBUG\n": {"line 2: limit-room is no setting: did you mean limit-rooms or limit-rooms-per-user?", "line 3: log_level is no setting: did you mean log-level?"},
+		"config: other.yaml":                     {"config is no setting"},
+		"magic: 1":                               {"magic is no setting; docs/configuration.md"},
+		"listen: [a, b]":                         {"line 1: listen must be one value"},
+		"listen:":                                {"line 1: listen must be one value"},
+		"users:\n  ann: 1":                       {"users must be a value or a list of values"},
+		"users: [[ann]]":                         {"users must be a list of plain values"},
+		"- listen":                               {"it must hold names and values"},
+		"listen: a\nlisten: b":                   {"line 2: listen is there twice"},
+		"listen: {":                              {"line 1"},
+		"leeway: soon":                           {"--leeway", "soon"},
+		"limit-rooms: many":                      {"--limit-rooms", "many"},
+		"limit-rooms: -1":                        {"-limit-rooms must be between 1 and"},
+		"media-operations: 0":                    {"-media-operations and -media-waiting must be 1 or more"},
+		"leeway: 2h":                             {"-leeway must be between 0s and 1h"},
+		"max-bad-token-delay: 1ms":               {"-max-bad-token-delay between"},
+		"secret: short":                          {"-secret must have 32 bytes", "openssl rand"},
+		"trusted-proxies: proxy.example.com":     {`"proxy.example.com" is neither an address such as 10.0.0.7`},
+		"origins: example.com\nusers: [a, b]":    {"origin \"example.com\" is not like https://app.example.com"},
+		"ring-timeout: 0s\nmedia-lost-after: 2h": {"-ring-timeout must be between 1s and 10m0s, not 0s", "-media-lost-after must be between 100ms and 1m0s, not 2h0m0s"},
+		"resume-window: 1500ms":                  {"-resume-window must be whole seconds"},
+		"record-timeout: 10":                     {"--record-timeout", "10"},
+		"keys: /nowhere/keys.json":               {"-keys: key set", "/nowhere/keys.json"},
 	} {
 		c, err := parsed(t, file)
 		if err == nil {
 			_, err = c.auth(nil)
 		}
 		if err == nil {
-			err = c.apply(&server.Config{})
+			err = c.limitFlags.apply(&server.Config{})
 		}
 		for _, want := range wants {
 			if err == nil || !strings.Contains(err.Error(), want) {
@@ -133,11 +137,25 @@ func TestConfigDefaults(t *testing.T) {
 		t.Errorf("the flags' limits are %+v, the server's %+v", got, want)
 	}
 	var cfg server.Config
-	if err := c.apply(&cfg); err != nil {
+	if err := c.limitFlags.apply(&cfg); err != nil {
 		t.Fatal(err)
 	}
 	if want, err := (server.Admission{}).WithDefaults(); err != nil || cfg.Admission != want {
 		t.Errorf("the flags' admission is %+v, the server's %+v, %v", cfg.Admission, want, err)
+	}
+}
+
+// The times that the flags say are the server's, and what a client is told.
+func TestTimeouts(t *testing.T) {
+	c, err := parsed(t, "ring-timeout: 20s\nresume-window: 2m", "--record-timeout", "3s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cfg server.Config
+	c.timeoutFlags.apply(&cfg)
+	got := fmt.Sprintln(cfg.RingTimeout, cfg.ResumeWindow, cfg.RecordTimeout, c.MediaLostAfter)
+	if want := fmt.Sprintln("20s 2m0s 3s", kms.DefaultLostAfter); got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

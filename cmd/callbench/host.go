@@ -45,7 +45,7 @@ func (h *host) close() error {
 }
 
 // media connects to a Kurento, or to the mock, which it starts.
-func (h *host) media(ctx context.Context, url string) (server.Media, error) {
+func (h *host) media(ctx context.Context, url string, lostAfter time.Duration) (server.Media, error) {
 	if url == "" {
 		var err error
 		if url, err = h.mock(); err != nil {
@@ -57,7 +57,7 @@ func (h *host) media(ctx context.Context, url string) (server.Media, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	m, err := kms.Dial(ctx, kms.Config{URL: url, Log: h.log, Observe: h.observeKurento()})
+	m, err := kms.Dial(ctx, kms.Config{URL: url, Log: h.log, Observe: h.observeKurento(), LostAfter: lostAfter})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the media server: %w", err)
 	}

@@ -22,7 +22,9 @@ type limitFlags struct {
 	LimitFrameBurst            int           `env:"CALLBENCH_LIMIT_FRAME_BURST" default:"500" help:"Frames that one connection may send at once."`
 	LimitMessagesPerMinute     int           `env:"CALLBENCH_LIMIT_MESSAGES_PER_MINUTE" default:"600" help:"Messages that one user may send in a minute."`
 	LimitCallsPerMinute        int           `env:"CALLBENCH_LIMIT_CALLS_PER_MINUTE" default:"30" help:"Calls that one user may ask for in a minute."`
+	LimitRecordingsPerMinute   int           `env:"CALLBENCH_LIMIT_RECORDINGS_PER_MINUTE" default:"10" help:"Recordings that one user may start in a minute."`
 	LimitRooms                 int           `env:"CALLBENCH_LIMIT_ROOMS" default:"10000" help:"Calls and conferences at a time."`
+	LimitRoomsPerUser          int           `env:"CALLBENCH_LIMIT_ROOMS_PER_USER" default:"10" help:"Conferences that one user has made, at a time."`
 	LimitMixedMembers          int           `env:"CALLBENCH_LIMIT_MIXED_MEMBERS" default:"16" help:"Members of a room of type mcu."`
 	LimitBroadcastMembers      int           `env:"CALLBENCH_LIMIT_BROADCAST_MEMBERS" default:"1000" help:"Members of a room of type broadcast."`
 	LimitEndpoints             int           `env:"CALLBENCH_LIMIT_ENDPOINTS" default:"2147483647" help:"Endpoints on the media server from which on nothing new begins; the default is no limit."`
@@ -35,7 +37,7 @@ type limitFlags struct {
 func (f *limitFlags) limits() server.Limits {
 	return server.Limits{ConnectionsPerAddress: f.LimitConnectionsPerAddress, ConnectionsPerUser: f.LimitConnectionsPerUser,
 		SessionsPerUser: f.LimitSessionsPerUser, FramesPerSecond: f.LimitFramesPerSecond, FrameBurst: f.LimitFrameBurst,
-		MessagesPerMinute: f.LimitMessagesPerMinute, CallsPerMinute: f.LimitCallsPerMinute, Rooms: f.LimitRooms,
+		MessagesPerMinute: f.LimitMessagesPerMinute, CallsPerMinute: f.LimitCallsPerMinute, RecordingsPerMinute: f.LimitRecordingsPerMinute, Rooms: f.LimitRooms, RoomsPerUser: f.LimitRoomsPerUser,
 		MixedMembers: f.LimitMixedMembers, BroadcastMembers: f.LimitBroadcastMembers,
 		BadTokenDelay: f.BadTokenDelay, MaxBadTokenDelay: f.MaxBadTokenDelay}
 }
@@ -43,7 +45,7 @@ func (f *limitFlags) limits() server.Limits {
 func (f *limitFlags) check() error {
 	for name, n := range map[string]int{"connections-per-address": f.LimitConnectionsPerAddress, "connections-per-user": f.LimitConnectionsPerUser,
 		"sessions-per-user": f.LimitSessionsPerUser, "frames-per-second": f.LimitFramesPerSecond, "frame-burst": f.LimitFrameBurst,
-		"messages-per-minute": f.LimitMessagesPerMinute, "calls-per-minute": f.LimitCallsPerMinute, "rooms": f.LimitRooms,
+		"messages-per-minute": f.LimitMessagesPerMinute, "calls-per-minute": f.LimitCallsPerMinute, "recordings-per-minute": f.LimitRecordingsPerMinute, "rooms": f.LimitRooms, "rooms-per-user": f.LimitRoomsPerUser,
 		"mixed-members": f.LimitMixedMembers, "broadcast-members": f.LimitBroadcastMembers, "endpoints": f.LimitEndpoints} {
 		if n < 1 || n > server.Unlimited {
 			return fmt.Errorf("-limit-%s must be between 1 and %d, which is no limit", name, server.Unlimited)

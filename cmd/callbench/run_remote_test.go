@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io/fs"
+	"net"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
@@ -14,6 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
+
+	"github.com/callbench/callbench/kmsmock"
 	"github.com/callbench/callbench/reports"
 )
 
@@ -154,4 +159,57 @@ func TestRunRemoteLacksToken(t *testing.T) {
 	if code != exitFail || !strings.Contains(output, "has no token of bob") {
 		t.Errorf("exit code %d:\n%s", code, output)
 	}
+}
+
+// TestServiceRunRemote looks at everything behind a server: its media server, its
+// Redis, a real MySQL or MariaDB and its metrics, in which others have calls, too.
+func TestServiceRunRemote(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays in real time; run without -short")
+	}
+	dsn := database(t)
+	redis := miniredis.RunT(t)
+	mock := mockAt(t)
+	t.Setenv("CALLBENCH_JWT_SECRET", loginSecret)
+	t.Setenv("CALLBENCH_PROBE_MYSQL", dsn)
+	addr, _ := served(t, "-users", "alice,bob,carol,dave", "-secret", loginSecret, "-mysql", dsn, "-data", t.TempDir(), "-redis", redis.Addr(), "-kms", mock)
+	code, output, run := ran(t, "run", "-world", "remote", "-url", "ws://"+addr+"/ws", "-tokens", "jwt", "-kms", mock, "-redis", redis.Addr(), "-metrics", "http://"+addr+"/metrics",
+		"hangup-by-caller", "decline-reasons", "messages", "offline-messages", "quick-hangup", "devices-ring")
+	if code != exitPass {
+		t.Fatalf("exit code %d:\n%s", code, output)
+	}
+	for _, s := range run.Scenarios {
+		if s.Verdict != reports.Pass {
+			t.Errorf("%s: %s %s", s.Name, s.Verdict, s.Reason)
+		}
+		for _, st := range s.Skipped() {
+			t.Errorf("%s: %s is skipped: %s", s.Name, st.Text, st.Reason)
+		}
+	}
+	for part, where := range map[string]string{"kurento": mock, "redis": redis.Addr(), "mysql": "/callbench_"} {
+		if is := run.Parts[part]; !strings.Contains(is, where) || strings.Contains(is, "@") {
+			t.Errorf("%s is %q", part, is)
+		}
+	}
+}
+
+// mockAt serves a mock media server.
+func mockAt(t *testing.T) (url string) {
+	t.Helper()
+	mock, err := kmsmock.New(kmsmock.Config{Interfaces: []string{"lo"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- mock.Serve(ln) }()
+	t.Cleanup(func() {
+		if err := errors.Join(mock.Close(), <-done); err != nil {
+			t.Error(err)
+		}
+	})
+	return "ws://" + ln.Addr().String() + "/kurento"
 }

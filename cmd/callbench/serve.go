@@ -40,6 +40,7 @@ type serveCmd struct {
 	LogLevel   slog.Level    `env:"CALLBENCH_LOG_LEVEL" default:"WARN" help:"What the log on standard error tells from: DEBUG, INFO, WARN, ERROR."`
 
 	tokenFlags
+	timeoutFlags
 	limitFlags
 	adminFlags
 }
@@ -94,7 +95,7 @@ func (c *serveCmd) drain(out *console, srv *server.Server) {
 }
 
 func (c *serveCmd) check() error {
-	if err := errors.Join(c.tokenFlags.check(), c.limitFlags.check(), c.adminFlags.check()); err != nil {
+	if err := errors.Join(c.tokenFlags.check(), c.timeoutFlags.check(), c.limitFlags.check(), c.adminFlags.check()); err != nil {
 		return err
 	}
 	if (c.Turn == "") != (c.TurnSecret == "") {
@@ -124,10 +125,11 @@ func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
 	if cfg.Auth, err = c.auth(h.log); err != nil {
 		return nil, err
 	}
-	if err = c.apply(&cfg); err != nil {
+	if err = c.limitFlags.apply(&cfg); err != nil {
 		return nil, err
 	}
-	if cfg.Media, err = h.media(ctx, c.Kms); err != nil {
+	c.timeoutFlags.apply(&cfg)
+	if cfg.Media, err = h.media(ctx, c.Kms, c.MediaLostAfter); err != nil {
 		return nil, err
 	}
 	if cfg.ICE, err = h.ice(c.Turn, c.TurnSecret); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -163,6 +164,49 @@ func TestServeWakes(t *testing.T) {
 	ann.Close()
 	if _, output := stop(); !strings.Contains(output, "webhook at 127.0.0.1:") || strings.Contains(output, "hidden") {
 		t.Errorf("it says:\n%s", output)
+	}
+}
+
+// A client is told how long it has to come back, and a call rings as long as the
+// server was told.
+func TestServeTimeouts(t *testing.T) {
+	addr, _ := served(t, "-users", "ann,ben", "-resume-window", "7s", "-ring-timeout", "1s")
+	_, body := get(t, "http://"+addr+"/users.json")
+	var users []struct{ Name, Token string }
+	if err := json.Unmarshal([]byte(body), &users); err != nil {
+		t.Fatal(err)
+	}
+	var end string
+	for i, u := range users { // ben's call comes when both are there
+		ws, _, err := websocket.DefaultDialer.Dial("ws://"+addr+"/ws", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ws.Close()
+		hello := fmt.Sprintf(`{"type":"hello","id":"1","data":{"version":1,"token":%q}}`, u.Token)
+		if err := ws.WriteMessage(websocket.TextMessage, []byte(hello)); err != nil {
+			t.Fatal(err)
+		}
+		_, welcome, err := ws.ReadMessage()
+		if err != nil || !strings.Contains(string(welcome), `"resumeWindow":7,`) {
+			t.Fatalf("%s, %v", welcome, err)
+		}
+		if i == 0 {
+			continue
+		}
+		if err := ws.WriteMessage(websocket.TextMessage, []byte(`{"type":"rtc","action":"call","id":"2","data":{"targetUser":"ann"}}`)); err != nil {
+			t.Fatal(err)
+		}
+		for !strings.Contains(end, `"action":"ended"`) {
+			_, frame, err := ws.ReadMessage()
+			if err != nil {
+				t.Fatal(err)
+			}
+			end = string(frame)
+		}
+	}
+	if !strings.Contains(end, `"reason":"no_answer"`) {
+		t.Errorf("the call ended with %s", end)
 	}
 }
 

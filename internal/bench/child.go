@@ -64,6 +64,7 @@ func child(role string) error {
 		_ = json.NewEncoder(w).Encode(u)
 	})
 	mux.HandleFunc("GET /profile", pprof.Profile)
+	mux.HandleFunc("GET /trace", pprof.Trace)
 	mux.Handle("GET /heap", pprof.Handler("heap"))
 	served := make(chan error, 1)
 	go func() { served <- http.Serve(ln, mux) }()

@@ -67,7 +67,7 @@ func (b *bench) relayRounds(ctx context.Context, talks []*talk) ([][]round, erro
 		for i, t := range talks {
 			if i > 0 && n == b.rounds-1 {
 				go func() {
-					_ = b.keep(ctx, t.p, fmt.Sprint("/profile?seconds=", int(b.long.Seconds()+1)), fmt.Sprintf("relay%d.cpu", i))
+					_ = b.keep(ctx, t.p, fmt.Sprint("/profile?seconds=", max(1, int(b.long.Seconds()))), fmt.Sprintf("relay%d.cpu", i))
 				}()
 			}
 			r, err := t.round(ctx)

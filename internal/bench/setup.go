@@ -73,21 +73,45 @@ func (b *bench) setupAtOnce(ctx context.Context, p *process, pairs []*pair) erro
 	if err != nil {
 		return err
 	}
-	errs := make([]error, len(pairs))
-	var all sync.WaitGroup
-	for i, pair := range pairs {
-		all.Go(func() { _, _, errs[i] = calls(api, b.calls, pair.call) })
-	}
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := callsAtOnce(api, pairs, b.calls); err != nil {
 		return err
 	}
 	after, err := p.usage(ctx, false)
 	if err != nil {
 		return err
 	}
+	if err := b.keepCalls(ctx, p, func() error { return callsAtOnce(api, pairs, b.calls) }); err != nil {
+		return err
+	}
 	cost := float64((after.CPU - before.CPU).Microseconds()) / 1000 / float64(len(pairs)*b.calls)
 	b.table.add(row{what: fmt.Sprintf("  CPU ms of the server per call, %d at a time", len(pairs)), ours: number(cost), value: cost, goal: setupCPUGoal, unit: " ms"})
+	return nil
+}
+
+// callsAtOnce has every pair make n calls, side by side.
+func callsAtOnce(api *webrtc.API, pairs []*pair, n int) error {
+	errs := make([]error, len(pairs))
+	var all sync.WaitGroup
+	for i, pair := range pairs {
+		all.Go(func() { _, _, errs[i] = calls(api, n, pair.call) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// keepCalls keeps profiles of calls that are not measured: the CPU, and what woke
+// which goroutine when.
+func (b *bench) keepCalls(ctx context.Context, p *process, again func() error) error {
+	if b.profile == "" {
+		return nil
+	}
+	for path, name := range map[string]string{"/profile?seconds=4": "calls.cpu", "/trace?seconds=1": "calls.trace"} {
+		kept := make(chan error, 1)
+		go func() { kept <- b.keep(ctx, p, path, name) }()
+		if err := errors.Join(again(), <-kept); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

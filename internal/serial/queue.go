@@ -20,8 +20,8 @@ const (
 // calls. Its zero value is ready to use and unbounded. A Queue must not be
 // copied after its first use.
 //
-// The functions run on a goroutine of the queue's own, never on the caller's,
-// so Do may be called with locks held and from inside a running function. A
+// The functions run on a goroutine of the queue's own, but for those given to
+// Here never on the caller's, so Do may be called with locks held and from inside a running function. A
 // function must return: a panic in it ends the process like any panic in a
 // goroutine, and runtime.Goexit leaves the queue stuck.
 type Queue struct {
@@ -34,7 +34,7 @@ type Queue struct {
 	ring    []func()
 	head    int
 	waiting int
-	running bool // the goroutine exists
+	running bool // the goroutine exists, or Here runs one
 	stopped bool
 	done    chan struct{} // made on demand, closed when stopped and drained
 	loop    func()        // q.run, bound once: `go q.run()` would allocate each time
@@ -55,6 +55,29 @@ func (q *Queue) Do(f func()) bool {
 	if !q.running {
 		q.start()
 	}
+	return true
+}
+
+// Here is Do for a caller that can spare its own goroutine: f runs on it, before
+// Here returns, if the queue is idle. That costs no goroutine's wake-up. The
+// caller must not hold a lock that f takes; what others hand the queue meanwhile
+// is not the caller's to wait for.
+func (q *Queue) Here(f func()) bool {
+	q.mu.Lock()
+	if q.stopped || q.running || q.waiting > 0 {
+		q.mu.Unlock()
+		return q.Do(f)
+	}
+	q.running = true
+	q.mu.Unlock()
+	f()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.waiting > 0 {
+		q.start()
+		return true
+	}
+	q.idle()
 	return true
 }
 
@@ -131,6 +154,12 @@ func (q *Queue) next() func() {
 	if q.waiting > 0 {
 		return q.pop()
 	}
+	q.idle()
+	return nil
+}
+
+// idle notes that nothing runs any more; q.mu is held.
+func (q *Queue) idle() {
 	q.running = false
 	if len(q.ring) > keepRing || q.stopped {
 		q.ring, q.head = nil, 0
@@ -138,7 +167,6 @@ func (q *Queue) next() func() {
 	if q.stopped && q.done != nil {
 		close(q.done)
 	}
-	return nil
 }
 
 // push appends f to the ring; q.mu is held.

@@ -1,6 +1,7 @@
 package serial_test
 
 import (
+	"bytes"
 	"runtime"
 	"slices"
 	"sync"
@@ -233,4 +234,81 @@ func BenchmarkQueueWake(b *testing.B) {
 		<-ran
 	}
 	q.Close()
+}
+
+// goroutine names the goroutine that calls it.
+func goroutine() string {
+	b := make([]byte, 64)
+	return string(bytes.Fields(b[:runtime.Stack(b, false)])[1])
+}
+
+func TestHereRunsOnTheCallersGoroutine(t *testing.T) {
+	var q serial.Queue
+	var ran []string
+	for range 3 {
+		if !q.Here(func() { ran = append(ran, goroutine()) }) {
+			t.Fatal("Here was refused")
+		}
+	}
+	if me := goroutine(); !slices.Equal(ran, []string{me, me, me}) {
+		t.Errorf("ran on %q, want three times on %q", ran, me)
+	}
+	q.Close()
+	if q.Here(func() { t.Error("it ran") }) {
+		t.Error("Here was accepted by a queue that was stopped")
+	}
+}
+
+// TestHereKeepsTheOrder hands functions to a queue while one of Here runs: they
+// run after it, on a goroutine of the queue's, and it does not wait for them.
+func TestHereKeepsTheOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var q serial.Queue
+		var order []int
+		me := goroutine()
+		q.Here(func() {
+			for i := range 3 {
+				q.Here(func() { order = append(order, i) })
+			}
+			q.Do(func() {
+				time.Sleep(time.Second)
+				if goroutine() == me {
+					t.Error("what others handed the queue ran on the goroutine of Here")
+				}
+			})
+			order = append(order, -1)
+		})
+		if q.Here(func() { order = append(order, 3) }); len(order) > 4 {
+			t.Error("Here waited for what was handed over before")
+		}
+		q.Close()
+		if want := []int{-1, 0, 1, 2, 3}; !slices.Equal(order, want) {
+			t.Errorf("ran in the order %v, want %v", order, want)
+		}
+	})
+}
+
+// TestHereOneAtATime mixes Here and Do: the race detector and the count fail if
+// two functions ever overlap.
+func TestHereOneAtATime(t *testing.T) {
+	const producers, each = 8, 500
+	var q serial.Queue
+	var total int
+	var wg sync.WaitGroup
+	for p := range producers {
+		do := q.Do
+		if p%2 == 0 {
+			do = q.Here
+		}
+		wg.Go(func() {
+			for range each {
+				do(func() { total++ })
+			}
+		})
+	}
+	wg.Wait()
+	q.Close()
+	if total != producers*each {
+		t.Errorf("%d ran, want %d", total, producers*each)
+	}
 }

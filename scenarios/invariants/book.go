@@ -28,6 +28,10 @@ type Book struct {
 	left   []string
 	whole  bool // that look was the one at the end of the run
 
+	callRows   []CallRow // what the last look found of calls and recordings
+	recordings []Recording
+	counted    bool // it looked for them
+
 	begun    []string // the server's calls, in their order
 	states   map[string]*progress
 	finished bool

@@ -36,6 +36,7 @@ func Rules() []Rule {
 		{"one-message", "the conversation keeps one message of a call for each of its parties", oneMessage},
 		{"state-order", "a call goes through its states in their order", stateOrder},
 		{"history-differs", "the history says what the clients saw", historyDiffers},
+		{"rows-differ", "the history has one row of each call, which says what both sides were told, and recordings end as ready or failed", rowsDiffer},
 		{"endless", "every call ends", endless},
 		{"left-over", "nothing is left of calls that have ended", leftOver},
 	}
@@ -95,7 +96,7 @@ func endless(b *Book) (out []string) {
 func (b *Book) Settled() bool {
 	end := *b
 	end.whole = true
-	return len(historyDiffers(&end))+len(leftOver(&end))+len(oneMessage(&end))+len(membersDiffer(&end)) == 0
+	return len(historyDiffers(&end))+len(rowsDiffer(&end))+len(leftOver(&end))+len(oneMessage(&end))+len(membersDiffer(&end)) == 0
 }
 
 // leftOver looks at the last look, if no call was under way then.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/callbench/callbench/kmsmock"
 	"github.com/callbench/callbench/reports"
@@ -96,6 +97,8 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 		"the history has another reason":     {Plant{History: misremember(func(r *server.RoomHistory) { r.Reason = "declined" })}, "history-differs", "ended with hangup; the history says declined"},
 		"the history lacks the end":          {Plant{History: func(h server.History) server.History { return forgetful{h} }}, "history-differs", "is active in the history"},
 		"the history lacks the callee":       {Plant{History: func(h server.History) server.History { return lonely{h} }}, "history-differs", "has the members alice"},
+		"the row of the call lacks the end":  {Plant{History: miscount(func(r *server.CallHistory) { r.EndedAt = time.Time{} })}, "rows-differ", "its row in the history has no end"},
+		"the row of the call is shorter":     {Plant{History: miscount(func(r *server.CallHistory) { r.AnsweredAt = r.EndedAt })}, "rows-differ", "for 0s"},
 		"the history has another room":       {Plant{History: misremember(func(r *server.RoomHistory) { r.RoomID, r.CallID = "r-9", "c-9" })}, "history-differs", "no client saw"},
 		"nobody rings":                       {Plant{Front: meddle(without(`"action":"ringing"`))}, "expect", "alice lacks ringing"},
 	} {
@@ -104,7 +107,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.check == "history-differs" { // the script must not find it first
+			if c.check == "history-differs" || c.check == "rows-differ" { // the script must not find it first
 				s = withoutWorld(s)
 			}
 			r, _ := sim(t, s, 1, c.plant)
@@ -139,6 +142,21 @@ func (m misremembering) RoomStarted(ctx context.Context, r server.RoomHistory) e
 func (m misremembering) RoomEnded(ctx context.Context, r server.RoomHistory) error {
 	m.change(&r)
 	return m.History.RoomEnded(ctx, r)
+}
+
+// miscount changes the rows of calls.
+func miscount(change func(*server.CallHistory)) func(server.History) server.History {
+	return func(h server.History) server.History { return miscounting{h, change} }
+}
+
+type miscounting struct {
+	server.History
+	change func(*server.CallHistory)
+}
+
+func (m miscounting) CallChanged(ctx context.Context, r server.CallHistory) error {
+	m.change(&r)
+	return m.History.CallChanged(ctx, r)
 }
 
 // forgetful does not write that rooms end.

@@ -38,7 +38,7 @@ func (y *system) Probe(ctx context.Context) ([]scenarios.Finding, error) {
 		}
 		found = append(append(found, recordings...), inHistory(r, members))
 	}
-	return found, nil
+	return append(found, callRows(y.history.Calls())...), nil
 }
 
 // behind finds what should have ended: a room, or a member of one that has.
@@ -105,6 +105,21 @@ func inHistory(r server.RoomHistory, members []server.MemberHistory) scenarios.F
 		trace.Int("members", len(members)), trace.String("reason", string(r.Reason)), trace.String("room", r.RoomID), trace.String("call", r.CallID),
 		trace.String("creator", r.Creator), trace.String("users", strings.Join(users, ",")), trace.String("answered", answered),
 		trace.String("stays", strings.Join(stays, " ")), trace.Float("duration", length.Round(time.Millisecond).Seconds())}}
+}
+
+// callRows describes the rows of calls, and says how many there are.
+func callRows(rows []server.CallHistory) []scenarios.Finding {
+	found := []scenarios.Finding{{What: "calls", Attrs: []trace.Attr{trace.Int("count", len(rows))}}}
+	for _, r := range rows {
+		status := "active"
+		if !r.EndedAt.IsZero() {
+			status = "ended"
+		}
+		found = append(found, scenarios.Finding{What: "call", Attrs: []trace.Attr{trace.String("call", r.CallID), trace.String("room", r.RoomID),
+			trace.String("caller", r.Caller), trace.String("callee", r.Callee), trace.String("status", status), trace.String("reason", string(r.Reason)),
+			trace.String("outcome", string(r.Outcome)), trace.Float("duration", r.Duration().Truncate(time.Millisecond).Seconds())}})
+	}
+	return found
 }
 
 // stay is when a member came and left, in milliseconds since the room was made:

@@ -24,7 +24,11 @@ type historyProbe struct {
 	db    *sql.DB
 	ours  map[string]bool // users
 	after int64           // the last room that was there in the beginning
+	call  int64           // the same of calls; negative if there is no such table, which the design does not have
 }
+
+// noSuchTable is MySQL's error ER_NO_SUCH_TABLE.
+const noSuchTable = 1146
 
 // errDSN keeps to itself what the DSN was, in which there may be a password.
 var errDSN = errors.New("the address of MySQL is not as user:password@tcp(HOST:PORT)/database")
@@ -42,6 +46,14 @@ func openHistoryProbe(ctx context.Context, dsn string, ours map[string]bool) (*h
 	p := &historyProbe{db: sql.OpenDB(connector), ours: ours}
 	if err := p.db.QueryRowContext(ctx, "SELECT COALESCE(MAX(id), 0) FROM rooms").Scan(&p.after); err != nil {
 		return nil, errors.Join(fmt.Errorf("read the table rooms: %w", err), p.db.Close())
+	}
+	var refused *mysql.MySQLError
+	err = p.db.QueryRowContext(ctx, "SELECT COALESCE(MAX(id), 0) FROM calls").Scan(&p.call)
+	if errors.As(err, &refused) && refused.Number == noSuchTable {
+		p.call, err = -1, nil
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read the table calls: %w", err), p.db.Close())
 	}
 	return p, nil
 }
@@ -78,7 +90,28 @@ func (p *historyProbe) look(ctx context.Context) (found []scenarios.Finding, err
 		}
 		found = append(append(found, recordings...), inHistory(r, members))
 	}
-	return found, nil
+	if p.call < 0 {
+		return found, nil
+	}
+	calls, err := p.calls(ctx)
+	return append(found, callRows(calls)...), err
+}
+
+// calls reads the rows of calls of the scenario's users.
+func (p *historyProbe) calls(ctx context.Context) (ours []server.CallHistory, err error) {
+	const query = "SELECT callId, roomId, caller, callee, startTime, answerTime, endTime, reason, outcome FROM calls WHERE id > ? ORDER BY startTime, id"
+	all, err := read(ctx, p.db, query, []any{p.call}, func(row *sql.Rows) (c server.CallHistory, err error) {
+		var start, answer, end instant
+		err = row.Scan(&c.CallID, &c.RoomID, &c.Caller, &c.Callee, &start, &answer, &end, &c.Reason, &c.Outcome)
+		c.StartedAt, c.AnsweredAt, c.EndedAt = start.Time, answer.Time, end.Time
+		return c, err
+	})
+	for _, c := range all {
+		if p.ours[c.Caller] || p.ours[c.Callee] {
+			ours = append(ours, c)
+		}
+	}
+	return ours, err
 }
 
 func (p *historyProbe) concerns(r server.RoomHistory, members []server.MemberHistory) bool {

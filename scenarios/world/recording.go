@@ -45,8 +45,12 @@ func recordingFindings(r server.RoomHistory, row server.RecordingHistory) (found
 	if !over(row) && !r.EndedAt.IsZero() {
 		found = append(found, left("recording", row.RecordingID))
 	}
+	status := "active"
+	if !row.EndedAt.IsZero() {
+		status = "ended"
+	}
 	who := slices.Sorted(slices.Values(row.Participants))
-	return append(found, scenarios.Finding{What: "recording", Attrs: []trace.Attr{trace.String("room", row.RoomID), trace.String("recording", row.RecordingID), trace.String("state", row.Status),
+	return append(found, scenarios.Finding{What: "recording", Attrs: []trace.Attr{trace.String("room", row.RoomID), trace.String("recording", row.RecordingID), trace.String("state", row.Status), trace.String("status", status),
 		trace.Float("duration", row.Duration().Round(time.Millisecond).Seconds()), trace.Int("size", row.FileSize), trace.String("participants", strings.Join(who, ","))}})
 }
 

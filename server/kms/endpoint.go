@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -15,18 +16,56 @@ type endpoint struct {
 	kurento kurento.WebRtcEndpoint
 }
 
-// NewEndpoint implements server.Pipeline. It costs two round trips: all
-// subscriptions travel together, as soon as there is an id to subscribe to.
+// NewEndpoint implements server.Pipeline.
 func (p *pipeline) NewEndpoint(ctx context.Context, on func(server.MediaEvent)) (server.Endpoint, error) {
-	k, err := p.kurento.CreateWebRtcEndpoint(ctx, p.media.options)
+	losses := p.media.lossesSoFar()
+	w := &watcher{}
+	k, err := p.kurento.CreateEndpoint(ctx, p.media.options, w.handle(on), subscribed...)
 	if err != nil {
 		return nil, wrap(err)
 	}
-	e := p.endpoint(k, on)
-	if err := e.subscribe(ctx, on); err != nil {
-		return nil, fmt.Errorf("%w (its endpoint was released: %v)", wrap(err), e.Release(ctx))
+	return p.made(ctx, k, w, on, losses)
+}
+
+// NewCall implements server.Media. As NewPipeline it waits a moment for a media
+// server that is away.
+func (m *Media) NewCall(ctx context.Context, on func(server.MediaEvent)) (server.Pipeline, server.Endpoint, error) {
+	if err := m.present(ctx); err != nil {
+		return nil, nil, err
+	}
+	losses := m.lossesSoFar()
+	w := &watcher{}
+	kp, ke, err := m.client.CreateCall(ctx, m.options, w.handle(on), subscribed...)
+	if err != nil {
+		return nil, nil, wrap(err)
+	}
+	m.keep(kp.ID())
+	p := &pipeline{media: m, kurento: kp}
+	e, err := p.made(ctx, ke, w, on, losses)
+	if err != nil {
+		return nil, nil, errors.Join(err, p.Release(ctx))
+	}
+	return p, e, nil
+}
+
+// made makes the handle of an endpoint that was created, and whose loss is told from
+// now on. If everything was lost since losses were counted, so is the endpoint.
+func (p *pipeline) made(ctx context.Context, k kurento.WebRtcEndpoint, w *watcher, on func(server.MediaEvent), losses int) (*endpoint, error) {
+	w.pipeline, w.lost = p, lostEndpoint(on)
+	e := &endpoint{element{p.media, k.MediaElement, w}, k}
+	if !p.media.watchSince(w, losses) {
+		return nil, fmt.Errorf("%w: it went while endpoint %s was made (released: %v)", server.ErrMediaGone, k.ID(), e.Release(ctx))
 	}
 	return e, nil
+}
+
+func lostEndpoint(on func(server.MediaEvent)) func(string) {
+	return func(detail string) { on(server.MediaEvent{Kind: server.MediaLost, Detail: detail}) }
+}
+
+// handle is the handler of an endpoint's events.
+func (w *watcher) handle(on func(server.MediaEvent)) func(kurento.Event) {
+	return func(ev kurento.Event) { w.tell(func() { tellEndpoint(ev, on) }) }
 }
 
 // Endpoint implements server.Pipeline.
@@ -76,17 +115,19 @@ func (e *endpoint) tellPresent(ctx context.Context, on func(server.MediaEvent)) 
 
 // endpoint makes the handle of an endpoint, whose loss is told from now on.
 func (p *pipeline) endpoint(k kurento.WebRtcEndpoint, on func(server.MediaEvent)) *endpoint {
-	w := &watcher{pipeline: p, lost: func(detail string) {
-		on(server.MediaEvent{Kind: server.MediaLost, Detail: detail})
-	}}
+	w := &watcher{pipeline: p, lost: lostEndpoint(on)}
 	p.media.watch(w)
 	return &endpoint{element{p.media, k.MediaElement, w}, k}
 }
 
 func (e *endpoint) subscribe(ctx context.Context, on func(server.MediaEvent)) error {
-	handle := func(ev kurento.Event) { e.watcher.tell(func() { tellEndpoint(ev, on) }) }
-	_, err := e.kurento.Subscribe(ctx, handle, subscribed...)
+	_, err := e.kurento.Subscribe(ctx, e.watcher.handle(on), subscribed...)
 	return err
+}
+
+// Join implements server.Endpoint.
+func (e *endpoint) Join(ctx context.Context, other server.Endpoint) error {
+	return wrap(e.kurento.Join(ctx, kurento.ObjectID(other.ID())))
 }
 
 // ProcessOffer implements server.Endpoint.

@@ -44,6 +44,24 @@ func (m *Media) watch(w *watcher) {
 	m.watched = append(m.watched, w)
 }
 
+// lossesSoFar is how often all objects were lost.
+func (m *Media) lossesSoFar() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lost
+}
+
+// watchSince is watch, unless all objects were lost since so many losses were
+// counted.
+func (m *Media) watchSince(w *watcher, losses int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.lost == losses {
+		m.watched = append(m.watched, w)
+	}
+	return m.lost == losses
+}
+
 // unwatch takes out the objects that match. Nothing of theirs is told after it.
 func (m *Media) unwatch(match func(*watcher) bool) {
 	for _, w := range m.take(match) {
@@ -71,6 +89,9 @@ func (m *Media) take(match func(*watcher) bool) (taken []*watcher) {
 
 // lose tells every object once that it is gone.
 func (m *Media) lose(why string) {
+	m.mu.Lock()
+	m.lost++ // before any is taken: what comes in later is not in vain
+	m.mu.Unlock()
 	for _, w := range m.take(func(*watcher) bool { return true }) {
 		w.end(func() { w.lost(why) })
 	}

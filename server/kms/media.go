@@ -59,6 +59,7 @@ type Media struct {
 	absence *time.Timer                   // runs out when the media server has been away for too long
 	losses  int                           // counts the connection's losses and returns, to know a timer that is late
 	gone    bool                          // it has been
+	lost    int                           // how often every object was told to be lost
 	alive   map[kurento.ObjectID]struct{} // pipelines that the media server has, as far as is known
 	closed  bool
 	work    sync.WaitGroup // releases that were put off

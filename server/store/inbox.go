@@ -26,32 +26,29 @@ type sent struct {
 
 // Put implements server.Inbox.
 func (i *MemoryInbox) Put(_ context.Context, owner string, m signaling.Message) (server.Letter, bool, error) {
-	l, fresh, _, err := i.put(owner, m)
-	return l, fresh, err
+	return i.put(owner, m)
 }
 
-// put is Put, and says which letter's repetition will not be recognised from now
-// on, 0 if that is none.
-func (i *MemoryInbox) put(owner string, m signaling.Message) (l server.Letter, fresh bool, forgotten uint64, err error) {
+func (i *MemoryInbox) put(owner string, m signaling.Message) (l server.Letter, fresh bool, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	own := repeatable(owner, m)
 	if own {
 		if s := i.senders[m.From]; s != nil {
 			if first, ok := s.byID[m.MessageID]; ok {
-				return first, false, 0, nil
+				return first, false, nil
 			}
 		}
 	}
 	if len(i.boxes[owner]) >= server.MaxUndelivered {
-		return server.Letter{}, false, 0, server.ErrInboxFull
+		return server.Letter{}, false, server.ErrInboxFull
 	}
 	l = server.Letter{Number: i.last + 1, Message: m}
 	i.keep(owner, l)
 	if own {
-		forgotten = i.remember(l)
+		i.remember(l)
 	}
-	return l, true, forgotten, nil
+	return l, true, nil
 }
 
 // repeatable reports whether a sender may repeat a message. What became of a call is
@@ -67,9 +64,9 @@ func (i *MemoryInbox) keep(owner string, l server.Letter) {
 	i.boxes[owner] = append(i.boxes[owner], l)
 }
 
-// remember notes what was sent, and returns the number of what was forgotten for
-// it; i.mu is held.
-func (i *MemoryInbox) remember(l server.Letter) (forgotten uint64) {
+// remember notes what was sent, and forgets the oldest of its sender if need be; i.mu
+// is held.
+func (i *MemoryInbox) remember(l server.Letter) {
 	if i.senders == nil {
 		i.boxes, i.senders = make(map[string][]server.Letter), make(map[string]*sent)
 	}
@@ -84,13 +81,36 @@ func (i *MemoryInbox) remember(l server.Letter) (forgotten uint64) {
 	s.byID[id] = l
 	if len(s.ids) < server.MaxRepeats {
 		s.ids = append(s.ids, id)
-		return 0
+		return
 	}
-	forgotten = s.byID[s.ids[s.next]].Number
 	delete(s.byID, s.ids[s.next])
 	s.ids[s.next] = id
 	s.next = (s.next + 1) % server.MaxRepeats
-	return forgotten
+}
+
+// remembers reports whether a repetition of the letter is recognised.
+func (i *MemoryInbox) remembers(l server.Letter) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := i.senders[l.Message.From]
+	return s != nil && s.byID[l.Message.MessageID].Number == l.Number
+}
+
+// holds reports whether the owner's letter with this number waits.
+func (i *MemoryInbox) holds(owner string, number uint64) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	_, found := slices.BinarySearchFunc(i.boxes[owner], number, byNumber)
+	return found
+}
+
+// PutThen implements server.EagerInbox: memory is as safe as it will be at once.
+func (i *MemoryInbox) PutThen(ctx context.Context, owner string, m signaling.Message, safe func(server.Letter, bool, error)) (server.Letter, bool, error) {
+	l, fresh, err := i.Put(ctx, owner, m)
+	if err == nil {
+		safe(l, fresh, nil)
+	}
+	return l, fresh, err
 }
 
 // Undelivered implements server.Inbox.

@@ -8,73 +8,96 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 )
-
-// journalFile is the journal's name in its folder.
-const journalFile = "journal.db"
 
 // commitPause is the least time from the end of a commit of several writes to the
 // next: what comes meanwhile shares its fsync. Who writes alone waits for nobody.
-const commitPause = 10 * time.Millisecond
+const commitPause = 20 * time.Millisecond
+
+// segmentBytes is how long a file of the journal is before the next is begun.
+const segmentBytes = 16 << 20
 
 // errClosed is what becomes of a write to a journal that was closed.
 var errClosed = errors.New("the journal is closed")
 
-// Journal is a file on this machine's disk in which writes are safe from a
-// process that is killed and a machine that loses power. Writes that come at
-// the same time are committed together. One process has it open at a time.
+// Journal is a log on this machine's disk in which records are safe from a process
+// that is killed and a machine that loses power. It is a row of files, the segments,
+// of which the last is written to at its end; a record's position is the number of
+// bytes before it since the journal began. Records that come at the same time are
+// written and synchronised together. One process has a journal open at a time.
 type Journal struct {
-	db   *bolt.DB
-	wake chan struct{} // of capacity 1: something waits
-	done chan struct{} // closed when the last commit has ended
+	dir     string
+	lock    *os.File
+	segment int64         // bytes after which a segment is full
+	wake    chan struct{} // of capacity 1: something waits
+	done    chan struct{} // closed when the last commit has ended
+	file    *os.File      // of the last segment; the committer's
+	broken  error         // why nothing can be written any more; the committer's
 
-	mu      sync.Mutex
-	waiting []journalWrite
-	closed  bool
+	mu       sync.Mutex
+	waiting  batch
+	closed   bool
+	segments []segment // the oldest first; at least one
 }
 
-// journalWrite is what somebody wants written, and what it does then.
-type journalWrite struct {
-	do   func(*bolt.Tx) error // nil: nothing, but everything before it
-	then func(error)          // nil: nothing
+// batch are records that are written together, and what is to be done then.
+type batch struct {
+	bytes   []byte
+	writers int
+	then    []func(error)
 }
 
-// OpenJournal opens the journal in a folder, and makes both if need be.
-func OpenJournal(dir string) (*Journal, error) {
+// segment is a file of the journal, named for the position at which it begins.
+type segment struct{ base, end uint64 }
+
+func (s segment) name() string { return fmt.Sprintf("journal-%016x.log", s.base) }
+
+// OpenJournal opens the journal in a folder, makes both if need be, and hands over
+// every record and its position, in their order. What a death cut off in the middle
+// of a write was told to nobody and is removed. take must not keep the record.
+func OpenJournal(dir string, take func(at uint64, record []byte) error) (_ *Journal, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the journal's folder: %w", err)
 	}
-	db, err := bolt.Open(filepath.Join(dir, journalFile), 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("open the journal in %s: another process has it open", dir)
-	}
-	if err != nil {
+	j := &Journal{dir: dir, segment: segmentBytes, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	if j.lock, err = lockFile(filepath.Join(dir, "journal.lock")); err != nil {
 		return nil, fmt.Errorf("open the journal in %s: %w", dir, err)
 	}
-	j := &Journal{db: db, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	if err := j.recover(take); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the journal in %s: %w", dir, err), j.closeFiles())
+	}
 	go j.run()
 	return j, nil
 }
 
-// Do has a write committed, after all that were given before, and returns at
-// once. then is told when it is safe, or why it is not; calls of then follow the
-// order of the writes, and must be quick. Neither is called with locks held.
-func (j *Journal) Do(write func(*bolt.Tx) error, then func(error)) {
-	if !j.add(journalWrite{write, then}) && then != nil {
+// Do has a record written after all that were given before, and returns at once.
+// then, which may be nil, is told when it is safe, or why it is not; calls of then
+// follow the order of the records, and must be quick. It is not called with locks held.
+func (j *Journal) Do(record []byte, then func(error)) {
+	if !j.add(record, then, true) && then != nil {
 		then(errClosed)
 	}
 }
 
-func (j *Journal) add(w journalWrite) bool {
+// Lazy has a record written along with the next one that somebody waits for.
+func (j *Journal) Lazy(record []byte) { j.add(record, nil, false) }
+
+func (j *Journal) add(record []byte, then func(error), now bool) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {
 		return false
 	}
-	j.waiting = append(j.waiting, w)
+	if record != nil {
+		j.waiting.bytes = appendRecord(j.waiting.bytes, record)
+	}
+	if then != nil {
+		j.waiting.then = append(j.waiting.then, then)
+	}
+	if !now {
+		return true
+	}
+	j.waiting.writers++
 	select {
 	case j.wake <- struct{}{}:
 	default: // it was woken already
@@ -82,11 +105,11 @@ func (j *Journal) add(w journalWrite) bool {
 	return true
 }
 
-// Write is Do that returns when the write is safe. If ctx ends before, the write
-// may be committed all the same.
-func (j *Journal) Write(ctx context.Context, write func(*bolt.Tx) error) error {
+// Write is Do that returns when the record, which may be nil for none, and all before
+// it are safe. If ctx ends before, the record may be written all the same.
+func (j *Journal) Write(ctx context.Context, record []byte) error {
 	done := make(chan error, 1)
-	j.Do(write, func(err error) { done <- err })
+	j.Do(record, func(err error) { done <- err })
 	select {
 	case err := <-done:
 		return err
@@ -95,71 +118,150 @@ func (j *Journal) Write(ctx context.Context, write func(*bolt.Tx) error) error {
 	}
 }
 
-// View reads what was committed.
-func (j *Journal) View(read func(*bolt.Tx) error) error { return j.db.View(read) }
-
-// Close commits what waits and closes the file.
+// Close writes what waits and closes the files.
 func (j *Journal) Close() error {
 	j.mu.Lock()
-	if !j.closed {
+	first := !j.closed
+	if first {
 		j.closed = true
 		close(j.wake)
 	}
 	j.mu.Unlock()
 	<-j.done
-	return j.db.Close()
+	if !first {
+		return nil
+	}
+	return j.closeFiles()
+}
+
+func (j *Journal) closeFiles() (err error) {
+	if j.file != nil {
+		err = j.file.Close()
+	}
+	return errors.Join(err, j.lock.Close())
 }
 
 // run commits until the journal is closed.
 func (j *Journal) run() {
 	defer close(j.done)
+	var spare batch
 	for range j.wake {
-		all := j.take()
-		j.commit(all)
-		if len(all) > 1 {
+		b := j.take(spare)
+		j.commit(b)
+		if b.writers > 1 {
 			time.Sleep(commitPause)
 		}
+		spare = b.emptied()
 	}
-	j.commit(j.take())
+	j.commit(j.take(batch{}))
 }
 
-func (j *Journal) take() []journalWrite {
+// take takes what waits, and leaves an empty batch in its place.
+func (j *Journal) take(empty batch) batch {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	all := j.waiting
-	j.waiting = nil
-	return all
+	b := j.waiting
+	j.waiting = empty
+	return b
 }
 
-// commit writes all of these in one transaction. If one of them cannot be
-// written they are tried one by one, so that it fails alone.
-func (j *Journal) commit(all []journalWrite) {
-	if len(all) == 0 {
-		return
+// keepBatch is how many bytes of a batch are kept for the next.
+const keepBatch = 1 << 20
+
+// emptied is an empty batch that uses this one's memory.
+func (b batch) emptied() batch {
+	clear(b.then)
+	if cap(b.bytes) > keepBatch {
+		return batch{}
 	}
-	err := j.db.Update(func(tx *bolt.Tx) error {
-		for _, w := range all {
-			if w.do == nil {
-				continue
-			}
-			if err := w.do(tx); err != nil {
-				return err
-			}
+	return batch{bytes: b.bytes[:0], then: b.then[:0]}
+}
+
+// commit makes records safe and tells so.
+func (j *Journal) commit(b batch) {
+	var err error
+	if len(b.bytes) > 0 {
+		if err = j.store(b.bytes); err != nil {
+			err = fmt.Errorf("write to the journal: %w", err)
 		}
-		return nil
-	})
-	if err != nil && len(all) > 1 {
-		for _, w := range all {
-			j.commit([]journalWrite{w})
+	}
+	for _, then := range b.then {
+		then(err)
+	}
+}
+
+// store writes records behind all others. What cannot be written whole is taken back,
+// so that the next may be.
+func (j *Journal) store(records []byte) error {
+	if j.broken != nil {
+		return j.broken
+	}
+	last := j.last()
+	if last.end > last.base && last.end-last.base+uint64(len(records)) > uint64(j.segment) {
+		if err := j.next(last.end); err != nil {
+			return err
 		}
-		return
+		last = segment{last.end, last.end}
+	}
+	_, err := j.file.WriteAt(records, int64(last.end-last.base))
+	if err == nil {
+		err = syncData(j.file)
 	}
 	if err != nil {
-		err = fmt.Errorf("commit to the journal: %w", err)
+		j.broken = j.file.Truncate(int64(last.end - last.base))
+		return errors.Join(err, j.broken)
 	}
-	for _, w := range all {
-		if w.then != nil {
-			w.then(err)
-		}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.segments[len(j.segments)-1].end += uint64(len(records))
+	return nil
+}
+
+func (j *Journal) last() segment {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.segments[len(j.segments)-1]
+}
+
+// next begins a segment.
+func (j *Journal) next(base uint64) error {
+	s := segment{base, base}
+	f, err := os.OpenFile(filepath.Join(j.dir, s.name()), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
 	}
+	if err := syncDir(j.dir); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	old := j.file
+	j.file = f
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.segments = append(j.segments, s)
+	if old == nil {
+		return nil
+	}
+	return old.Close()
+}
+
+// End is the position behind the last record that is safe.
+func (j *Journal) End() uint64 { return j.last().end }
+
+// oldest is the oldest segment, and how many bytes all of them have.
+func (j *Journal) oldest() (s segment, all uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.segments[0], j.segments[len(j.segments)-1].end - j.segments[0].base
+}
+
+// drop removes the oldest segment, which is not the last.
+func (j *Journal) drop() error {
+	j.mu.Lock()
+	s := j.segments[0]
+	j.segments = j.segments[1:]
+	j.mu.Unlock()
+	if err := os.Remove(filepath.Join(j.dir, s.name())); err != nil {
+		return fmt.Errorf("remove a segment of the journal: %w", err)
+	}
+	return nil
 }

@@ -71,15 +71,15 @@ func OpenMySQL(ctx context.Context, cfg MySQLConfig) (_ *MySQL, err error) {
 	if err := migrate(ctx, m.db); err != nil {
 		return nil, err
 	}
-	if m.journal, err = OpenJournal(cfg.Dir); err != nil {
+	known := newRecovered()
+	if m.journal, err = OpenJournal(cfg.Dir, known.take); err != nil {
 		return nil, err
 	}
-	if m.outbox, err = newOutbox(m.journal, applier{m.db}.apply, cfg.Log); err != nil {
+	m.outbox = newOutbox(m.journal, known.from, len(known.entries), applier{m.db}.apply, cfg.Log)
+	if m.inbox, err = openInbox(ctx, m.outbox, known, m.db); err != nil {
 		return nil, err
 	}
-	if m.inbox, err = openInbox(ctx, m.outbox, m.db); err != nil {
-		return nil, err
-	}
+	m.outbox.start(m.inbox)
 	m.relations, err = openRelations(ctx, m.db, cfg.Refresh, cfg.Log)
 	return m, err
 }

@@ -73,8 +73,8 @@ const (
 		ON DUPLICATE KEY UPDATE startTime = VALUES(startTime), endTime = COALESCE(VALUES(endTime), endTime),
 		duration = IF(VALUES(endTime) IS NULL, duration, VALUES(duration)), fileSize = IF(VALUES(fileSize) = 0, fileSize, VALUES(fileSize)),
 		participants = IF(JSON_LENGTH(VALUES(participants)) = 0, participants, VALUES(participants)), status = IF(VALUES(status) = '', status, VALUES(status))`
-	sqlLetter = `INSERT INTO messages (owner, number, messageId, fromUser, toUser, content, callLog, sentTime) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-		ON DUPLICATE KEY UPDATE number = number`
+	sqlLetter = `INSERT INTO messages (owner, number, messageId, fromUser, toUser, content, callLog, sentTime, deliveredTime) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON DUPLICATE KEY UPDATE deliveredTime = COALESCE(deliveredTime, VALUES(deliveredTime))`
 	sqlDelivered = `UPDATE messages SET deliveredTime = ? WHERE owner = ? AND number IN (?) AND deliveredTime IS NULL`
 )
 
@@ -185,8 +185,8 @@ func insertLetters(ctx context.Context, tx *sql.Tx, letters []*ownedLetter) erro
 	if len(letters) == 0 {
 		return nil
 	}
-	const row = "(?, ?, ?, ?, ?, ?, ?, ?)"
-	var args []any
+	const row = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	args := make([]any, 0, 9*len(letters))
 	for _, l := range letters {
 		m := l.Message
 		var log any
@@ -197,7 +197,7 @@ func insertLetters(ctx context.Context, tx *sql.Tx, letters []*ownedLetter) erro
 			}
 			log = string(text)
 		}
-		args = append(args, l.Owner, l.Number, m.MessageID, m.From, m.To, m.Content, log, time.UnixMilli(m.Timestamp).UTC())
+		args = append(args, l.Owner, l.Number, m.MessageID, m.From, m.To, m.Content, log, time.UnixMilli(m.Timestamp).UTC(), at3(l.deliveredAt))
 	}
 	return exec(ctx, tx, strings.Replace(sqlLetter, row, row+strings.Repeat(", "+row, len(letters)-1), 1), args...)
 }

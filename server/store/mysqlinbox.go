@@ -3,12 +3,11 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/callbench/callbench/server"
 	"github.com/callbench/callbench/signaling"
@@ -18,28 +17,24 @@ import (
 // there is no journal that knows them.
 const rememberFor = 24 * time.Hour
 
+// errWithdrawn is what becomes of the repetition of a message that could not be kept.
+var errWithdrawn = errors.New("the message that it repeats could not be stored")
+
 // Inbox is a server.Inbox of which each change is safe in a journal before it is
 // acknowledged, and in the database as soon as that can take it. What it is asked
 // it knows itself, with or without the database.
 type Inbox struct {
 	memory MemoryInbox
 	outbox *outbox
+	order  sync.Mutex // held while memory and the journal change: both know one order
 }
 
 // openInbox goes on with the letters of the journal. A new one begins with those
 // that the database knows.
-func openInbox(ctx context.Context, o *outbox, db *sql.DB) (*Inbox, error) {
+func openInbox(ctx context.Context, o *outbox, known *recovered, db *sql.DB) (*Inbox, error) {
 	i := &Inbox{outbox: o}
-	known := false
-	if err := o.journal.View(func(tx *bolt.Tx) error {
-		if known = tx.Bucket(lettersBucket) != nil; !known {
-			return nil
-		}
-		return i.load(tx)
-	}); err != nil {
-		return nil, fmt.Errorf("read the letters of the journal: %w", err)
-	}
-	if known {
+	if known.marked {
+		known.fill(&i.memory)
 		return i, nil
 	}
 	// Numbers grow from one journal to the next, and are different on machines that
@@ -49,30 +44,6 @@ func openInbox(ctx context.Context, o *outbox, db *sql.DB) (*Inbox, error) {
 		return nil, fmt.Errorf("read the letters of the database: %w", err)
 	}
 	return i, nil
-}
-
-// load reads letters, and what is remembered, from the journal.
-func (i *Inbox) load(tx *bolt.Tx) error {
-	i.memory.last = tx.Bucket(lettersBucket).Sequence()
-	err := tx.Bucket(sentBucket).ForEach(func(k, v []byte) error {
-		l, err := unpackSent(number(k), v)
-		if err != nil {
-			return err
-		}
-		i.memory.remember(l)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return tx.Bucket(lettersBucket).ForEach(func(_, v []byte) error {
-		e, err := decodeEntry(v)
-		if err != nil {
-			return err
-		}
-		i.memory.keep(e.Letter.Owner, e.Letter.Letter)
-		return nil
-	})
 }
 
 const (
@@ -92,32 +63,19 @@ func (i *Inbox) adopt(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	last := i.memory.last
-	return i.outbox.journal.Write(ctx, func(tx *bolt.Tx) error {
-		letters, err := tx.CreateBucket(lettersBucket)
+	for _, l := range waiting {
+		record, err := packKept(l)
 		if err != nil {
 			return err
 		}
-		if _, err = tx.CreateBucket(sentBucket); err != nil {
-			return err
-		}
-		for _, l := range waiting {
-			value, err := encodeEntry(entry{Letter: &l})
-			if err != nil {
-				return err
-			}
-			if err := letters.Put(key(l.Number), value); err != nil {
-				return err
-			}
-			i.memory.keep(l.Owner, l.Letter)
-		}
-		for _, l := range sent {
-			if err := i.note(tx, l.Letter, i.memory.remember(l.Letter)); err != nil {
-				return err
-			}
-		}
-		return letters.SetSequence(last)
-	})
+		i.outbox.journal.Lazy(record)
+		i.memory.keep(l.Owner, l.Letter)
+	}
+	for _, l := range sent {
+		i.outbox.journal.Lazy(packSent(l.Letter))
+		i.memory.remember(l.Letter)
+	}
+	return i.outbox.journal.Write(ctx, packMark(i.outbox.rest.next, i.memory.last))
 }
 
 func scanLetter(scan func(...any) error) (l ownedLetter, err error) {
@@ -152,46 +110,28 @@ func (i *Inbox) Put(ctx context.Context, owner string, m signaling.Message) (l s
 
 // PutThen implements server.EagerInbox.
 func (i *Inbox) PutThen(_ context.Context, owner string, m signaling.Message, safe func(server.Letter, bool, error)) (server.Letter, bool, error) {
-	l, fresh, forgotten, err := i.memory.put(owner, m)
+	i.order.Lock()
+	defer i.order.Unlock()
+	l, fresh, err := i.memory.put(owner, m)
 	switch {
 	case err != nil:
 		return l, false, err
 	case !fresh: // as safe as the first
-		i.outbox.journal.Do(nil, func(err error) { safe(l, false, err) })
+		i.outbox.journal.Do(nil, func(err error) {
+			if err == nil && !i.memory.remembers(l) {
+				err = errWithdrawn
+			}
+			safe(l, false, err)
+		})
 		return l, false, nil
 	}
-	i.outbox.post(entry{Letter: &ownedLetter{owner, l}}, func(tx *bolt.Tx, value []byte) error {
-		letters := tx.Bucket(lettersBucket)
-		if err := letters.SetSequence(max(l.Number, letters.Sequence())); err != nil {
-			return err
-		}
-		letters.FillPercent = 0.9
-		if err := letters.Put(key(l.Number), value); err != nil {
-			return err
-		}
-		if !repeatable(owner, m) {
-			return nil
-		}
-		return i.note(tx, l, forgotten)
-	}, func(err error) {
+	i.outbox.post(entry{Letter: &ownedLetter{Owner: owner, Letter: l}}, func(err error) {
 		if err != nil {
 			i.memory.withdraw(owner, l)
 		}
 		safe(l, true, err)
 	})
 	return l, true, nil
-}
-
-// note remembers a letter in the journal, and forgets another.
-func (i *Inbox) note(tx *bolt.Tx, l server.Letter, forgotten uint64) error {
-	b := tx.Bucket(sentBucket)
-	if forgotten != 0 {
-		if err := b.Delete(key(forgotten)); err != nil {
-			return err
-		}
-	}
-	b.FillPercent = 0.9
-	return b.Put(key(l.Number), packSent(l.Message))
 }
 
 // Undelivered implements server.Inbox.
@@ -202,21 +142,46 @@ func (i *Inbox) Undelivered(ctx context.Context, owner string, after uint64, lim
 // Delivered implements server.Inbox. It does not wait: what a crash forgets is
 // delivered once more.
 func (i *Inbox) Delivered(_ context.Context, owner string, numbers ...uint64) error {
-	were := i.memory.delivered(owner, numbers)
-	if len(were) == 0 {
-		return nil
+	i.order.Lock()
+	defer i.order.Unlock()
+	if were := i.memory.delivered(owner, numbers); len(were) > 0 {
+		i.outbox.post(entry{Delivered: &deliveredLetters{owner, were, time.Now()}}, func(error) {})
 	}
-	i.outbox.post(entry{Delivered: &deliveredLetters{owner, were, time.Now()}}, func(tx *bolt.Tx, _ []byte) error {
-		letters := tx.Bucket(lettersBucket)
-		for _, n := range were {
-			if err := letters.Delete(key(n)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}, func(error) {})
 	return nil
 }
 
-// number is what key makes a key of.
-func number(k []byte) uint64 { return binary.BigEndian.Uint64(k) }
+// carry implements keeper: a letter that waits is kept, and a message that was sent
+// is remembered.
+func (i *Inbox) carry(record []byte) error {
+	if record[0] == packedSent {
+		l, err := unpackSent(record)
+		if err == nil && i.memory.remembers(l) {
+			i.outbox.journal.Lazy(record)
+		}
+		return err
+	}
+	l, err := letterOf(record)
+	if err != nil || l == nil {
+		return err
+	}
+	i.order.Lock()
+	defer i.order.Unlock()
+	if i.memory.remembers(l.Letter) {
+		i.outbox.journal.Lazy(packSent(l.Letter))
+	}
+	if !i.memory.holds(l.Owner, l.Number) {
+		return nil
+	}
+	kept, err := packKept(*l)
+	if err == nil {
+		i.outbox.journal.Lazy(kept)
+	}
+	return err
+}
+
+// last implements keeper.
+func (i *Inbox) last() uint64 {
+	i.memory.mu.Lock()
+	defer i.memory.mu.Unlock()
+	return i.memory.last
+}

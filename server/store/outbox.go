@@ -2,34 +2,20 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/callbench/callbench/server"
-)
-
-// The journal's buckets. Keys of outbox and refused count up in the order of the
-// writes; those of letters and sent are the letters' numbers.
-var (
-	outboxBucket  = []byte("outbox")  // what the database has not been told
-	refusedBucket = []byte("refused") // what it did not take
-	lettersBucket = []byte("letters") // what waits for its owner
-	sentBucket    = []byte("sent")    // the last messages of each sender, without content
 )
 
 // How the outbox is emptied.
 const (
-	drainEntries = 512                    // entries at most in one transaction
-	drainBytes   = 1 << 20                // of entries, from which on a transaction is large enough
-	drainPause   = 25 * time.Millisecond  // least time between transactions, so that entries gather
-	firstRetry   = 100 * time.Millisecond // after a failure; twice as long after the next
-	lastRetry    = 3 * time.Second
+	drainPause = 25 * time.Millisecond  // least time between transactions, so that entries gather
+	firstRetry = 100 * time.Millisecond // after a failure; twice as long after the next
+	lastRetry  = 3 * time.Second
 )
 
 // entry is a write that waits in the outbox: one of its members.
@@ -46,6 +32,7 @@ type entry struct {
 type ownedLetter struct {
 	Owner string `json:"owner"`
 	server.Letter
+	deliveredAt time.Time // when its owner had it, if that is known before the database has it
 }
 
 // deliveredLetters are letters that their owner has.
@@ -62,86 +49,74 @@ type outbox struct {
 	journal *Journal
 	apply   func(ctx context.Context, entries []entry) error
 	log     *slog.Logger
-	wake    chan struct{} // of capacity 1: something was committed
+	tidy    tidier
+	rest    reader        // of what was not read for the database
+	bag     mailbag       // what was read and the database does not have
+	noted   uint64        // the position up to which it has everything, as the journal knows
+	wake    chan struct{} // of capacity 1: history was committed, or somebody is in a hurry
+	mail    chan struct{} // of capacity 1: something about messages was committed
 	stop    context.CancelFunc
 	done    chan struct{}
 	waiting atomic.Int64
+	hurried atomic.Int64 // how many wait for drained
 }
 
 // errRefused is an error of apply that no repetition mends.
 var errRefused = errors.New("the database refuses it")
 
-// newOutbox goes on with the outbox of a journal.
-func newOutbox(j *Journal, apply func(context.Context, []entry) error, log *slog.Logger) (*outbox, error) {
-	o := &outbox{journal: j, apply: apply, log: log, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	err := j.Write(context.Background(), func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{outboxBucket, refusedBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		o.waiting.Store(int64(tx.Bucket(outboxBucket).Stats().KeyN))
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	o.stop = cancel
-	go o.run(ctx)
-	return o, nil
+// newOutbox makes the outbox of a journal, of which the database has everything before
+// a position and lacks so many entries behind it. start begins to empty it.
+func newOutbox(j *Journal, from uint64, waiting int, apply func(context.Context, []entry) error, log *slog.Logger) *outbox {
+	o := &outbox{journal: j, apply: apply, log: log, rest: reader{journal: j, next: from}, noted: from,
+		wake: make(chan struct{}, 1), mail: make(chan struct{}, 1), done: make(chan struct{})}
+	o.tidy = tidier{journal: j, least: leastJournal, limit: leastJournal}
+	o.waiting.Store(int64(waiting))
+	return o
 }
 
-// post has an entry committed, along with what else is to be written in the same
-// step (nil: nothing), and returns at once. then is told when it is safe, or why
-// it is not.
-func (o *outbox) post(e entry, also func(*bolt.Tx, []byte) error, then func(error)) {
+// start goes on with the outbox. Of records that the journal forgets, the keeper, which
+// may be nil, keeps what it still needs.
+func (o *outbox) start(k keeper) {
+	ctx, cancel := context.WithCancel(context.Background())
+	o.stop, o.tidy.keeper = cancel, k
+	go o.run(ctx)
+}
+
+// post has an entry written to the journal and returns at once. then is told when it
+// is safe, or why it is not.
+func (o *outbox) post(e entry, then func(error)) {
 	value, err := encodeEntry(e)
 	if err != nil {
 		then(fmt.Errorf("encode %s: %w", e, err))
 		return
 	}
 	o.waiting.Add(1)
-	o.journal.Do(func(tx *bolt.Tx) error {
-		if also != nil {
-			if err := also(tx, value); err != nil {
-				return err
-			}
+	wake := o.wake
+	if e.Letter != nil || e.Delivered != nil {
+		wake = o.mail
+	}
+	o.journal.Do(value, func(err error) {
+		if err != nil {
+			o.waiting.Add(-1)
+		} else {
+			signal(wake)
 		}
-		return appendTo(tx.Bucket(outboxBucket), value)
-	}, func(err error) {
-		o.committed(err)
 		then(err)
 	})
 }
 
-// committed counts an entry out that could not be written, and has one that
-// could be applied.
-func (o *outbox) committed(err error) {
-	if err != nil {
-		o.waiting.Add(-1)
-		return
-	}
+// signal sends to a channel of capacity 1 that may have been told already.
+func signal(c chan struct{}) {
 	select {
-	case o.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
-}
-
-// appendTo puts a value behind all others of a bucket.
-func appendTo(b *bolt.Bucket, value []byte) error {
-	n, err := b.NextSequence()
-	if err != nil {
-		return err
-	}
-	b.FillPercent = 0.9 // keys only ever come at the end
-	return b.Put(key(n), value)
 }
 
 // write puts an entry into the outbox and returns when it is safe there.
 func (o *outbox) write(ctx context.Context, e entry) error {
 	done := make(chan error, 1)
-	o.post(e, nil, func(err error) { done <- err })
+	o.post(e, func(err error) { done <- err })
 	select {
 	case err := <-done:
 		return err
@@ -150,13 +125,17 @@ func (o *outbox) write(ctx context.Context, e entry) error {
 	}
 }
 
-// drained returns when the outbox was empty, or else says how much is in it.
+// drained returns when the outbox was empty, or else says how much is in it. Nothing
+// is held back meanwhile.
 func (o *outbox) drained(ctx context.Context) error {
+	o.hurried.Add(1)
+	defer o.hurried.Add(-1)
 	for {
 		n := o.waiting.Load()
 		if n == 0 {
 			return nil
 		}
+		signal(o.wake)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%d writes wait for the database: %w", n, ctx.Err())
@@ -167,8 +146,10 @@ func (o *outbox) drained(ctx context.Context) error {
 
 // close stops emptying the outbox. What is left waits in the journal.
 func (o *outbox) close() {
-	o.stop()
-	<-o.done
+	if o.stop != nil {
+		o.stop()
+		<-o.done
+	}
 }
 
 // run empties the outbox until it is closed.
@@ -176,7 +157,7 @@ func (o *outbox) run(ctx context.Context) {
 	defer close(o.done)
 	retry, failing := firstRetry, time.Time{}
 	for {
-		n, err := o.drain(ctx)
+		err := o.drain(ctx)
 		pause := drainPause
 		switch {
 		case ctx.Err() != nil:
@@ -190,110 +171,142 @@ func (o *outbox) run(ctx context.Context) {
 		case !failing.IsZero():
 			o.log.Warn("outbox.recovered", "waiting", o.waiting.Load(), "after", time.Since(failing).String())
 			retry, failing = firstRetry, time.Time{}
-		case n == 0:
-			select {
-			case <-o.wake:
-			case <-ctx.Done():
-				return
-			}
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}
-	}
-}
-
-// drain applies the oldest entries and forgets them. It returns how many they
-// were.
-func (o *outbox) drain(ctx context.Context) (int, error) {
-	keys, values, err := o.oldest()
-	if err != nil || len(keys) == 0 {
-		return 0, err
-	}
-	aside, err := o.settle(ctx, keys, values)
-	if err != nil {
-		return 0, err
-	}
-	err = o.journal.Write(ctx, func(tx *bolt.Tx) error {
-		for i, k := range keys {
-			if aside[i] {
-				if err := appendTo(tx.Bucket(refusedBucket), values[i]); err != nil {
-					return err
-				}
-			}
-			if err := tx.Bucket(outboxBucket).Delete(k); err != nil {
-				return err
-			}
+		if err == nil {
+			o.await(ctx)
 		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
 	}
-	o.waiting.Add(-int64(len(keys)))
-	return len(keys), nil
 }
 
-// settle applies what can be read, and returns which are to be set aside: those that
-// cannot, and those that the database refuses.
-func (o *outbox) settle(ctx context.Context, keys, values [][]byte) (aside map[int]bool, err error) {
-	aside = make(map[int]bool)
-	var entries []entry
-	var at []int
-	for i, v := range values {
-		e, err := decodeEntry(v)
+// await returns when something may be drained: history that came, or messages after a
+// while.
+func (o *outbox) await(ctx context.Context) {
+	if o.bag.empty() {
+		select {
+		case <-o.wake:
+			return
+		case <-o.mail:
+		case <-ctx.Done():
+			return
+		}
+	}
+	select {
+	case <-o.wake:
+	case <-time.After(mailPause):
+	case <-ctx.Done():
+	}
+}
+
+// drain reads what was committed, hands on what may go, and notes how far the database
+// is.
+func (o *outbox) drain(ctx context.Context) error {
+	for {
+		records, at, behind, err := o.rest.read()
 		if err != nil {
-			aside[i] = true
-			o.log.Error("outbox.unreadable", "entry", fmt.Sprintf("%x", keys[i]), "error", err.Error())
+			return err
+		}
+		if len(records) == 0 {
+			break
+		}
+		if err := o.take(ctx, records, at); err != nil {
+			return err
+		}
+		o.rest.next = behind
+		if err := o.send(ctx); err != nil {
+			return err
+		}
+	}
+	if err := o.send(ctx); err != nil {
+		return err
+	}
+	position := o.bag.position(o.rest.next)
+	if position > o.noted {
+		o.noted = position
+		o.tidy.note(position)
+	}
+	return o.tidy.run(ctx, position)
+}
+
+// take applies the history among records, and puts what is about messages into the bag.
+// What cannot be read is set aside.
+func (o *outbox) take(ctx context.Context, records [][]byte, at []uint64) error {
+	var history []entry
+	var mail []mailed
+	var unreadable [][]byte
+	for i, r := range records {
+		if !isEntry(r) {
 			continue
 		}
-		entries, at = append(entries, e), append(at, i)
+		e, err := decodeEntry(r)
+		switch {
+		case err != nil:
+			o.log.Error("outbox.unreadable", "position", at[i], "error", err.Error())
+			unreadable = append(unreadable, r)
+		case e.Letter != nil || e.Delivered != nil:
+			mail = append(mail, mailed{entry: e, at: at[i]})
+		default:
+			history = append(history, e)
+		}
 	}
-	refused, err := o.applyAll(ctx, entries)
-	for n := range refused {
-		aside[at[n]] = true
+	if err := o.applyAll(ctx, history); err != nil {
+		return err
 	}
-	return aside, err
+	for _, r := range unreadable {
+		o.journal.Lazy(packRefused(r))
+	}
+	o.waiting.Add(-int64(len(history) + len(unreadable)))
+	for _, m := range mail {
+		o.bag.add(m.entry, m.at)
+	}
+	return nil
 }
 
-// oldest reads the entries that come next.
-func (o *outbox) oldest() (keys, values [][]byte, err error) {
-	err = o.journal.View(func(tx *bolt.Tx) error {
-		size := 0
-		c := tx.Bucket(outboxBucket).Cursor()
-		for k, v := c.First(); k != nil && len(keys) < drainEntries && size < drainBytes; k, v = c.Next() {
-			keys, values = append(keys, append([]byte(nil), k...)), append(values, append([]byte(nil), v...))
-			size += len(v)
+// send applies what may go of the bag.
+func (o *outbox) send(ctx context.Context) error {
+	for {
+		n := o.bag.ripe(o.hurried.Load() > 0)
+		if n == 0 && len(o.bag.late) == 0 {
+			return nil
 		}
-		return nil
-	})
-	return keys, values, err
+		if err := o.applyAll(ctx, o.bag.next(n)); err != nil {
+			return err
+		}
+		o.waiting.Add(-o.bag.gone(n))
+	}
 }
 
 // applyAll applies entries together, or one by one if the database refuses one
-// of them: that one must not hold up all others.
-func (o *outbox) applyAll(ctx context.Context, entries []entry) (refused map[int]bool, err error) {
+// of them: that one is set aside, and must not hold up all others.
+func (o *outbox) applyAll(ctx context.Context, entries []entry) error {
 	if len(entries) == 0 {
-		return nil, nil
+		return nil
 	}
-	err = o.apply(ctx, entries)
+	err := o.apply(ctx, entries)
 	if !errors.Is(err, errRefused) {
-		return nil, err
+		return err
 	}
-	refused = make(map[int]bool)
-	for i := range entries {
-		err := o.apply(ctx, entries[i:i+1])
+	var refused [][]byte
+	for _, e := range entries {
+		err := o.apply(ctx, []entry{e})
 		switch {
 		case errors.Is(err, errRefused):
-			refused[i] = true
-			o.log.Error("outbox.refused", "entry", entries[i].String(), "error", err.Error())
+			o.log.Error("outbox.refused", "entry", e.String(), "error", err.Error())
+			if record, err := encodeEntry(e); err == nil { // it was decoded before
+				refused = append(refused, record)
+			}
 		case err != nil:
-			return nil, err
+			return err
 		}
 	}
-	return refused, nil
+	for _, record := range refused {
+		o.journal.Lazy(packRefused(record))
+	}
+	return nil
 }
 
 // String names what the entry is about.
@@ -314,6 +327,3 @@ func (e entry) String() string {
 	}
 	return "nothing"
 }
-
-// key is a number as a key that sorts as it does.
-func key(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

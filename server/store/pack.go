@@ -6,13 +6,21 @@ import (
 	"errors"
 
 	"github.com/callbench/callbench/server"
-	"github.com/callbench/callbench/signaling"
 )
 
-// Messages are many, so the journal has them in a form that costs less to write and
-// read than JSON: a byte that JSON does not begin with, numbers as varints, and texts
-// behind their lengths.
-const packedLetter = 1
+// The first byte of a record says what it is. An entry is JSON, or a message: those are
+// many, so they have a form that costs less to write and read, numbers as varints and
+// texts behind their lengths. The others are for the journal itself.
+const (
+	packedLetter  = 1 // an entry
+	packedMark    = 2 // up to where the database has everything, and the last letter's number
+	packedKept    = 3 // an entry that is a letter and that the database has: it waits for its owner
+	packedSent    = 4 // a message that was sent and that the database has: its repetition is recognised
+	packedRefused = 5 // a record that the database did not take
+)
+
+// isEntry reports whether a record is for the database.
+func isEntry(record []byte) bool { return record[0] < packedMark || record[0] > packedRefused }
 
 // errPacked is what becomes of a value of the journal that is cut short.
 var errPacked = errors.New("a packed message is cut short")
@@ -52,15 +60,37 @@ func unpackLetter(b []byte) (l ownedLetter, err error) {
 	return l, u.err
 }
 
+// packMark notes that the database has everything before a position, and the number of
+// the last letter.
+func packMark(position, last uint64) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint([]byte{packedMark}, position), last)
+}
+
+func unpackMark(record []byte) (position, last uint64, err error) {
+	u := unpacker{rest: record[1:]}
+	position, last = u.number(), u.number()
+	return position, last, u.err
+}
+
+// packKept is a letter that waits and that the database has.
+func packKept(l ownedLetter) ([]byte, error) {
+	value, err := encodeEntry(entry{Letter: &l})
+	return append([]byte{packedKept}, value...), err
+}
+
+func packRefused(record []byte) []byte { return append([]byte{packedRefused}, record...) }
+
 // packSent is what is remembered of a message so that its repetition is recognised.
-func packSent(m signaling.Message) []byte {
-	b := make([]byte, 0, 16+len(m.MessageID)+len(m.From)+len(m.To))
+func packSent(l server.Letter) []byte {
+	m := l.Message
+	b := make([]byte, 0, 24+len(m.MessageID)+len(m.From)+len(m.To))
+	b = binary.AppendUvarint(append(b, packedSent), l.Number)
 	return packTexts(binary.AppendVarint(b, m.Timestamp), m.MessageID, m.From, m.To)
 }
 
-func unpackSent(number uint64, b []byte) (l server.Letter, err error) {
-	u := unpacker{rest: b}
-	l.Number = number
+func unpackSent(record []byte) (l server.Letter, err error) {
+	u := unpacker{rest: record[1:]}
+	l.Number = u.number()
 	l.Message.Timestamp = u.signed()
 	for _, text := range []*string{&l.Message.MessageID, &l.Message.From, &l.Message.To} {
 		*text = u.text()

@@ -10,7 +10,7 @@ import (
 )
 
 func TestPack(t *testing.T) {
-	plain := ownedLetter{"bob", server.Letter{Number: 1 << 52, Message: signaling.Message{MessageID: "m-1", From: "alice", To: "bob", Content: "grüße\x00", Timestamp: 1_700_000_000_123}}}
+	plain := ownedLetter{Owner: "bob", Letter: server.Letter{Number: 1 << 52, Message: signaling.Message{MessageID: "m-1", From: "alice", To: "bob", Content: "grüße\x00", Timestamp: 1_700_000_000_123}}}
 	call := plain
 	call.Message.Call = &signaling.CallLog{CallID: "c", Outcome: signaling.OutcomeMissed}
 	for _, l := range []ownedLetter{plain, call, {}, {Letter: server.Letter{Message: signaling.Message{Timestamp: -1}}}} {
@@ -19,7 +19,7 @@ func TestPack(t *testing.T) {
 			t.Fatal(err)
 		}
 		back, err := decodeEntry(value)
-		if d := cmp.Diff(&l, back.Letter); d != "" || err != nil {
+		if d := cmp.Diff(&l, back.Letter, cmp.AllowUnexported(ownedLetter{})); d != "" || err != nil {
 			t.Errorf("%v\n%s", err, d)
 		}
 		for n := range value {
@@ -28,14 +28,18 @@ func TestPack(t *testing.T) {
 			}
 		}
 	}
-	m := plain.Message
-	m.Content = ""
-	if back, err := unpackSent(7, packSent(plain.Message)); err != nil || back.Number != 7 || back.Message != m {
+	sent := plain.Letter
+	sent.Message.Content = ""
+	record := packSent(plain.Letter)
+	if back, err := unpackSent(record); err != nil || back != sent {
 		t.Errorf("%+v, %v", back, err)
 	}
-	for n := range packSent(m) {
-		if _, err := unpackSent(7, packSent(m)[:n]); err == nil {
+	for n := 1; n < len(record); n++ {
+		if _, err := unpackSent(record[:n]); err == nil {
 			t.Errorf("%d bytes are a whole message", n)
 		}
+	}
+	if position, last, err := unpackMark(packMark(1<<40, 1<<52)); position != 1<<40 || last != 1<<52 || err != nil {
+		t.Errorf("a mark is %d and %d, %v", position, last, err)
 	}
 }
