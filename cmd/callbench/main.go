@@ -30,6 +30,7 @@ var errFailed = errors.New("failed")
 
 type cli struct {
 	Run     runCmd     `cmd:"" help:"Play scenarios and judge them."`
+	Gate    gateCmd    `cmd:"" help:"Play on a system in containers what a release has to pass, if its media server proves to be a real Kurento."`
 	Load    loadCmd    `cmd:"" help:"Play a scenario many times at a rate."`
 	Judge   judgeCmd   `cmd:"" help:"Judge a kept trace again."`
 	Conform conformCmd `cmd:"" help:"Hold the mock media server, or a real Kurento, against recordings of a real one."`
