@@ -10,15 +10,20 @@ import (
 	"github.com/callbench/callbench/scenarios/world/stack"
 )
 
-// containerFlags say what a system in containers is made of.
-type containerFlags struct {
+// imageFlags say which images parts in containers are made of.
+type imageFlags struct {
 	Image   []string `placeholder:"PART=NAME" help:"Image of a part in a container: kurento, coturn, redis, mysql, haproxy or server; also CALLBENCH_IMAGE_REDIS and so on, and CALLBENCH_IMAGE_MIRROR, a prefix for all others."`
 	StandIn []string `name:"stand-in" placeholder:"PART=NAME" help:"What takes a part's place in a container: kurento=kmsmock, mysql=mariadb. The report says so."`
-	Servers int      `default:"1" placeholder:"N" help:"How many signaling servers in containers are behind the balancer."`
+}
+
+// containerFlags say what a system in containers is made of.
+type containerFlags struct {
+	imageFlags
+	Servers int `default:"1" placeholder:"N" help:"How many signaling servers in containers are behind the balancer."`
 }
 
 // images are those that flags and environment name.
-func (f *containerFlags) images() (stack.Images, error) {
+func (f *imageFlags) images() (stack.Images, error) {
 	return stack.ChooseImages(f.Image, f.StandIn, os.Getenv)
 }
 

@@ -56,6 +56,15 @@ func (e *Engine) self(ctx context.Context) (Image, error) {
 	return im, nil
 }
 
+// Static tells whether the running binary can be an image by itself; nil if it can.
+func Static() error {
+	path, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find the binary: %w", err)
+	}
+	return static(path)
+}
+
 // static tells whether a binary needs nothing beside itself.
 func static(path string) error {
 	f, err := elf.Open(path)

@@ -113,7 +113,7 @@ func (s *Stack) build(ctx context.Context) (err error) {
 	}
 	s.plan()
 	for _, stage := range s.stages() {
-		s.cfg.Say("starting %s", strings.Join(namesOf(stage), ", "))
+		s.cfg.Say("%s: starting %s", s.run, strings.Join(namesOf(stage), ", "))
 		together, ctx := errgroup.WithContext(ctx)
 		for _, p := range stage {
 			together.Go(func() error { return p.start(ctx) })
