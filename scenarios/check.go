@@ -216,7 +216,17 @@ func (c *checker) expectation(st Step, cl Clause) {
 		}
 		c.field(x.Fields, f)
 	}
-	switch x.Name {
+	c.meaning(x.Name, st, cl)
+	for _, a := range st.Actors {
+		if systemParts[a] && x.Name != "event" {
+			c.fail("%s has events only: expect %s event <kind>", a, a)
+		}
+	}
+}
+
+// meaning checks what only some expectations ask for.
+func (c *checker) meaning(name string, st Step, cl Clause) {
+	switch name {
 	case "media", "silent":
 		for _, k := range mediaKinds(cl) {
 			if k != "audio" && k != "video" {
@@ -228,7 +238,7 @@ func (c *checker) expectation(st Step, cl Clause) {
 			c.fail("never message takes one text; more are an order")
 		}
 	case "history":
-		if err := checkPage(cl, world); err != nil {
+		if err := checkPage(cl, len(st.Actors) == 0); err != nil {
 			c.fail("%v", err)
 		}
 	case "turn":
@@ -240,11 +250,6 @@ func (c *checker) expectation(st Step, cl Clause) {
 	case "redis":
 		if cl.Get("value") != "" && cl.Get("field") == "" {
 			c.fail("value= says what a field holds; add field=")
-		}
-	}
-	for _, a := range st.Actors {
-		if systemParts[a] && x.Name != "event" {
-			c.fail("%s has events only: expect %s event <kind>", a, a)
 		}
 	}
 }

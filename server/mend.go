@@ -24,6 +24,9 @@ type mender struct {
 	mu    sync.Mutex
 	timer *time.Timer // until the next try; nil while all is well
 	debts []debt
+	dead  map[string]struct{} // sessions that have ended, and that State may have still
+	trial chan struct{}       // the last try, closed when it is over; nil before the first
+	last  bool                // the server ends: nothing is tried any more but once
 }
 
 // debt is a removal that State has not done.
@@ -35,25 +38,57 @@ type debt struct {
 // ails is told that State did not do as it should.
 func (s *Server) ails() { s.owes(debt{}) }
 
-// owes is ails for a removal, which is done later.
-func (s *Server) owes(d debt) {
+// owes is ails for a removal, which is done later, unless there are too many.
+func (s *Server) owes(d debt) (will bool) {
 	m := &s.mender
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if d.pay != nil && len(m.debts) < maxDebts {
 		m.debts = append(m.debts, d)
+		will = true
 	}
 	if m.timer == nil && s.life.Err() == nil {
 		m.timer = time.AfterFunc(s.cfg.StoreTimeout, s.mend)
 	}
+	return will
+}
+
+// buries is told that a session has ended and is being removed from State, and buried
+// that it is: in between nobody may have it restored.
+func (m *mender) buries(session string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dead == nil {
+		m.dead = make(map[string]struct{})
+	}
+	m.dead[session] = struct{}{}
+}
+
+func (m *mender) buried(session string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.dead, session)
+}
+
+// isDead reports whether a session has ended, whatever State says of it.
+func (m *mender) isDead(session string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, dead := m.dead[session]
+	return dead
 }
 
 // mend tries whether State is well again, and if so mends it.
 func (s *Server) mend() {
 	m := &s.mender
+	over, ok := m.begin()
+	if !ok {
+		return
+	}
+	defer close(over)
 	err := s.payDebts()
 	m.mu.Lock()
-	if s.life.Err() != nil {
+	if s.life.Err() != nil || m.last {
 		m.mu.Unlock()
 		return
 	}
@@ -90,12 +125,31 @@ func (s *Server) payDebts() error {
 	}
 }
 
+// begin is the beginning of a try, if there is to be one.
+func (m *mender) begin() (over chan struct{}, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.last {
+		return nil, false
+	}
+	m.trial = make(chan struct{})
+	return m.trial, true
+}
+
 // settleDebts tries once more to remove what State should not have any more, before the
 // server is gone. One that is still away forgets it when its time has run out.
 func (s *Server) settleDebts() {
-	s.mender.mu.Lock()
-	owes := len(s.mender.debts) > 0 && s.mender.timer.Stop() // else it is being tried at this moment
-	s.mender.mu.Unlock()
+	m := &s.mender
+	m.mu.Lock()
+	m.last = true
+	trial := m.trial
+	m.mu.Unlock()
+	if trial != nil {
+		<-trial
+	}
+	m.mu.Lock()
+	owes := len(m.debts) > 0
+	m.mu.Unlock()
 	if owes {
 		_ = s.payDebts() // which has logged it
 	}

@@ -52,7 +52,7 @@ func (s *Server) restore(id, secret string) *session {
 		s.log.Error("state.failed", "session", id, "operation", "get session", "error", err.Error())
 		return nil
 	}
-	if !ok || !s.resumable(r) || !same(secret, r.Secret) && !same(secret, r.Before) {
+	if !ok || s.mender.isDead(id) || !s.resumable(r) || !same(secret, r.Secret) && !same(secret, r.Before) {
 		return nil
 	}
 	return s.adopt(r)
