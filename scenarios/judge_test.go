@@ -330,7 +330,7 @@ func TestActions(t *testing.T) {
 		"reject": "alice reject", "busy": "alice busy", "cancel": "alice cancel", "message": "alice message bob hi", "ask": "alice ask bob", "presence": "alice presence online",
 		"refresh": "alice refresh", "background": "alice background", "foreground": "alice foreground", "sleep": "alice sleep 1s", "token": "token alice wrong",
 		"leave": "alice leave", "role": "alice role bob publisher", "kick": "alice kick bob", "record": "alice record start", "history": "alice history calls",
-		"mute": "alice mute audio", "unmute": "alice unmute audio", "crash": "alice crash", "kms": "kms kill", "redis": "redis flush", "server": "server kill",
+		"mute": "alice mute audio", "unmute": "alice unmute audio", "crash": "alice crash", "kms": "kms kill", "redis": "redis flush", "server": "server kill", "part": "part redis pause", "line": "line redis cut",
 		"block": "block bob alice", "turn": "turn rotate", "unblock": "unblock bob alice"}
 	for _, v := range Verbs {
 		step := steps[v.Name]
@@ -339,7 +339,7 @@ func TestActions(t *testing.T) {
 			continue
 		}
 		head, line := pair, "x.call:2: "
-		if need := map[string]string{"turn": needRotation, "role": needRooms, "kick": needRooms, "history": needHistory, "record": needFiles, "kms": needKMSControl, "redis": needRedisControl, "server": needServerControl}[v.Name]; need != "" {
+		if need := map[string]string{"turn": needRotation, "role": needRooms, "kick": needRooms, "history": needHistory, "record": needFiles, "kms": needKMSControl, "redis": needRedisControl, "server": needServerControl, "part": needPartsControl, "line": needPartsControl}[v.Name]; need != "" {
 			head, line = "need "+need+"\n"+pair, "x.call:3: "
 		}
 		if r := judge(t, record(t, head+step+"\n", "virtual", "1 begin 0", "1 end 0")); r.Verdict != reports.Pass {
@@ -366,7 +366,7 @@ func TestActions(t *testing.T) {
 		{"? alice call bob code=busy", "error=e code=bad_state", reports.Fail},
 		{"? alice call bob", "error=timeout", reports.Fail},
 	} {
-		if r := judge(t, record(t, "need kms-control\n"+pair+c.step+"\n", "virtual", "1 begin 0", "1 end 0 "+c.end)); r.Verdict != c.want {
+		if r := judge(t, record(t, "need kms-faults\n"+pair+c.step+"\n", "virtual", "1 begin 0", "1 end 0 "+c.end)); r.Verdict != c.want {
 			t.Errorf("%s, %q: %s %+v", c.step, c.end, r.Verdict, r.Failures)
 		}
 	}
