@@ -51,7 +51,7 @@ type conn struct {
 }
 
 func newConn(s *Server, ws *websocket.Conn, from netip.Addr) *conn {
-	c := &conn{srv: s, ws: ws, raw: rawOf(ws), from: from, pace: newPace(s.cfg.Limits)}
+	c := &conn{srv: s, ws: ws, raw: rawOf(ws), from: from, pace: newPace(s.cfg.Limits), out: serial.Queue{Pool: &s.pool}}
 	ws.SetPingHandler(func(data string) error {
 		c.alive()
 		c.enqueue(websocket.PongMessage, []byte(data))
