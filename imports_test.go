@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 	"simclient":          {"signaling", "simclient/media", "internal/serial"},
 	"simclient/media":    {},
 	"scenarios":          {"scenarios/invariants", "signaling", "reports", "reports/trace"},
-	"scenarios/tokens": {},
+	"scenarios/tokens":   {},
 	"scenarios/world": {"scenarios", "signaling", "simclient", "simclient/media", "server", "server/kms", "server/store", "server/turn", "kurento",
 		"kmsmock", "kmsmock/clip", "reports", "reports/trace", "internal/netsim", "internal/bubble"},
 
