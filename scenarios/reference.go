@@ -81,7 +81,7 @@ func Reference() string {
 
 // stepsDoc lists the design's steps and what shows each.
 func stepsDoc(b *strings.Builder) {
-	b.WriteString("\n## The steps of a call\n\n`expect steps` wants these events in this order; 15 to 20 and 21 to 25 are two strands. A is the caller, B the callee.\n\n| step | | event |\n| --- | --- | --- |\n")
+	b.WriteString("\n## The steps of a call\n\n`expect steps` wants these events in this order; 15 to 20 and 21 to 25 are two strands, and 4 and 5 may change places. A is the caller, B the callee.\n\n| step | | event |\n| --- | --- | --- |\n")
 	for _, d := range designSteps {
 		fmt.Fprintf(b, "| %d | %s | %s `%s`", d.n, d.what, d.actor, d.kind)
 		for _, k := range sortedKeys(d.where) {

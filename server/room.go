@@ -113,7 +113,8 @@ type member struct {
 }
 
 func newRoom(s *Server, id, creator string, kind RoomType) *room {
-	return &room{srv: s, id: id, creator: creator, kind: kind, created: time.Now()}
+	return &room{srv: s, id: id, creator: creator, kind: kind, created: time.Now(),
+		queue: serial.Queue{Pool: &s.pool}, writes: serial.Queue{Pool: &s.pool}}
 }
 
 // add makes a session a party of the room.
@@ -354,11 +355,11 @@ func (r *room) do(what string, whom []any, op func(context.Context) error, then 
 	r.pending++
 	began := r.opened
 	r.trail.add(partyServer, partyMedia, what)
-	go func() {
+	r.srv.pool.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), r.srv.cfg.MediaTimeout)
 		defer cancel()
 		err := r.ask(ctx, what, began, op)
-		r.queue.Do(func() {
+		r.queue.Here(func() {
 			if err != nil {
 				r.trail.add(partyMedia, partyServer, what+" failed")
 				r.log.Warn("media.failed", append(whom, "operation", what, "error", err.Error())...)
@@ -366,7 +367,7 @@ func (r *room) do(what string, whom []any, op func(context.Context) error, then 
 			then(err)
 			r.doneOne()
 		})
-	}()
+	})
 }
 
 // ask asks the media server for something. What makes or negotiates endpoints waits
@@ -419,7 +420,7 @@ func (r *room) claim(what string, write func(context.Context) error, failed func
 		ctx, cancel := context.WithTimeout(context.Background(), r.srv.cfg.StoreTimeout)
 		defer cancel()
 		err := write(ctx)
-		r.queue.Do(func() {
+		r.queue.Here(func() {
 			if err != nil && !Refused(err) {
 				r.srv.metrics.lost.WithLabelValues(what).Inc()
 				r.log.Error("state.failed", "operation", what, "error", err.Error())

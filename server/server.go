@@ -14,6 +14,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base32"
 	"errors"
 	"log/slog"
 	"net"
@@ -27,6 +28,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/callbench/callbench/internal/serial"
 	"github.com/callbench/callbench/signaling"
 )
 
@@ -194,9 +196,15 @@ func (c Config) withLimits() Config {
 	return c
 }
 
+// lower is base 32 in small letters.
+var lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
 // randomID makes ids such as s-9m2kq…: the kind's initial and 80 random bits.
 func randomID(kind, _ string) string {
-	return kind[:1] + "-" + strings.ToLower(rand.Text()[:16])
+	bits := make([]byte, 10, 28)
+	_, _ = rand.Read(bits) // it never fails
+	id := append(bits[10:], kind[0], '-')
+	return string(lower.AppendEncode(id, bits))
 }
 
 // Server is a signaling server. It is an http.Handler for GET /ws.
@@ -204,7 +212,8 @@ type Server struct {
 	cfg        Config
 	log        *slog.Logger
 	upgrader   websocket.Upgrader
-	buffers    sync.Pool // *bytes.Buffer that frames are read into
+	pool       serial.Pool // of what is done for rooms and clients
+	buffers    sync.Pool   // *frameBuffer
 	users      directory
 	mail       [spread]postbox
 	rolls      [spread]roll
@@ -236,7 +245,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{})}
+	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{}), pool: serial.Pool{Keep: warm}}
 	s.users.init()
 	s.gate.cfg = cfg.Admission
 	s.life, s.giveUp = context.WithCancel(context.Background())
@@ -255,6 +264,10 @@ func New(cfg Config) (*Server, error) {
 	}
 	return s, nil
 }
+
+// warm is how many goroutines are kept for rooms and writers: a few for each CPU are
+// busy at a time.
+const warm = 32
 
 // ServeHTTP makes GET /ws a client's connection. The connection outlives the
 // request: net/http's goroutine and its buffers, 8 KB and more, are given back.
@@ -364,6 +377,7 @@ func (s *Server) Close() {
 	patience.Stop()
 	s.stopPush()
 	s.closeQueues()
+	s.pool.Close()
 }
 
 // settle returns when the messages that were taken by now are stored and pushed.

@@ -85,17 +85,23 @@ func (o *outbox) start(k keeper) {
 // post has an entry written to the journal and returns at once. then is told when it
 // is safe, or why it is not.
 func (o *outbox) post(e entry, then func(error)) {
-	value, err := encodeEntry(e)
+	record, err := encodeEntry(e)
 	if err != nil {
 		then(fmt.Errorf("encode %s: %w", e, err))
 		return
 	}
-	o.waiting.Add(1)
 	wake := o.wake
 	if e.Letter != nil || e.Delivered != nil {
 		wake = o.mail
 	}
-	o.journal.Do(value, func(err error) {
+	o.postRecord(record, wake, then)
+}
+
+// postRecord is post of an entry that is encoded. Then wake is told that there is
+// something to be done.
+func (o *outbox) postRecord(record []byte, wake chan struct{}, then func(error)) {
+	o.waiting.Add(1)
+	o.journal.Do(record, func(err error) {
 		if err != nil {
 			o.waiting.Add(-1)
 		} else {
