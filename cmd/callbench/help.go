@@ -18,7 +18,7 @@ const exitHelp = `Exit codes:
   1  a scenario failed or could not be judged, or nothing but skips remained;
      conform: a recording went otherwise; doctor: something a flag names is not usable
   2  nothing was played: wrong flags, or a file that cannot be read or parsed, or a server
-     of conform that does not answer, or an address of mock or serve that is taken
+     of conform or a remote one that does not answer, or an address of mock or serve that is taken
 mock and serve run until they are interrupted, and then exit with 0.
 `
 

@@ -55,6 +55,8 @@ func LocalStageWithTURN(kms string, outside *TURN, seed int64, plant Plant) scen
 func localLacks(kms string, outside *TURN) func(capability string) string {
 	return func(capability string) string {
 		switch {
+		case capability == scenarios.Chromium:
+			return noChromium()
 		case capability == "virtualtime":
 			return "the minutes would pass in real time"
 		case capability == "kmsevents" && kms != "":
@@ -144,6 +146,9 @@ func (l *Local) Client(c scenarios.Client, log *trace.Log) (scenarios.Caller, er
 	}
 	if cfg.Loopback = true; l.near {
 		cfg.IPFilter = net.IP.IsLoopback
+	}
+	if c.Chromium() {
+		return l.crew.tab(c, log, l.link(c), l.admit(c, log, l.url(), cfg))
 	}
 	return l.client(c, log, l.url(), cfg)
 }
