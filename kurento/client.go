@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/callbench/callbench/internal/serial"
 )
 
 // Client is one session with KMS. Its methods may be called by any number of
@@ -14,6 +16,7 @@ type Client struct {
 	cfg       Config
 	ids       *idSource
 	listeners listeners
+	pool      serial.Pool     // handles events
 	ctx       context.Context // ends with Close
 	cancel    context.CancelFunc
 	done      chan struct{}  // closed when run has returned
@@ -25,6 +28,9 @@ type Client struct {
 	session string
 	server  string
 }
+
+// warm is how many goroutines for events are kept.
+const warm = 8
 
 // greeting is the result of connect.
 type greeting struct {
@@ -40,7 +46,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, ids: newIDSource(), done: make(chan struct{}), ready: make(chan struct{})}
+	c := &Client{cfg: cfg, ids: newIDSource(), pool: serial.Pool{Keep: warm}, done: make(chan struct{}), ready: make(chan struct{})}
 	l, hello, err := c.open(ctx, cfg.Session)
 	if err != nil {
 		return nil, err
@@ -63,6 +69,7 @@ func (c *Client) Close() error {
 	c.late.Wait()
 	c.listeners.forgetAll()
 	c.listeners.running.Wait()
+	c.pool.Close()
 	return nil
 }
 

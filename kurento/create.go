@@ -63,7 +63,11 @@ func (c *Client) createObserved(ctx context.Context, creates []request, handler 
 		return nil, c.undo(ctx, ids, err)
 	}
 	s.object = ids[len(ids)-1]
-	if err := s.note(results[len(ids):]); err != nil {
+	err = s.note(results[len(ids):])
+	if err == nil && len(results) < len(operations) {
+		err = fmt.Errorf("kurento: %s %s: %w", methodSubscribe, types[len(results)-len(ids)], errNoResult)
+	}
+	if err != nil {
 		c.listeners.relent()
 		return nil, c.undo(ctx, ids, err)
 	}

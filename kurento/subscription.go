@@ -203,7 +203,7 @@ func (ls *listeners) insert(s *Subscription) {
 	}
 	l := objects[s.object]
 	if l == nil {
-		l = new(listener)
+		l = &listener{queue: serial.Queue{Pool: &s.client.pool}}
 		objects[s.object] = l
 	}
 	l.subs = append(slices.Clip(l.subs), s)

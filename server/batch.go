@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"encoding/binary"
 
 	"github.com/gorilla/websocket"
@@ -113,12 +112,8 @@ func (c *conn) put(frames ...outFrame) bool {
 	if discard {
 		return false
 	}
-	buf, _ := c.srv.buffers.Get().(*bytes.Buffer)
-	if buf == nil {
-		buf = new(bytes.Buffer)
-	}
+	buf := c.srv.buffer()
 	defer c.srv.buffers.Put(buf)
-	buf.Reset()
 	for _, f := range frames {
 		buf.Write(appendHead(buf.AvailableBuffer(), f.kind, len(f.text)))
 		buf.Write(f.text)

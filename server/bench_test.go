@@ -31,7 +31,7 @@ func newLoop(b testing.TB) *loop {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return newLoopOn(b, ln, server.Config{})
+	return newLoopOn(b, ln, server.Config{Limits: server.Limits{MessagesPerMinute: 1_000_000_000, FramesPerSecond: 1_000_000, CallsPerMinute: 1_000_000}})
 }
 
 // newLoopOn is newLoop with a listener and a configuration of the test's.

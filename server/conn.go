@@ -1,11 +1,9 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -53,7 +51,7 @@ type conn struct {
 }
 
 func newConn(s *Server, ws *websocket.Conn, from netip.Addr) *conn {
-	c := &conn{srv: s, ws: ws, raw: rawOf(ws), from: from, pace: newPace(s.cfg.Limits)}
+	c := &conn{srv: s, ws: ws, raw: rawOf(ws), from: from, pace: newPace(s.cfg.Limits), out: serial.Queue{Pool: &s.pool}}
 	ws.SetPingHandler(func(data string) error {
 		c.alive()
 		c.enqueue(websocket.PongMessage, []byte(data))
@@ -160,13 +158,9 @@ func (c *conn) read() (signaling.Frame, error) {
 	if err != nil {
 		return signaling.Frame{}, err
 	}
-	buf, _ := c.srv.buffers.Get().(*bytes.Buffer)
-	if buf == nil {
-		buf = new(bytes.Buffer)
-	}
+	buf := c.srv.buffer()
 	defer c.srv.buffers.Put(buf)
-	buf.Reset()
-	n, err := buf.ReadFrom(io.LimitReader(r, signaling.MaxFrame+1))
+	n, err := buf.readFrom(r, signaling.MaxFrame+1)
 	switch {
 	case err != nil:
 		return signaling.Frame{}, err

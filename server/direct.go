@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"io"
 	"syscall"
 
 	"github.com/gorilla/websocket"
@@ -22,6 +23,42 @@ func rawOf(ws *websocket.Conn) syscall.RawConn {
 	return nil
 }
 
+// frameBuffer holds a frame while it is read or written. It is used again, and with it
+// what that takes.
+type frameBuffer struct {
+	bytes.Buffer
+	limited io.LimitedReader
+	taken   int           // how much of it a socket took
+	control func(uintptr) // writes it to a socket
+}
+
+// buffer is an empty buffer, to be put back into s.buffers.
+func (s *Server) buffer() *frameBuffer {
+	b, _ := s.buffers.Get().(*frameBuffer)
+	if b == nil {
+		b = new(frameBuffer)
+		b.control = func(fd uintptr) { b.taken = writeNow(fd, b.Bytes()) }
+	}
+	b.Reset()
+	return b
+}
+
+// readFrom reads so many bytes of r at most.
+func (b *frameBuffer) readFrom(r io.Reader, most int64) (int64, error) {
+	b.limited = io.LimitedReader{R: r, N: most}
+	n, err := b.ReadFrom(&b.limited)
+	b.limited.R = nil
+	return n, err
+}
+
+// writeNow writes what the socket takes at once, and returns how much that was: nothing
+// of what is closed.
+func (b *frameBuffer) writeNow(raw syscall.RawConn) int {
+	b.taken = 0
+	_ = raw.Control(b.control)
+	return b.taken
+}
+
 // direct writes text frames on the caller's goroutine if nothing waits before them
 // and the socket takes them at once, and reports whether it has seen to them:
 // waking a writer costs about as much as the write itself, and it comes sooner. What
@@ -31,12 +68,8 @@ func (c *conn) direct(texts ...[]byte) bool {
 	if c.raw == nil || c.queued > 0 {
 		return false
 	}
-	buf, _ := c.srv.buffers.Get().(*bytes.Buffer)
-	if buf == nil {
-		buf = new(bytes.Buffer)
-	}
+	buf := c.srv.buffer()
 	defer c.srv.buffers.Put(buf)
-	buf.Reset()
 	for _, b := range texts {
 		if buf.Len()+len(b) > maxDirect {
 			return false
@@ -44,7 +77,7 @@ func (c *conn) direct(texts ...[]byte) bool {
 		buf.Write(appendHead(buf.AvailableBuffer(), websocket.TextMessage, len(b)))
 		buf.Write(b)
 	}
-	n := writeNow(c.raw, buf.Bytes())
+	n := buf.writeNow(c.raw)
 	if n > 0 && n < buf.Len() {
 		c.rest(bytes.Clone(buf.Bytes()[n:]))
 	}

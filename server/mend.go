@@ -14,7 +14,8 @@ import (
 // it again.
 var ErrStateLost = errors.New("state had lost the record")
 
-// maxDebts is how many removals are remembered while State is away.
+// maxDebts is how many removals are remembered while State is away. What is forgotten
+// is counted, and stays there until its time to live has run out, if it has one.
 const maxDebts = 100_000
 
 // mender sees to it that State, which was away, slow or lost what it had, says what
@@ -24,6 +25,10 @@ type mender struct {
 	mu    sync.Mutex
 	timer *time.Timer // until the next try; nil while all is well
 	debts []debt
+	dead  map[string]struct{} // sessions that have ended, and that State may have still
+	trial chan struct{}       // the last try, closed when it is over; nil before the first
+	last  bool                // the server ends: nothing is tried any more but once
+	full  bool                // removals are not remembered because there are too many
 }
 
 // debt is a removal that State has not done.
@@ -35,25 +40,65 @@ type debt struct {
 // ails is told that State did not do as it should.
 func (s *Server) ails() { s.owes(debt{}) }
 
-// owes is ails for a removal, which is done later.
-func (s *Server) owes(d debt) {
+// owes is ails for a removal, which is done later, unless there are too many.
+func (s *Server) owes(d debt) (will bool) {
 	m := &s.mender
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if d.pay != nil && len(m.debts) < maxDebts {
+	switch {
+	case d.pay == nil:
+	case len(m.debts) < maxDebts:
 		m.debts = append(m.debts, d)
+		will = true
+	default:
+		s.metrics.forgotten.Inc()
+		if !m.full {
+			s.log.Error("state.forgotten", "operation", d.what, "remembered", maxDebts)
+		}
+		m.full = true
 	}
 	if m.timer == nil && s.life.Err() == nil {
 		m.timer = time.AfterFunc(s.cfg.StoreTimeout, s.mend)
 	}
+	return will
+}
+
+// buries is told that a session has ended and is being removed from State, and buried
+// that it is: in between nobody may have it restored.
+func (m *mender) buries(session string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dead == nil {
+		m.dead = make(map[string]struct{})
+	}
+	m.dead[session] = struct{}{}
+}
+
+func (m *mender) buried(session string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.dead, session)
+}
+
+// isDead reports whether a session has ended, whatever State says of it.
+func (m *mender) isDead(session string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, dead := m.dead[session]
+	return dead
 }
 
 // mend tries whether State is well again, and if so mends it.
 func (s *Server) mend() {
 	m := &s.mender
+	over, ok := m.begin()
+	if !ok {
+		return
+	}
+	defer close(over)
 	err := s.payDebts()
 	m.mu.Lock()
-	if s.life.Err() != nil {
+	if s.life.Err() != nil || m.last {
 		m.mu.Unlock()
 		return
 	}
@@ -90,12 +135,31 @@ func (s *Server) payDebts() error {
 	}
 }
 
+// begin is the beginning of a try, if there is to be one.
+func (m *mender) begin() (over chan struct{}, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.last {
+		return nil, false
+	}
+	m.trial = make(chan struct{})
+	return m.trial, true
+}
+
 // settleDebts tries once more to remove what State should not have any more, before the
 // server is gone. One that is still away forgets it when its time has run out.
 func (s *Server) settleDebts() {
-	s.mender.mu.Lock()
-	owes := len(s.mender.debts) > 0 && s.mender.timer.Stop() // else it is being tried at this moment
-	s.mender.mu.Unlock()
+	m := &s.mender
+	m.mu.Lock()
+	m.last = true
+	trial := m.trial
+	m.mu.Unlock()
+	if trial != nil {
+		<-trial
+	}
+	m.mu.Lock()
+	owes := len(m.debts) > 0
+	m.mu.Unlock()
 	if owes {
 		_ = s.payDebts() // which has logged it
 	}
@@ -109,7 +173,7 @@ func (m *mender) next(done debt) (due debt, more bool) {
 		m.debts = m.debts[1:]
 	}
 	if len(m.debts) == 0 {
-		m.debts = nil
+		m.debts, m.full = nil, false
 		return debt{}, false
 	}
 	return m.debts[0], true
@@ -163,7 +227,14 @@ func (r *room) mend() {
 	s := r.host.snapshot()
 	r.write("mend room", func(ctx context.Context) error { return r.srv.cfg.State.MendRoom(ctx, s) }, nil)
 	for _, m := range r.within() {
-		r.keep(m.session)
+		switch {
+		case r.kept(m.session) == nil:
+		case r.kind == Room1v1: // it holds who is called, too
+			r.rewrite(m.session)
+		default: // the room and what holds its members was written just now
+			leg := m.leg.record()
+			r.write("save leg", func(ctx context.Context) error { return r.srv.cfg.State.SaveLeg(ctx, leg) }, nil)
+		}
 	}
 }
 

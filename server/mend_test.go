@@ -24,6 +24,7 @@ func (w *world) stored() map[string]map[string]string {
 		fields, _ := w.state.Hash(k)
 		delete(fields, "lastHeartbeat")
 		delete(fields, "snapshot") // newer
+		delete(fields, "heardTime")
 		all[k] = fields
 	}
 	return all
@@ -148,5 +149,26 @@ func TestStateIsBackAtTheEnd(t *testing.T) {
 			t.Fatalf("State was not away: it has %q", keys)
 		}
 		away.Store(0)
+	})
+}
+
+// TestEndedSessionStaysSo has a client say goodbye while State is away: that it is
+// there still does not bring it back.
+func TestEndedSessionStaysSo(t *testing.T) {
+	away := new(atomic.Int32)
+	bubble(t, func(c *server.Config) { c.State = faltering(c.State, away) }, func(t *testing.T, w *world) {
+		alice, welcome := w.enter("alice")
+		away.Store(failing)
+		_ = alice.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
+		<-alice.ended
+		synctest.Wait()
+		away.Store(0)
+		for range 2 {
+			again := w.dial("alice", nil)
+			if h := again.helloAfter(signaling.Hello{Token: token(t, "alice"), Device: "phone", Resume: welcome.ResumeToken}); h.Resumed {
+				t.Error("a session that was ended is resumed")
+			}
+			time.Sleep(5 * time.Second)
+		}
 	})
 }

@@ -27,6 +27,7 @@ type ending int
 const (
 	calm     ending = iota // everything is healed, everybody comes back and leaves, and time passes
 	shutdown               // the server shuts down in the midst of it
+	killed                 // the server is killed in the midst of it, another one takes its place, and then as in calm
 )
 
 // move is one of them. Between two moves everything comes to rest that needs no
@@ -106,7 +107,7 @@ var plans = rapid.Custom(func(t *rapid.T) plan {
 	for range 4 {
 		p.Moves = append(p.Moves, rapid.SliceOfN(moves, 0, 20).Draw(t, "moves")...)
 	}
-	p.Ends = rapid.SampledFrom([]ending{calm, calm, shutdown}).Draw(t, "ends")
+	p.Ends = rapid.SampledFrom([]ending{calm, calm, shutdown, killed}).Draw(t, "ends")
 	return p
 })
 
@@ -180,6 +181,6 @@ func (p plan) GoString() string {
 	for i, m := range p.Moves {
 		fmt.Fprintf(&b, "\n  %2d. %v", i+1, m)
 	}
-	fmt.Fprintf(&b, "\n      %s", [...]string{"then all is healed, everybody comes back and leaves", "then the server shuts down"}[p.Ends])
+	fmt.Fprintf(&b, "\n      %s", [...]string{"then all is healed, everybody comes back and leaves", "then the server shuts down", "then the server is killed, and another goes on"}[p.Ends])
 	return b.String()
 }

@@ -18,9 +18,14 @@ func (m *model) read(s *seat, f signaling.Frame) {
 	case signaling.TypeAck, signaling.TypeError:
 		if a := s.asks[f.ID]; a != nil {
 			delete(s.asks, f.ID)
-			m.answered(s, a, f)
+			if !m.killed {
+				m.answered(s, a, f)
+			}
 		}
 	case signaling.TypeInvite:
+		if m.killed {
+			return
+		}
 		var in signaling.Invite
 		m.into(f, &in)
 		ref := invariants.Ref{Call: in.CallID, Room: in.RoomID}
@@ -34,7 +39,9 @@ func (m *model) read(s *seat, f signaling.Frame) {
 			m.book.Posted(s.user, invariants.Post{ID: in.MessageID, Call: in.Call.CallID, Outcome: in.Call.Outcome, Duration: in.Call.Duration})
 		}
 	case signaling.TypeRTC:
-		m.told(s, f)
+		if !m.killed {
+			m.told(s, f)
+		}
 	}
 }
 
@@ -173,6 +180,9 @@ func isRoomKey(key string) bool { return strings.HasPrefix(key, "rtc:") }
 // left is what is on the media server and, of the keys of a kind, in State.
 func (m *model) left(of func(key string) bool) (left []string) {
 	for _, id := range m.w.media.left() {
+		if m.killed { // what it had asked for and never heard of, nobody knows: the media server ends it after some minutes
+			break
+		}
 		left = append(left, "on the media server "+id)
 	}
 	for _, k := range m.w.state.Keys() {

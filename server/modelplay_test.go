@@ -22,13 +22,16 @@ import (
 // model plays a plan against a real server in a bubble and writes down what every
 // session saw.
 type model struct {
-	w     *world
-	seats []*seat
-	book  invariants.Book
-	moves int
-	rung  *seat // that was invited last
-	mood  mood  // of the State
-	life  *life // of the server
+	w          *world
+	seats      []*seat
+	book       invariants.Book
+	moves      int
+	rung       *seat         // that was invited last
+	mood       mood          // of the State
+	life       *life         // of the server
+	cfg        server.Config // without what is tied to a life
+	upsetState bool          // the State was upset, some time
+	killed     bool          // a server was, and another is in its place
 }
 
 // seat is a device with the session that it has now.
@@ -101,7 +104,7 @@ func playPlan(t *testing.T, p plan) (broken []string, transitions []string) {
 	}()
 	synctest.Test(t, func(t *testing.T) {
 		complaints := &witness{TB: t}
-		m := &model{life: &life{}}
+		m := &model{}
 		m.w = newWorld(complaints, m.tune)
 		func() {
 			defer func() {
@@ -125,7 +128,8 @@ func (m *model) tune(cfg *server.Config) {
 	media := cfg.Media.(*fakeMedia)
 	media.set(func(m *fakeMedia) { m.usual() })
 	records(cfg)
-	cfg.State = slowRooms{fickle(cfg.State, &m.mood, m.life), 8100 * time.Microsecond, 13300 * time.Microsecond}
+	m.cfg = *cfg
+	*cfg = m.tie(m.cfg)
 }
 
 // usual is how long the operations take when all is well.
@@ -162,6 +166,9 @@ func (m *model) play(p plan) []string {
 		}
 		return nil
 	}
+	if p.Ends == killed {
+		m.kill()
+	}
 	m.calm()
 	return m.judge(m.left(isRoomKey))
 }
@@ -179,7 +186,9 @@ func (m *model) calm() {
 		}
 		time.Sleep(time.Second)
 		m.settle()
-		m.book.RollCall()
+		if !m.killed {
+			m.book.RollCall()
+		}
 		for _, s := range m.seats {
 			m.ask(s, signaling.ActionLeave, invariants.Ref{}, signaling.RTC{})
 		}
@@ -212,6 +221,7 @@ func (m *model) do(mv move) {
 		m.loseMedia(mv.Arg)
 	case "upset the state":
 		m.mood.set(mv.mood())
+		m.upsetState = true
 	case "heal the state":
 		m.mood.set("")
 	default:

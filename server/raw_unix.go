@@ -7,15 +7,12 @@ import (
 	"syscall"
 )
 
-// writeNow writes what the socket takes at once, and returns how much that was.
-func writeNow(raw syscall.RawConn, b []byte) (n int) {
-	_ = raw.Control(func(fd uintptr) { // of a socket that is closed nothing is written
-		for {
-			var err error
-			if n, err = syscall.Write(int(fd), b); !errors.Is(err, syscall.EINTR) {
-				break
-			}
+// writeNow writes what a socket takes at once, and returns how much that was.
+func writeNow(fd uintptr, b []byte) int {
+	for {
+		n, err := syscall.Write(int(fd), b)
+		if !errors.Is(err, syscall.EINTR) {
+			return max(n, 0)
 		}
-	})
-	return max(n, 0)
+	}
 }

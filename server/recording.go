@@ -175,13 +175,7 @@ func kindsOf(sources []*member) (kinds []string) {
 
 // startRecorder makes the recorder and what feeds it, and lets it write.
 func (r *room) startRecorder(rec *recording, sources []*member, mixed bool, kinds []string) {
-	feed := feeder{wired: r.kind == RoomMCU, pipeline: r.pipeline, mixer: r.mixer, ports: make(map[*member]Element), legs: make(map[*member]Element)}
-	for _, m := range sources {
-		if m.leg != nil && !m.leg.dead && m.leg.endpoint != nil {
-			feed.members = append(feed.members, m)
-			feed.legs[m], feed.ports[m] = m.leg.endpoint, m.port
-		}
-	}
+	feed := r.newFeeder(sources)
 	on := func(e RecorderEvent) { r.queue.Do(func() { rec.event(e) }) }
 	var made Recorder
 	r.do("start recorder", []any{"recording", rec.id}, func(ctx context.Context) (err error) {
@@ -194,34 +188,33 @@ func (r *room) startRecorder(rec *recording, sources []*member, mixed bool, kind
 		return made.Record(ctx)
 	}, func(err error) {
 		rec.recorder, rec.out = made, feed.out
-		if r.pipeline == feed.pipeline { // it was not lost meanwhile
-			r.mixer = feed.mixer
-			for _, m := range feed.members {
-				if m.port == nil && !m.left {
-					m.port = feed.ports[m]
-				}
-			}
-		}
-		switch {
-		case r.recording != rec: // it was stopped, or failed, meanwhile
-			rec.release(func() {})
-		case errors.Is(err, ErrMediaGone) && r.pipeline == feed.pipeline && feed.outdated(): // a leg was replaced meanwhile
-			rec.release(func() {
-				rec.starting = false
-				rec.tryStart()
-			})
-		case err != nil:
-			rec.fail(err)
-		default:
-			rec.refeed(feed)
-			rec.began()
-		}
+		r.keepPorts(feed)
+		rec.recorderStarted(feed, err)
 	})
+}
+
+// recorderStarted goes on when the recorder was told to write, or could not be.
+func (rec *recording) recorderStarted(feed *feeder, err error) {
+	r := rec.room
+	switch {
+	case r.recording != rec: // it was stopped, or failed, meanwhile
+		rec.release(func() {})
+	case errors.Is(err, ErrMediaGone) && r.pipeline == feed.pipeline && feed.outdated(): // a leg was replaced meanwhile
+		rec.release(func() {
+			rec.starting = false
+			rec.tryStart()
+		})
+	case err != nil:
+		rec.fail(err)
+	default:
+		rec.refeed(feed)
+		rec.began()
+	}
 }
 
 // refeed connects the legs that came in the place of others while the recorder was
 // being made: they could not know of it.
-func (rec *recording) refeed(fed feeder) {
+func (rec *recording) refeed(fed *feeder) {
 	r := rec.room
 	sources, mixed := r.host.recordable()
 	for _, m := range sources {
@@ -248,6 +241,32 @@ type feeder struct {
 	ports    map[*member]Element // nil where one must be made
 	wired    bool                // those that there are are connected with their legs
 	out      Element
+}
+
+// newFeeder is what there is of these members to be recorded.
+func (r *room) newFeeder(sources []*member) *feeder {
+	f := &feeder{wired: r.kind == RoomMCU, pipeline: r.pipeline, mixer: r.mixer, ports: make(map[*member]Element), legs: make(map[*member]Element)}
+	for _, m := range sources {
+		if m.leg != nil && !m.leg.dead && m.leg.endpoint != nil {
+			f.members = append(f.members, m)
+			f.legs[m], f.ports[m] = m.leg.endpoint, m.port
+		}
+	}
+	return f
+}
+
+// keepPorts takes over the mixer and the ports that were made for a recorder, unless
+// the pipeline that they are of was lost meanwhile.
+func (r *room) keepPorts(f *feeder) {
+	if r.pipeline != f.pipeline {
+		return
+	}
+	r.mixer = f.mixer
+	for _, m := range f.members {
+		if m.port == nil && !m.left {
+			m.port = f.ports[m]
+		}
+	}
 }
 
 func (f *feeder) connect(ctx context.Context, to Recorder, mixed bool) (err error) {

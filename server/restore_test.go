@@ -2,11 +2,9 @@ package server_test
 
 import (
 	"context"
-	"errors"
 	"net"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,21 +22,6 @@ type reborn struct {
 	cfg   server.Config // without what is tied to a life
 	redis *miniredis.Miniredis
 	life  *life
-}
-
-// life ends when its server is killed: then nothing passes to what is around it.
-type life struct {
-	over  atomic.Bool
-	state *store.Redis
-}
-
-var errKilled = errors.New("the server was killed")
-
-func (l *life) err() error {
-	if l.over.Load() {
-		return errKilled
-	}
-	return nil
 }
 
 // tie ties a config to a life.
@@ -114,110 +97,6 @@ func (r *reborn) restart() {
 	r.kill()
 	time.Sleep(3 * time.Second)
 	r.start()
-}
-
-type mortalHistory struct {
-	server.History
-	life *life
-}
-
-func (m mortalHistory) RoomEnded(ctx context.Context, r server.RoomHistory) error {
-	if err := m.life.err(); err != nil {
-		return err
-	}
-	return m.History.RoomEnded(ctx, r)
-}
-
-func (m mortalHistory) MemberLeft(ctx context.Context, r server.MemberHistory) error {
-	if err := m.life.err(); err != nil {
-		return err
-	}
-	return m.History.MemberLeft(ctx, r)
-}
-
-func (m mortalHistory) CallChanged(ctx context.Context, c server.CallHistory) error {
-	if err := m.life.err(); err != nil {
-		return err
-	}
-	return m.History.CallChanged(ctx, c)
-}
-
-type mortalInbox struct {
-	server.Inbox
-	life *life
-}
-
-func (m mortalInbox) Put(ctx context.Context, owner string, msg signaling.Message) (server.Letter, bool, error) {
-	if err := m.life.err(); err != nil {
-		return server.Letter{}, false, err
-	}
-	return m.Inbox.Put(ctx, owner, msg)
-}
-
-type mortalMedia struct {
-	server.Media
-	life *life
-}
-
-func (m mortalMedia) NewPipeline(ctx context.Context) (server.Pipeline, error) {
-	p, err := m.Media.NewPipeline(ctx)
-	return mortalPipeline{p, m.life}, errors.Join(err, m.life.err())
-}
-
-func (m mortalMedia) NewCall(ctx context.Context, on func(server.MediaEvent)) (server.Pipeline, server.Endpoint, error) {
-	p, e, err := m.Media.NewCall(ctx, on)
-	if err != nil {
-		return nil, nil, err
-	}
-	return mortalPipeline{p, m.life}, mortalEndpoint{e, m.life}, m.life.err()
-}
-
-func (m mortalMedia) Pipeline(ctx context.Context, id string) (server.Pipeline, error) {
-	p, err := m.Media.Pipeline(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return mortalPipeline{p, m.life}, nil
-}
-
-type mortalPipeline struct {
-	server.Pipeline
-	life *life
-}
-
-func (m mortalPipeline) NewEndpoint(ctx context.Context, on func(server.MediaEvent)) (server.Endpoint, error) {
-	if err := m.life.err(); err != nil {
-		return nil, err
-	}
-	e, err := m.Pipeline.NewEndpoint(ctx, on)
-	return mortalEndpoint{e, m.life}, err
-}
-
-func (m mortalPipeline) Endpoint(ctx context.Context, id string, on func(server.MediaEvent)) (server.Endpoint, error) {
-	e, err := m.Pipeline.Endpoint(ctx, id, on)
-	if err != nil {
-		return nil, err
-	}
-	return mortalEndpoint{e, m.life}, nil
-}
-
-func (m mortalPipeline) Release(ctx context.Context) error {
-	if err := m.life.err(); err != nil {
-		return err
-	}
-	return m.Pipeline.Release(ctx)
-}
-
-type mortalEndpoint struct {
-	server.Endpoint
-	life *life
-}
-
-func (m mortalEndpoint) Release(ctx context.Context) error {
-	if err := m.life.err(); err != nil {
-		return err
-	}
-	return m.Endpoint.Release(ctx)
 }
 
 // TestRestoredCall goes on with a call on its endpoints, whoever comes back first.
@@ -369,19 +248,40 @@ func TestRestoredSession(t *testing.T) {
 	})
 }
 
-// TestRestoredTooLate starts the server when nobody can come back any more: the room
-// ends, and nothing is left of it.
+// TestRestoredTooLate starts the server when nobody can come back any more: call and
+// conference end, as they were when they were last heard of, and nothing is left of them.
 func TestRestoredTooLate(t *testing.T) {
 	rebornBubble(t, func(t *testing.T, w *reborn) {
 		connected(w.world)
+		carol := w.join("carol")
+		carol.rtc(signaling.ActionJoin, signaling.RTC{RoomID: "stage", RoomType: "broadcast", Role: "publisher"})
+		begun := time.Now()
+		time.Sleep(10*time.Minute + time.Second)
+		killed := time.Now()
 		w.kill()
 		time.Sleep(time.Hour)
 		w.start()
 		synctest.Wait()
+		fits := func(what string, at time.Time) {
+			t.Helper()
+			if at.After(killed) || killed.Sub(at) > 31*time.Second {
+				t.Errorf("%s ended %v after it began, and the server was killed after %v", what, at.Sub(begun), killed.Sub(begun))
+			}
+		}
 		for _, r := range w.history.Rooms() {
 			if r.Status() != "ended" || r.Reason != signaling.ReasonDropped {
 				t.Errorf("the room is %+v", r)
 			}
+			fits(r.RoomID, r.EndedAt)
+			for _, m := range w.history.Members(r.RoomID) {
+				fits(m.UserID, m.LeftAt)
+			}
+		}
+		for _, c := range w.history.Calls() {
+			fits(c.CallID, c.EndedAt)
+		}
+		if len(w.history.Rooms()) != 2 || len(w.history.Calls()) != 1 {
+			t.Errorf("History has rooms %+v and calls %+v", w.history.Rooms(), w.history.Calls())
 		}
 		if left := w.media.left(); len(left) > 0 {
 			t.Errorf("left on the media server: %q", left)
@@ -445,7 +345,7 @@ func TestRestoredRecording(t *testing.T) {
 			}
 		}
 		rows, err := w.history.Archive().Recordings(t.Context(), ref.RoomID, server.Page{Limit: 10})
-		if err != nil || len(rows) != 1 || rows[0].Status != string(signaling.RecordingFailed) || rows[0].EndedAt.IsZero() || rows[0].File != path {
+		if err != nil || len(rows) != 1 || rows[0].Status != string(signaling.RecordingFailed) || rows[0].EndedAt.IsZero() || time.Since(rows[0].EndedAt) < 3*time.Second || rows[0].File != path {
 			t.Errorf("History has %+v, %v", rows, err)
 		}
 		if left := w.redis.HGet("rtc:room:"+ref.RoomID+":state", "recordingPath"); left != "" {

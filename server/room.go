@@ -38,6 +38,7 @@ type room struct {
 	closed    bool       // the pipeline was released: the room ends
 	trail     trail      // what happened, for people
 	pending   int        // operations and writes that have not continued yet
+	lastHeard time.Time  // when a room was last heard of that nobody can come back to; zero for all others
 }
 
 // host is what makes a room a call or a conference. Its methods are called on the
@@ -113,7 +114,8 @@ type member struct {
 }
 
 func newRoom(s *Server, id, creator string, kind RoomType) *room {
-	return &room{srv: s, id: id, creator: creator, kind: kind, created: time.Now()}
+	return &room{srv: s, id: id, creator: creator, kind: kind, created: time.Now(),
+		queue: serial.Queue{Pool: &s.pool}, writes: serial.Queue{Pool: &s.pool}}
 }
 
 // add makes a session a party of the room.
@@ -154,11 +156,20 @@ func (r *room) ref() signaling.RTC { return signaling.RTC{RoomID: r.id, CallID: 
 
 // history is the room's row, as it is now.
 func (r *room) history() RoomHistory {
-	return RoomHistory{RoomID: r.id, Type: r.kind, Creator: r.creator, CreatedAt: r.created, CallID: r.callID}
+	return RoomHistory{RoomID: r.id, Type: r.kind, Creator: r.creator, CreatedAt: r.created, CallID: r.callID, Node: r.srv.cfg.Node}
 }
 
 func (m *member) record() MemberRecord {
 	return MemberRecord{RoomID: m.room.id, SessionID: m.session.id, UserID: m.user, Role: m.role}
+}
+
+// now is when what is found out now happened. A room that nobody can come back to
+// was over when it was last heard of, not when a server came that noticed.
+func (r *room) now() time.Time {
+	if r.lastHeard.IsZero() {
+		return time.Now()
+	}
+	return r.lastHeard
 }
 
 // history is the member's row, as it is when it leaves at that time.
@@ -354,11 +365,11 @@ func (r *room) do(what string, whom []any, op func(context.Context) error, then 
 	r.pending++
 	began := r.opened
 	r.trail.add(partyServer, partyMedia, what)
-	go func() {
+	r.srv.pool.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), r.srv.cfg.MediaTimeout)
 		defer cancel()
 		err := r.ask(ctx, what, began, op)
-		r.queue.Do(func() {
+		r.queue.Here(func() {
 			if err != nil {
 				r.trail.add(partyMedia, partyServer, what+" failed")
 				r.log.Warn("media.failed", append(whom, "operation", what, "error", err.Error())...)
@@ -366,7 +377,7 @@ func (r *room) do(what string, whom []any, op func(context.Context) error, then 
 			then(err)
 			r.doneOne()
 		})
-	}()
+	})
 }
 
 // ask asks the media server for something. What makes or negotiates endpoints waits
@@ -419,7 +430,7 @@ func (r *room) claim(what string, write func(context.Context) error, failed func
 		ctx, cancel := context.WithTimeout(context.Background(), r.srv.cfg.StoreTimeout)
 		defer cancel()
 		err := write(ctx)
-		r.queue.Do(func() {
+		r.queue.Here(func() {
 			if err != nil && !Refused(err) {
 				r.srv.metrics.lost.WithLabelValues(what).Inc()
 				r.log.Error("state.failed", "operation", what, "error", err.Error())

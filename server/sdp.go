@@ -37,24 +37,17 @@ func (o *offer) hasFragment(f string) bool {
 // stands in each of them, and candidates are those that a candidate frame may
 // bring. The error is a *signaling.Error.
 func readOffer(text, videoCodec string, loopback bool) (*offer, error) {
-	var d sdp.SessionDescription
-	if err := checkSize(text); err != nil {
+	d, err := parseOffer(text)
+	if err != nil {
 		return nil, err
 	}
-	if hidesControl(text) {
-		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "control characters within a line")
+	if err := checkSections(d); err != nil {
+		return nil, err
 	}
-	if d.UnmarshalString(text) != nil { // its error quotes the SDP, which is not to be logged
-		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "not an SDP")
+	if err := filterCandidates(d, loopback); err != nil {
+		return nil, err
 	}
-	pushDown(&d, "fingerprint", "setup", "ice-ufrag", "ice-pwd")
 	o := &offer{}
-	if err := checkSections(&d); err != nil {
-		return nil, err
-	}
-	if err := filterCandidates(&d, loopback); err != nil {
-		return nil, err
-	}
 	for _, m := range d.MediaDescriptions {
 		if err := checkAttributes(m); err != nil {
 			return nil, err
@@ -77,6 +70,22 @@ func readOffer(text, videoCodec string, loopback bool) (*offer, error) {
 	}
 	o.sdp = string(b)
 	return o, nil
+}
+
+// parseOffer reads the text, and gives every section what it has of the session.
+func parseOffer(text string) (*sdp.SessionDescription, error) {
+	if err := checkSize(text); err != nil {
+		return nil, err
+	}
+	if hidesControl(text) {
+		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "control characters within a line")
+	}
+	d := new(sdp.SessionDescription)
+	if d.UnmarshalString(text) != nil { // its error quotes the SDP, which is not to be logged
+		return nil, signaling.Errorf(signaling.CodeInvalidSDP, "not an SDP")
+	}
+	pushDown(d, "fingerprint", "setup", "ice-ufrag", "ice-pwd")
+	return d, nil
 }
 
 // filterCandidates refuses an offer whose candidates would be refused in frames,

@@ -14,6 +14,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base32"
 	"errors"
 	"log/slog"
 	"net"
@@ -27,6 +28,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/callbench/callbench/internal/serial"
 	"github.com/callbench/callbench/signaling"
 )
 
@@ -40,6 +42,9 @@ type Config struct {
 	History History
 	Log     *slog.Logger // nil: no log
 
+	// Sweeper ends in History what a server of this name left open, when Restore has
+	// found out what goes on. Nil: that stays open.
+	Sweeper Sweeper
 	// Unwritten is how many writes of History and Inbox are safe and not where they go
 	// yet, for the metrics. Nil: that is not known.
 	Unwritten func() int
@@ -63,7 +68,8 @@ type Config struct {
 	Recordings Recordings
 	// Node names this server in the history and among those that share State,
 	// "callbench" by default. A server with the name of one that was killed goes on with its
-	// rooms; two that run at the same time must not have the same.
+	// rooms; two that run at the same time must not have the same: a store.Claim of
+	// a Redis sees to that.
 	Node string
 
 	// Revocations remember which tokens are good no more. Nil: none can be revoked.
@@ -143,6 +149,21 @@ func (c Config) withDefaults() (Config, error) {
 	if c.VideoCodec == "" {
 		c.VideoCodec = "VP8"
 	}
+	c, err := c.withDurations()
+	if err != nil {
+		return c, err
+	}
+	if c.DTLSRetries < 0 || c.MaxQueue < 0 || c.MaxQueueBytes < 0 {
+		return c, errors.New("server: a limit is negative")
+	}
+	if c.Limits, err = c.Limits.WithDefaults(); err != nil {
+		return c, err
+	}
+	c.Admission, err = c.Admission.WithDefaults()
+	return c.withLimits(), err
+}
+
+func (c Config) withDurations() (Config, error) {
 	durations := []struct {
 		at *time.Duration
 		or time.Duration
@@ -163,15 +184,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Timeout <= c.Heartbeat {
 		return c, errors.New("server: Timeout must be longer than Heartbeat")
 	}
-	if c.DTLSRetries < 0 || c.MaxQueue < 0 || c.MaxQueueBytes < 0 {
-		return c, errors.New("server: a limit is negative")
-	}
-	var err error
-	if c.Limits, err = c.Limits.WithDefaults(); err != nil {
-		return c, err
-	}
-	c.Admission, err = c.Admission.WithDefaults()
-	return c.withLimits(), err
+	return c, nil
 }
 
 func (c Config) withLimits() Config {
@@ -187,9 +200,15 @@ func (c Config) withLimits() Config {
 	return c
 }
 
+// lower is base 32 in small letters.
+var lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
 // randomID makes ids such as s-9m2kq…: the kind's initial and 80 random bits.
 func randomID(kind, _ string) string {
-	return kind[:1] + "-" + strings.ToLower(rand.Text()[:16])
+	bits := make([]byte, 10, 28)
+	_, _ = rand.Read(bits) // it never fails
+	id := append(bits[10:], kind[0], '-')
+	return string(lower.AppendEncode(id, bits))
 }
 
 // Server is a signaling server. It is an http.Handler for GET /ws.
@@ -197,7 +216,8 @@ type Server struct {
 	cfg        Config
 	log        *slog.Logger
 	upgrader   websocket.Upgrader
-	buffers    sync.Pool // *bytes.Buffer that frames are read into
+	pool       serial.Pool // of what is done for rooms and clients
+	buffers    sync.Pool   // *frameBuffer
 	users      directory
 	mail       [spread]postbox
 	rolls      [spread]roll
@@ -229,7 +249,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{})}
+	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{}), pool: serial.Pool{Keep: warm}}
 	s.users.init()
 	s.gate.cfg = cfg.Admission
 	s.life, s.giveUp = context.WithCancel(context.Background())
@@ -248,6 +268,10 @@ func New(cfg Config) (*Server, error) {
 	}
 	return s, nil
 }
+
+// warm is how many goroutines are kept for rooms and writers: a few for each CPU are
+// busy at a time.
+const warm = 32
 
 // ServeHTTP makes GET /ws a client's connection. The connection outlives the
 // request: net/http's goroutine and its buffers, 8 KB and more, are given back.
@@ -357,6 +381,7 @@ func (s *Server) Close() {
 	patience.Stop()
 	s.stopPush()
 	s.closeQueues()
+	s.pool.Close()
 }
 
 // settle returns when the messages that were taken by now are stored and pushed.

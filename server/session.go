@@ -371,6 +371,7 @@ func (u *session) close(cause string) {
 
 // leave tells everybody that the session has ended.
 func (u *session) leave() {
+	u.srv.mender.buries(u.id) // before it is not known any more
 	u.srv.users.remove(u)
 	for _, r := range u.srv.users.roomsOf(u) {
 		r.queue.Do(func() { r.host.gone(u) })
@@ -434,12 +435,23 @@ func (u *session) record(seen time.Time) SessionRecord {
 
 // drop removes the session's record. It is the last that the session does.
 func (u *session) drop() {
-	drop := func(ctx context.Context) error { return u.srv.cfg.State.DropSession(ctx, u.id) }
+	m := &u.srv.mender
+	drop := func(ctx context.Context) error {
+		err := u.srv.cfg.State.DropSession(ctx, u.id)
+		if err == nil {
+			m.buried(u.id)
+		}
+		return err
+	}
 	u.save("drop session", func(ctx context.Context) error {
 		defer u.srv.work.Done()
 		u.gone = true
 		return drop(ctx)
-	}, func() { u.srv.owes(debt{"drop session", drop}) })
+	}, func() {
+		if !u.srv.owes(debt{"drop session", drop}) {
+			m.buried(u.id)
+		}
+	})
 	u.state.Stop()
 }
 

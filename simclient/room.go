@@ -141,6 +141,26 @@ func (c *Client) entered(k *call, f signaling.Frame) error {
 		}
 		return nil
 	}
+	c.takeRoster(k, at)
+	early := k.in.early
+	k.in.early = nil
+	for _, f := range early {
+		f()
+	}
+	if c.call != k { // it is out again already
+		return nil
+	}
+	if quit := k.quit; quit != nil {
+		k.quit = nil
+		c.leave(k, quit.action, quit.done)
+		return nil
+	}
+	c.startMedia(k)
+	return nil
+}
+
+// takeRoster notes who is in the room, and that this client is.
+func (c *Client) takeRoster(k *call, at signaling.RTC) {
 	if at.RoomType != "" {
 		k.in.kind = at.RoomType
 	}
@@ -157,21 +177,6 @@ func (c *Client) entered(k *call, f signaling.Frame) error {
 		attrs = append(attrs, slog.String("recording", at.Recording))
 	}
 	c.callEvent(k, eventEntered, attrs...)
-	early := k.in.early
-	k.in.early = nil
-	for _, f := range early {
-		f()
-	}
-	if c.call != k { // it is out again already
-		return nil
-	}
-	if quit := k.quit; quit != nil {
-		k.quit = nil
-		c.leave(k, quit.action, quit.done)
-		return nil
-	}
-	c.startMedia(k)
-	return nil
 }
 
 // names lists members with their roles, as in "alice=publisher bob=subscriber".

@@ -29,6 +29,9 @@ type Queue struct {
 	// the running one. Zero means no limit. It is set before the first Do and
 	// not changed afterwards.
 	Limit int
+	// Pool has the goroutine; nil starts one each time. It is set before the first
+	// Do and not changed afterwards.
+	Pool *Pool
 
 	mu      sync.Mutex
 	ring    []func()
@@ -132,6 +135,10 @@ func (q *Queue) start() {
 		q.loop = q.run
 	}
 	q.running = true
+	if q.Pool != nil {
+		q.Pool.Go(q.loop)
+		return
+	}
 	go q.loop()
 }
 

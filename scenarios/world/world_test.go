@@ -182,9 +182,9 @@ func lastAt(s *scenarios.Scenario) time.Duration {
 // The local world has everything but virtual time, unless its servers are real.
 func TestLocalLacks(t *testing.T) {
 	for kms, lacking := range map[string][]string{
-		"":                            {"virtualtime"},
-		"ws://127.0.0.1:8888/kurento": {"virtualtime", "kmsevents", "kms-control", "mixed"},
-		"ws://kurento:8888/kurento":   {"virtualtime", "kmsevents", "kms-control", "mixed", "files"},
+		"":                            {"virtualtime", "parts-control"},
+		"ws://127.0.0.1:8888/kurento": {"virtualtime", "kmsevents", "kms-control", "kms-faults", "parts-control", "mixed"},
+		"ws://kurento:8888/kurento":   {"virtualtime", "kmsevents", "kms-control", "kms-faults", "parts-control", "mixed", "files"},
 	} {
 		for need := range scenarios.Capabilities {
 			if need == scenarios.Chromium {

@@ -70,7 +70,8 @@ func OpenJournal(dir string, take func(at uint64, record []byte) error) (_ *Jour
 	return j, nil
 }
 
-// Do has a record written after all that were given before, and returns at once.
+// Do has a record, which it copies, written after all that were given before, and
+// returns at once.
 // then, which may be nil, is told when it is safe, or why it is not; calls of then
 // follow the order of the records, and must be quick. It is not called with locks held.
 func (j *Journal) Do(record []byte, then func(error)) {

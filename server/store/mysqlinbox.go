@@ -27,6 +27,7 @@ type Inbox struct {
 	memory MemoryInbox
 	outbox *outbox
 	order  sync.Mutex // held while memory and the journal change: both know one order
+	record []byte     // of a letter that is being put
 }
 
 // openInbox goes on with the letters of the journal. A new one begins with those
@@ -125,13 +126,24 @@ func (i *Inbox) PutThen(_ context.Context, owner string, m signaling.Message, sa
 		})
 		return l, false, nil
 	}
-	i.outbox.post(entry{Letter: &ownedLetter{Owner: owner, Letter: l}}, func(err error) {
+	i.post(ownedLetter{Owner: owner, Letter: l}, func(err error) {
 		if err != nil {
 			i.memory.withdraw(owner, l)
 		}
 		safe(l, true, err)
 	})
 	return l, true, nil
+}
+
+// post is outbox.post of a letter. i.order is held.
+func (i *Inbox) post(l ownedLetter, then func(error)) {
+	if l.Message.Call != nil {
+		about := l // l itself stays on the stack
+		i.outbox.post(entry{Letter: &about}, then)
+		return
+	}
+	i.record = appendLetter(i.record[:0], l)
+	i.outbox.postRecord(i.record, i.outbox.mail, then)
 }
 
 // Undelivered implements server.Inbox.

@@ -26,6 +26,7 @@ type entry struct {
 	Recording *server.RecordingHistory `json:"recording,omitempty"`
 	Letter    *ownedLetter             `json:"letter,omitempty"`
 	Delivered *deliveredLetters        `json:"delivered,omitempty"`
+	Sweep     *sweep                   `json:"sweep,omitempty"`
 }
 
 // ownedLetter is a message that waits for its owner.
@@ -85,17 +86,23 @@ func (o *outbox) start(k keeper) {
 // post has an entry written to the journal and returns at once. then is told when it
 // is safe, or why it is not.
 func (o *outbox) post(e entry, then func(error)) {
-	value, err := encodeEntry(e)
+	record, err := encodeEntry(e)
 	if err != nil {
 		then(fmt.Errorf("encode %s: %w", e, err))
 		return
 	}
-	o.waiting.Add(1)
 	wake := o.wake
 	if e.Letter != nil || e.Delivered != nil {
 		wake = o.mail
 	}
-	o.journal.Do(value, func(err error) {
+	o.postRecord(record, wake, then)
+}
+
+// postRecord is post of an entry that is encoded. Then wake is told that there is
+// something to be done.
+func (o *outbox) postRecord(record []byte, wake chan struct{}, then func(error)) {
+	o.waiting.Add(1)
+	o.journal.Do(record, func(err error) {
 		if err != nil {
 			o.waiting.Add(-1)
 		} else {
@@ -324,6 +331,8 @@ func (e entry) String() string {
 		return "message " + e.Letter.Message.MessageID + " for " + e.Letter.Owner
 	case e.Delivered != nil:
 		return "delivery to " + e.Delivered.Owner
+	case e.Sweep != nil:
+		return "sweep of node " + e.Sweep.Node
 	}
 	return "nothing"
 }

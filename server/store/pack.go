@@ -28,7 +28,7 @@ var errPacked = errors.New("a packed message is cut short")
 // encodeEntry is an entry as the journal has it.
 func encodeEntry(e entry) ([]byte, error) {
 	if l := e.Letter; l != nil && l.Message.Call == nil {
-		return packLetter(*l), nil
+		return appendLetter(nil, *l), nil
 	}
 	return json.Marshal(e)
 }
@@ -42,9 +42,9 @@ func decodeEntry(value []byte) (e entry, err error) {
 	return e, json.Unmarshal(value, &e)
 }
 
-func packLetter(l ownedLetter) []byte {
+// appendLetter appends the record of a letter that is not about a call.
+func appendLetter(b []byte, l ownedLetter) []byte {
 	m := l.Message
-	b := make([]byte, 0, 32+len(l.Owner)+len(m.MessageID)+len(m.From)+len(m.To)+len(m.Content))
 	b = binary.AppendUvarint(append(b, packedLetter), l.Number)
 	b = binary.AppendVarint(b, m.Timestamp)
 	return packTexts(b, l.Owner, m.MessageID, m.From, m.To, m.Content)
