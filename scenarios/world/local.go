@@ -24,6 +24,7 @@ type Local struct {
 	system
 	*sockets
 	addr string // of the signaling server
+	near bool   // media is all on loopback, where a media server elsewhere, as in a container, is not
 }
 
 // LocalStage puts up local worlds. kms is the URL of a real Kurento, or empty
@@ -54,12 +55,18 @@ func LocalStageWithTURN(kms string, outside *TURN, seed int64, plant Plant) scen
 func localLacks(kms string, outside *TURN) func(capability string) string {
 	return func(capability string) string {
 		switch {
+		case capability == scenarios.Chromium:
+			return noChromium()
 		case capability == "virtualtime":
 			return "the minutes would pass in real time"
 		case capability == "kmsevents" && kms != "":
 			return "a real Kurento tells nobody what it is asked for"
 		case capability == "kms-control" && kms != "":
 			return "a real Kurento does not fail when it is told to"
+		case capability == "kms-faults" && kms != "":
+			return "a real Kurento does not fail when it is told to"
+		case capability == "parts-control":
+			return ownParts
 		case capability == "mixed" && kms != "":
 			return "a real Kurento codes its mix anew, without markers"
 		case capability == "files" && kms != "" && !onLoopback(kms):
@@ -78,7 +85,7 @@ func onLoopback(address string) bool {
 }
 
 func newLocal(ctx context.Context, s *scenarios.Scenario, kms string, outside *TURN, seed int64, log *trace.Log, plant Plant) (*Local, error) {
-	l := &Local{system: system{log: log}, sockets: newSockets(seed, log)}
+	l := &Local{system: system{log: log}, sockets: newSockets(seed, log), near: kms == "" || onLoopback(kms)}
 	if err := l.boot(ctx, s, kms, outside, plant); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -141,7 +148,12 @@ func (l *Local) Client(c scenarios.Client, log *trace.Log) (scenarios.Caller, er
 	if err != nil {
 		return nil, err
 	}
-	cfg.Loopback, cfg.IPFilter = true, net.IP.IsLoopback
+	if cfg.Loopback = true; l.near {
+		cfg.IPFilter = net.IP.IsLoopback
+	}
+	if c.Chromium() {
+		return l.crew.tab(c, log, l.link(c), l.admit(c, log, l.url(), cfg))
+	}
 	return l.client(c, log, l.url(), cfg)
 }
 

@@ -39,15 +39,27 @@ func VirtualStage(seed int64, plant Plant) scenarios.Stage {
 	return scenarios.Stage{
 		Name:  "virtual",
 		Parts: versions(),
-		Lacks: nothing,
+		Lacks: virtualLacks,
 		Open: func(ctx context.Context, s *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
 			return newVirtual(ctx, s, seed, log, plant)
 		},
 	}
 }
 
-// nothing is what a world lacks whose parts are all in this process.
-func nothing(string) string { return "" }
+// ownParts is why a world has no parts that could be stopped by themselves.
+const ownParts = "its parts are in the harness's own process: kms, redis and server act on them"
+
+// virtualLacks says what a world lacks whose parts are all in this process, and
+// whose time is not that of the machine.
+func virtualLacks(capability string) string {
+	switch capability {
+	case scenarios.Chromium:
+		return "a browser lives in real time; play it in the local world"
+	case "parts-control":
+		return ownParts
+	}
+	return ""
+}
 
 func newVirtual(ctx context.Context, s *scenarios.Scenario, seed int64, log *trace.Log, plant Plant) (*Virtual, error) {
 	v := &Virtual{system: system{log: log}, delay: s.Delay(), hosts: map[string]*netsim.Host{}}
