@@ -35,9 +35,11 @@ var allowed = map[string][]string{
 	"server/turn":        {"signaling"},
 	"simclient":          {"signaling", "simclient/media", "internal/serial"},
 	"simclient/media":    {},
+	"simclient/web":      {},
+	"simclient/chromium": {"simclient", "simclient/media", "simclient/web", "signaling", "internal/netsim"},
 	"scenarios":          {"scenarios/invariants", "signaling", "reports", "reports/trace"},
 	"scenarios/tokens":   {},
-	"scenarios/world": {"scenarios", "scenarios/world/stack", "signaling", "simclient", "simclient/media", "server", "server/kms", "server/store", "server/turn", "kurento",
+	"scenarios/world": {"scenarios", "scenarios/world/stack", "signaling", "simclient", "simclient/media", "simclient/chromium", "server", "server/kms", "server/store", "server/turn", "kurento",
 		"kmsmock", "kmsmock/clip", "reports", "reports/trace", "internal/netsim", "internal/bubble"},
 
 	"scenarios/world/stack": {"internal/netsim", "internal/reaper", "kmsmock/clip", "kurento", "simclient/media"},

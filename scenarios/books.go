@@ -66,7 +66,7 @@ func (b *books) client(s *Scenario, e trace.Event) {
 		}
 	case "session.resumed":
 		b.book.Online(user, true)
-	case "session.ended", "session.reconnecting", "ws.closed", "app.background", "app.sleep":
+	case "session.ended", "session.reconnecting", "ws.closed", "app.background", "app.sleep", "app.crashed":
 		b.book.Online(user, false)
 	}
 }

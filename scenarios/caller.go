@@ -33,6 +33,8 @@ type Party interface {
 	Reject(context.Context) error
 	Busy(context.Context) error
 	Cancel(context.Context) error
+	// Mute stops sending "audio" or "video", or goes on.
+	Mute(ctx context.Context, kind string, on bool) error
 }
 
 // Messenger is what a client does in conversations.
@@ -49,4 +51,6 @@ type App interface {
 	Foreground()
 	// Sleep lets the device sleep for d, and returns at once.
 	Sleep(d time.Duration)
+	// Crash ends the app without a word, for good.
+	Crash()
 }

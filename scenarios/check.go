@@ -17,6 +17,7 @@ var settings = []FieldSpec{
 	{Name: "timeout", Kind: Duration, Help: "how long an expectation may take that has no within=; 5s if not set. clean has its own: 15s"},
 	{Name: "delay", Kind: Duration, Help: "one-way delay of each client's network in the virtual world; 20ms if not set"},
 	{Name: "level", Kind: Number, Help: "the highest protocol level that the server speaks; 1 if not set. callbench run -level 0 sets it for all", Values: []string{"0", "1"}},
+	{Name: "resume_window", Kind: Duration, Help: "how long the session of a connection that was lost can be resumed; 60s if not set"},
 	{Name: "room_limit", Kind: Number, Help: "how many members a room of several may have; as many as the server lets in by default if not set"},
 	{Name: "turn_ttl", Kind: Duration, Help: "how long TURN credentials are good, in whole seconds; 5m if not set"},
 	{Name: "video", Kind: Text, Help: "bit rate of the video that clients send: 200k (320x240, VP8 or H264), which it is if not set, or 500k (640x360, VP8)", Values: []string{"200k", "500k"}},
@@ -45,21 +46,24 @@ var Capabilities = map[string]string{
 	needRevocation:    "tokens can be taken back; token revoked takes it, and its script need not say so",
 	needBlocks:        "users can be made to block each other; block and unblock take it, and their script need not say so",
 	"virtualtime":     "minutes pass in no time: the virtual world only",
+	needChromium:      "a real Chromium can be started; whoever declares a client of that profile needs it",
 	needTURN:          "relayed candidates through a TURN server",
 	needAllocations:   "a TURN server whose allocations can be listed",
 	needRotation:      "a TURN server whose secrets can be changed, and clients that can ask for other credentials (protocol level 1)",
 }
 
 // ofLevel1 are the capabilities that level 0 of the protocol has no words for.
-// It has none for other TURN credentials than those that a client begins with.
-var ofLevel1 = []string{"ack", "callid", "resume", needRotation, needHistory, needRooms}
+// It has none for other TURN credentials than those that a client begins with, and
+// no place for a token that a browser's page can fill.
+var ofLevel1 = []string{"ack", "callid", "resume", needRotation, needHistory, needRooms, needChromium}
 
 // profiles are the client profiles that can be played.
-var profiles = []string{"electron", "react-native"}
+var profiles = []string{"electron", "react-native", Chromium}
 
 // options are what a client can be declared with, behind its profile.
 var options = map[string]string{
 	"level0":    "the client speaks level 0 of the protocol, whatever the server speaks",
+	optionAsks:  "chromium: the user has not allowed camera and microphone, so that the browser hides its addresses behind names of multicast DNS",
 	"offline":   "the client is not connected until the script says connect",
 	optionRelay: "the client uses relayed candidates only (RTCIceTransportPolicy relay)",
 }
@@ -107,9 +111,12 @@ func (c *checker) header() {
 	for _, cl := range c.s.Clients {
 		c.line = cl.Line
 		if !contains(profiles, cl.Profile) {
-			c.fail("no profile is called %q, only %s%s", cl.Profile, strings.Join(profiles, " and "), suggest(cl.Profile, profiles))
+			c.fail("no profile is called %q, only %s%s", cl.Profile, strings.Join(profiles, ", "), suggest(cl.Profile, profiles))
 		}
 		c.options(cl)
+		if err := c.s.checkChromium(cl); err != nil {
+			c.fail("%v", err)
+		}
 		if cl.Has(optionRelay) && !c.s.TURN() {
 			c.fail("%v", c.s.says(needTURN, cl.Name+"=…:relay"))
 		}

@@ -59,6 +59,7 @@ var callExpectations = []Expectation{
 	{Name: "connected", Help: "ICE and DTLS are up; says nothing about media", kind: "call.connected", Fields: []FieldSpec{{Name: "same", Kind: Text, Help: `"call": the call that the client was in before`}}},
 	{Name: "media", Usage: "[audio,video]", Help: "marked media of the other party, or of a member of the room, arrives, proven since the last action", Max: 1,
 		Fields: []FieldSpec{fromField, {Name: "same", Kind: Text, Help: `"call": the call that the client was in before`}}, parts: mediaParts},
+	pictureExpectation,
 	{Name: "silent", Usage: "[audio|video]", Help: "media stops arriving", Max: 1, parts: silentParts},
 	{Name: "received", Help: "what has arrived in the call so far, counted by markers: clients tell it every second, and the first to do so from now on counts", parts: receivedParts,
 		Fields: []FieldSpec{{Name: "audio", Kind: Number, Help: "audio packets"}, {Name: "video", Kind: Number, Help: "video frames"}, {Name: "lost", Kind: Number, Help: "units lost, both kinds together"},

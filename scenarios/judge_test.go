@@ -140,6 +140,9 @@ var expectationCases = []struct {
 		[]string{"2 alice history.item what=calls caller=bob duration=59", "2 alice history.item what=missed caller=bob duration=61", "2 alice history.page what=calls count=2 more=false"}},
 	{"history", "expect alice history members user=bob role=publisher", []string{"2 alice history.item what=members userId=bob role=publisher", "2 alice history.page what=members count=1 more=false"},
 		[]string{"2 alice history.item what=members userId=alice role=publisher", "2 alice history.item what=members userId=bob role=subscriber", "2 alice history.page what=members count=2 more=false"}},
+	{"picture", "expect bob picture from=alice", []string{"2 bob media.seen media=video from=alice count=3"}, []string{"2 bob media.seen media=video from= count=3", "2 bob media.seen media=video from=carol", "2 bob media.picture state=frozen from=alice"}},
+	{"picture", "expect bob picture", []string{"2 bob media.picture state=moving from=alice"}, []string{"2 bob media.picture state=moving from=", "2 bob media.picture state=black from=alice", "2 alice media.picture state=moving from=bob"}},
+	{"picture", "expect bob picture state=frozen", []string{"2 bob media.picture state=frozen from=alice"}, []string{"2 bob media.picture state=moving from=alice", "2 bob media.seen from=alice"}},
 	{"span", "expect span a..b took>=1s took<=2s", []string{}, nil},
 	{"steps", "expect steps", []string{}, nil},
 }
@@ -327,7 +330,7 @@ func TestActions(t *testing.T) {
 		"reject": "alice reject", "busy": "alice busy", "cancel": "alice cancel", "message": "alice message bob hi", "ask": "alice ask bob", "presence": "alice presence online",
 		"refresh": "alice refresh", "background": "alice background", "foreground": "alice foreground", "sleep": "alice sleep 1s", "token": "token alice wrong",
 		"leave": "alice leave", "role": "alice role bob publisher", "kick": "alice kick bob", "record": "alice record start", "history": "alice history calls",
-		"kms": "kms kill", "redis": "redis flush", "server": "server kill", "part": "part redis pause", "line": "line redis cut",
+		"mute": "alice mute audio", "unmute": "alice unmute audio", "crash": "alice crash", "kms": "kms kill", "redis": "redis flush", "server": "server kill", "part": "part redis pause", "line": "line redis cut",
 		"block": "block bob alice", "turn": "turn rotate", "unblock": "unblock bob alice"}
 	for _, v := range Verbs {
 		step := steps[v.Name]

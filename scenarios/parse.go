@@ -240,6 +240,9 @@ func (p *parser) addClient(c Client) {
 		p.fail("%q cannot name a client: the language uses the word", c.User)
 	}
 	p.s.Clients = append(p.s.Clients, c)
+	if c.Chromium() && !slices.Contains(p.s.Needs, needChromium) {
+		p.s.Needs = append(p.s.Needs, needChromium)
+	}
 }
 
 // reserved are the words that a client cannot be called.

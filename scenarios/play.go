@@ -29,6 +29,9 @@ type Stage struct {
 	Blind map[string]string
 	// Open starts a world; its events go to the log.
 	Open func(ctx context.Context, s *Scenario, log *trace.Log) (World, error)
+	// Keep keeps what shows how a scenario failed, by the name of a file; nil throws
+	// it away.
+	Keep func(name string, content []byte) error
 }
 
 // World is where a scenario is played.
@@ -104,12 +107,28 @@ func (p *play) onStage(ctx context.Context, stage Stage) []trace.Attr {
 	w, err := stage.Open(ctx, p.s, p.log)
 	if err == nil {
 		p.w = w
-		err = errors.Join(p.run(ctx), p.close())
+		err = errors.Join(p.run(ctx), p.witness(stage), p.close())
 	}
 	if err != nil {
 		return []trace.Attr{trace.String("error", err.Error())}
 	}
 	return nil
+}
+
+// witness keeps what the clients have on their screens when something has failed.
+func (p *play) witness(stage Stage) error {
+	w, ok := p.w.(Witness)
+	if !ok || stage.Keep == nil || !p.judge.Failed() {
+		return nil
+	}
+	var errs []error
+	screens := w.Screens()
+	for _, client := range sortedKeys(screens) {
+		file := strings.NewReplacer("[", "", "]", "").Replace(client) + ".png"
+		errs = append(errs, stage.Keep(file, screens[client]))
+		p.log.Add("script", "screen", trace.String("client", client), trace.String("file", file))
+	}
+	return errors.Join(errs...)
 }
 
 // close closes clients and world. What is stuck is left behind: in a bubble that

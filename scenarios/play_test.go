@@ -126,6 +126,11 @@ func (s *scribe) Background()                        { _ = s.note("background") 
 func (s *scribe) Sleep(d time.Duration)              { _ = s.note("sleep %v", d) }
 func (s *scribe) Foreground()                        { _ = s.note("foreground") }
 
+func (s *scribe) Crash() { _ = s.note("crash") }
+func (s *scribe) Mute(_ context.Context, kind string, on bool) error {
+	return s.note("mute %s %v", kind, on)
+}
+
 func (s *scribe) Drop()                     { _ = s.note("drop") }
 func (s *scribe) Send(b []byte) error       { return s.note("send %d %.20s", len(b), b) }
 func (s *scribe) SendBinary(b []byte) error { return s.note("send binary %d", len(b)) }

@@ -132,8 +132,13 @@ func (s *Scenario) Level() int {
 }
 
 // Video is the bit rate of the video that clients send, in the words of the
-// setting.
-func (s *Scenario) Video() string { return cmp.Or(s.Settings["video"], "200k") }
+// setting. Among browsers it is "barcode", a clip whose sender can be seen.
+func (s *Scenario) Video() string {
+	if s.Chromium() {
+		return "barcode"
+	}
+	return cmp.Or(s.Settings["video"], "200k")
+}
 
 // RoomLimit is how many members a room of several may have; 0 is as the server has it.
 func (s *Scenario) RoomLimit() int {
@@ -142,6 +147,16 @@ func (s *Scenario) RoomLimit() int {
 		return 0
 	}
 	return n
+}
+
+// ResumeWindow is how long a session without a connection can be resumed; zero is
+// as the server has it.
+func (s *Scenario) ResumeWindow() time.Duration {
+	d, err := time.ParseDuration(s.Settings["resume_window"])
+	if err != nil {
+		return 0
+	}
+	return d
 }
 
 // AtLevel is the scenario as it is played with a server that speaks no more

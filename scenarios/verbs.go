@@ -90,6 +90,10 @@ var callVerbs = []Verb{
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Cancel(ctx) }},
 	{Name: "hangup", Help: "leaves the call; before the answer this cancels (caller) or declines (callee)",
 		client: func(ctx context.Context, c Caller, _ Clause) error { return c.Hangup(ctx) }},
+	{Name: "mute", Usage: "audio|video", Help: "sends nothing of one kind of media any more", Min: 1, Max: 1, target: oneOf(0, "audio", "video"),
+		client: func(ctx context.Context, c Caller, cl Clause) error { return c.Mute(ctx, cl.Args[0], true) }},
+	{Name: "unmute", Usage: "audio|video", Help: "ends mute", Min: 1, Max: 1, target: oneOf(0, "audio", "video"),
+		client: func(ctx context.Context, c Caller, cl Clause) error { return c.Mute(ctx, cl.Args[0], false) }},
 }
 
 // clientVerbs are the other actions of clients.
@@ -119,6 +123,8 @@ var clientVerbs = []Verb{
 		Max: 1, Fields: []FieldSpec{{Name: "size", Kind: Number, Help: "bytes of a message that is well-formed but for its length"}}, target: checkSend, client: send},
 	{Name: "close", Help: "closes the client for good",
 		client: func(_ context.Context, c Caller, _ Clause) error { return c.Close() }},
+	{Name: "crash", Help: "ends the client without a word, as a tab does that is closed, or an app that the system kills",
+		client: func(_ context.Context, c Caller, _ Clause) error { c.Crash(); return nil }},
 }
 
 // worldVerbs are the actions on what clients stand on.
@@ -265,11 +271,11 @@ func oneOf(n int, words ...string) func(*Scenario, Step, Clause) error {
 	}
 }
 
-func checkSleep(_ *Scenario, _ Step, c Clause) error {
+func checkSleep(s *Scenario, st Step, c Clause) error {
 	if d, err := parseDuration(c.Args[0]); err != nil || d <= 0 {
 		return fmt.Errorf("sleep: %q is not a duration such as 30s", c.Args[0])
 	}
-	return nil
+	return s.checkAwake(st.Actors)
 }
 
 func checkSend(_ *Scenario, st Step, c Clause) error {

@@ -181,7 +181,7 @@ func (c *conference) admit(r request, m *member) {
 }
 
 func (c *conference) admitted(r request, m *member) {
-	m.joined = time.Now()
+	m.joined, c.lastHeard = time.Now(), time.Time{}
 	c.recording.joined(m)
 	c.enroll(m, func(refusal error) {
 		switch {
@@ -366,7 +366,7 @@ func (c *conference) remove(m *member, reason signaling.Reason, then func()) {
 		then()
 		return
 	}
-	left := time.Now()
+	left := c.now()
 	if m.invited {
 		data := m.about()
 		data.Role, data.Reason = "", reason
@@ -403,7 +403,7 @@ func (c *conference) vacate(then func()) {
 // end releases the pipeline, writes the end down and continues.
 func (c *conference) end(then func()) {
 	row := c.history()
-	row.EndedAt, row.Reason = time.Now(), c.reason
+	row.EndedAt, row.Reason = c.now(), c.reason
 	c.endRecording(func() {
 		c.releasePipeline(func() {
 			c.close(row, func() {

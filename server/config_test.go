@@ -90,6 +90,9 @@ func (s brokenState) JoinRoom(ctx context.Context, _ server.RoomSnapshot, _ serv
 func (s brokenState) KeepRoom(ctx context.Context, _ server.RoomSnapshot, _ server.MemberRecord, _ server.LegRecord) error {
 	return s.fail(ctx)
 }
+func (s brokenState) CheckLeg(ctx context.Context, _ string, _ server.MemberRecord, _ ...string) error {
+	return s.fail(ctx)
+}
 func (s brokenState) PutRole(ctx context.Context, _ server.RoomSnapshot, _ server.MemberRecord) error {
 	return s.fail(ctx)
 }

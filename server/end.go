@@ -109,7 +109,7 @@ func (c *call) tellSoon() {
 // begin moves the call to ending. This is the instant that History and the
 // conversation know as its end, and from now on its members may be in others.
 func (c *call) begin(reason signaling.Reason, by *member) {
-	c.reason, c.endedBy, c.endedAt, c.became = reason, by, time.Now(), c.outcome(reason, by)
+	c.reason, c.endedBy, c.endedAt, c.became = reason, by, c.now(), c.outcome(reason, by)
 	c.move(stateEnding)
 	c.silence(reason)
 	c.srv.users.release(c.room)

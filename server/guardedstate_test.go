@@ -65,6 +65,9 @@ func (s guardedState) PutRoomMedia(ctx context.Context, m server.RoomMedia) erro
 	return s.do(ctx, func() error { return s.State.PutRoomMedia(ctx, m) })
 }
 
+func (s guardedState) CheckLeg(ctx context.Context, node string, m server.MemberRecord, invited ...string) error {
+	return s.do(ctx, func() error { return s.State.CheckLeg(ctx, node, m, invited...) })
+}
 func (s guardedState) KeepRoom(ctx context.Context, r server.RoomSnapshot, m server.MemberRecord, l server.LegRecord) error {
 	return s.do(ctx, func() error { return s.State.KeepRoom(ctx, r, m, l) })
 }

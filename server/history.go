@@ -34,6 +34,15 @@ type RoomRecorder interface {
 	MemberLeft(ctx context.Context, m MemberHistory) error
 }
 
+// Sweeper ends in the history what was left open: with a server and State what it had
+// going on is lost, and nobody else will ever say that it is over.
+type Sweeper interface {
+	// Sweep ends the rooms of a node that began before now and are not kept, with
+	// their members, calls and recordings. The reason is dropped, and the time is
+	// the last at which the node is known to have been there.
+	Sweep(ctx context.Context, node string, kept []RoomRecord) error
+}
+
 // RoomHistory is a row of rooms. Its primary key is the store's business.
 type RoomHistory struct {
 	RoomID    string
@@ -43,6 +52,7 @@ type RoomHistory struct {
 	EndedAt   time.Time        // zero while the room is active
 	CallID    string           // kept in the metadata
 	Reason    signaling.Reason // why it ended; kept in the metadata
+	Node      string           // the server instance that the room is on; kept in the metadata
 }
 
 // Status is the room's status in the table: active or ended.

@@ -14,7 +14,8 @@ import (
 // it again.
 var ErrStateLost = errors.New("state had lost the record")
 
-// maxDebts is how many removals are remembered while State is away.
+// maxDebts is how many removals are remembered while State is away. What is forgotten
+// is counted, and stays there until its time to live has run out, if it has one.
 const maxDebts = 100_000
 
 // mender sees to it that State, which was away, slow or lost what it had, says what
@@ -27,6 +28,7 @@ type mender struct {
 	dead  map[string]struct{} // sessions that have ended, and that State may have still
 	trial chan struct{}       // the last try, closed when it is over; nil before the first
 	last  bool                // the server ends: nothing is tried any more but once
+	full  bool                // removals are not remembered because there are too many
 }
 
 // debt is a removal that State has not done.
@@ -43,9 +45,17 @@ func (s *Server) owes(d debt) (will bool) {
 	m := &s.mender
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if d.pay != nil && len(m.debts) < maxDebts {
+	switch {
+	case d.pay == nil:
+	case len(m.debts) < maxDebts:
 		m.debts = append(m.debts, d)
 		will = true
+	default:
+		s.metrics.forgotten.Inc()
+		if !m.full {
+			s.log.Error("state.forgotten", "operation", d.what, "remembered", maxDebts)
+		}
+		m.full = true
 	}
 	if m.timer == nil && s.life.Err() == nil {
 		m.timer = time.AfterFunc(s.cfg.StoreTimeout, s.mend)
@@ -163,7 +173,7 @@ func (m *mender) next(done debt) (due debt, more bool) {
 		m.debts = m.debts[1:]
 	}
 	if len(m.debts) == 0 {
-		m.debts = nil
+		m.debts, m.full = nil, false
 		return debt{}, false
 	}
 	return m.debts[0], true
@@ -217,7 +227,14 @@ func (r *room) mend() {
 	s := r.host.snapshot()
 	r.write("mend room", func(ctx context.Context) error { return r.srv.cfg.State.MendRoom(ctx, s) }, nil)
 	for _, m := range r.within() {
-		r.keep(m.session)
+		switch {
+		case r.kept(m.session) == nil:
+		case r.kind == Room1v1: // it holds who is called, too
+			r.rewrite(m.session)
+		default: // the room and what holds its members was written just now
+			leg := m.leg.record()
+			r.write("save leg", func(ctx context.Context) error { return r.srv.cfg.State.SaveLeg(ctx, leg) }, nil)
+		}
 	}
 }
 

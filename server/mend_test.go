@@ -24,6 +24,7 @@ func (w *world) stored() map[string]map[string]string {
 		fields, _ := w.state.Hash(k)
 		delete(fields, "lastHeartbeat")
 		delete(fields, "snapshot") // newer
+		delete(fields, "heardTime")
 		all[k] = fields
 	}
 	return all

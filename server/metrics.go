@@ -25,6 +25,7 @@ type metrics struct {
 	phases    *prometheus.HistogramVec // how long phases of calls and conferences took
 	limits    *prometheus.CounterVec   // what was refused or delayed, by limit
 	lost      *prometheus.CounterVec   // requests to State, History and Inbox that failed
+	forgotten prometheus.Counter       // removals from State that were too many to be remembered
 	notified  *prometheus.CounterVec   // what Push was told, by type and outcome
 }
 
@@ -48,9 +49,10 @@ func newMetrics(s *Server) *metrics {
 		limits:    counter("callbench_limits_reached_total", "Connections, frames and requests that a limit refused, delayed or took the place of, by limit.", "limit"),
 		lost:      counter("callbench_state_failures_total", "Requests to Redis, the history or the inbox that failed.", "operation"),
 	}
+	m.forgotten = prometheus.NewCounter(prometheus.CounterOpts{Name: "callbench_state_forgotten_total", Help: "Removals from Redis, while it was away, that were too many to be remembered."})
 	m.notified = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "callbench_notifications_total", Help: "Notifications for devices that are not connected."}, []string{"type", "outcome"})
 	m.registry.MustRegister(m.ended, m.refused, m.sessions, m.setup, m.operation, m.lost, m.notified, population{s})
-	m.registry.MustRegister(m.limits, m.resumes, m.phases)
+	m.registry.MustRegister(m.limits, m.resumes, m.phases, m.forgotten)
 	m.registry.MustRegister(s.cfg.Collectors...)
 	return m
 }

@@ -13,6 +13,9 @@ import (
 type Check struct {
 	Name string
 	Ask  func(context.Context) error
+	// Spare is set for a part that the server does without for a while: it is told
+	// that it is missing, and the server is ready all the same.
+	Spare bool
 }
 
 // freshness is how long the answers of the checks are good: so often they are
@@ -34,8 +37,8 @@ func (s *Server) Drain() {
 	s.ready.draining = true
 }
 
-// Ready answers 200 if everything that the server needs is there, and 503 if not,
-// or if it drains or shuts down: a load balancer then sends nobody new. It says
+// Ready answers 200 if everything that the server cannot do without is there, and 503
+// if not, or if it drains or shuts down: a load balancer then sends nobody new. It says
 // which part is missing, and with reasons, which are for administrators, why.
 func (s *Server) Ready(reasons bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -46,13 +49,15 @@ func (s *Server) Ready(reasons bool) http.Handler {
 		}{Ready: true, Parts: map[string]string{}}
 		failures, draining := s.ask()
 		for i, c := range s.cfg.Checks {
-			switch err := failures[i]; {
+			err := failures[i]
+			body.Ready = body.Ready && (err == nil || c.Spare)
+			switch {
 			case err == nil:
 				body.Parts[c.Name] = "ok"
 			case reasons:
-				body.Ready, body.Parts[c.Name] = false, err.Error()
+				body.Parts[c.Name] = err.Error()
 			default:
-				body.Ready, body.Parts[c.Name] = false, "not there"
+				body.Parts[c.Name] = "not there"
 			}
 		}
 		if draining || s.isClosed() {

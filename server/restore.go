@@ -12,8 +12,8 @@ import (
 
 // Restore goes on with the rooms that the server of this name had when it was
 // killed, as State knows them. Their members have ResumeWindow to come back, and
-// until they do they are away for the others. It is called before clients come in,
-// and returns when it is known what the media server still has. Sessions of who is in
+// until they do they are away for the others. What History says goes on and State knows
+// nothing of has ended. It is called before clients come in, and returns when it is known what the media server still has. Sessions of who is in
 // no room are restored when their clients come.
 func (s *Server) Restore(ctx context.Context) error {
 	rooms, err := s.cfg.State.Rooms(ctx, s.cfg.Node)
@@ -21,13 +21,16 @@ func (s *Server) Restore(ctx context.Context) error {
 		return fmt.Errorf("restore rooms: %w", err)
 	}
 	var all sync.WaitGroup
+	var kept []RoomRecord
 	for _, r := range rooms {
 		v := &revival{RoomSnapshot: r, srv: s, done: all.Done}
 		all.Add(1)
 		switch {
 		case r.Type == Room1v1 && len(r.Members) > 0:
+			kept = append(kept, r.RoomRecord)
 			v.call()
 		case r.Type == RoomMCU, r.Type == RoomBroadcast:
+			kept = append(kept, r.RoomRecord)
 			v.conference()
 		default: // State has lost what it was
 			v.done()
@@ -38,6 +41,12 @@ func (s *Server) Restore(ctx context.Context) error {
 		}
 	}
 	all.Wait()
+	if s.cfg.Sweeper == nil {
+		return nil
+	}
+	if err := s.cfg.Sweeper.Sweep(ctx, s.cfg.Node, kept); err != nil {
+		return fmt.Errorf("end what was left open in the history: %w", err)
+	}
 	return nil
 }
 
@@ -185,16 +194,35 @@ func (c *call) goOn(v *revival, at callState) {
 			c.announce()
 			c.settle(nil)
 		}
-		v.back(c)
+		v.back(c.room)
 	})
 }
 
-// back ends the restoration of a room: who cannot come back is out of it.
-func (v *revival) back(h host) {
+// back ends the restoration of a room: who cannot come back is out of it, since it was
+// last heard of.
+func (v *revival) back(r *room) {
+	r.lastHeard = v.heardAt()
 	for _, u := range v.lost {
-		h.gone(u)
+		r.host.gone(u)
+	}
+	if len(r.within()) > 0 {
+		r.lastHeard = time.Time{}
 	}
 	v.done()
+}
+
+// heardAt is when the room was last heard of, as far as is known.
+func (v *revival) heardAt() time.Time {
+	at := v.HeardAt
+	for _, m := range v.Members {
+		if m.JoinedAt.After(at) {
+			at = m.JoinedAt
+		}
+	}
+	if at.IsZero() {
+		return time.Now()
+	}
+	return at
 }
 
 // conference goes on with a conference.
@@ -213,7 +241,7 @@ func (v *revival) conference() {
 			c.tell(m, signaling.ActionReconnecting, data)
 		}
 		c.takeOver(v, func() {
-			v.back(c)
+			v.back(c.room)
 			if len(v.Members) == 0 { // it was about to end
 				c.vacate(func() {})
 			}
@@ -238,7 +266,7 @@ func (v *revival) again(r *room) {
 	}
 	old := &recording{room: r, id: rec.ID, path: rec.Path, startedAt: rec.StartedAt, users: rec.Participants, state: signaling.RecordingFailed}
 	row := old.row()
-	row.EndedAt = time.Now()
+	row.EndedAt = v.heardAt()
 	old.tell(row)
 	r.saveMedia()
 	r.saveSnapshot()

@@ -248,19 +248,40 @@ func TestRestoredSession(t *testing.T) {
 	})
 }
 
-// TestRestoredTooLate starts the server when nobody can come back any more: the room
-// ends, and nothing is left of it.
+// TestRestoredTooLate starts the server when nobody can come back any more: call and
+// conference end, as they were when they were last heard of, and nothing is left of them.
 func TestRestoredTooLate(t *testing.T) {
 	rebornBubble(t, func(t *testing.T, w *reborn) {
 		connected(w.world)
+		carol := w.join("carol")
+		carol.rtc(signaling.ActionJoin, signaling.RTC{RoomID: "stage", RoomType: "broadcast", Role: "publisher"})
+		begun := time.Now()
+		time.Sleep(10*time.Minute + time.Second)
+		killed := time.Now()
 		w.kill()
 		time.Sleep(time.Hour)
 		w.start()
 		synctest.Wait()
+		fits := func(what string, at time.Time) {
+			t.Helper()
+			if at.After(killed) || killed.Sub(at) > 31*time.Second {
+				t.Errorf("%s ended %v after it began, and the server was killed after %v", what, at.Sub(begun), killed.Sub(begun))
+			}
+		}
 		for _, r := range w.history.Rooms() {
 			if r.Status() != "ended" || r.Reason != signaling.ReasonDropped {
 				t.Errorf("the room is %+v", r)
 			}
+			fits(r.RoomID, r.EndedAt)
+			for _, m := range w.history.Members(r.RoomID) {
+				fits(m.UserID, m.LeftAt)
+			}
+		}
+		for _, c := range w.history.Calls() {
+			fits(c.CallID, c.EndedAt)
+		}
+		if len(w.history.Rooms()) != 2 || len(w.history.Calls()) != 1 {
+			t.Errorf("History has rooms %+v and calls %+v", w.history.Rooms(), w.history.Calls())
 		}
 		if left := w.media.left(); len(left) > 0 {
 			t.Errorf("left on the media server: %q", left)
@@ -324,7 +345,7 @@ func TestRestoredRecording(t *testing.T) {
 			}
 		}
 		rows, err := w.history.Archive().Recordings(t.Context(), ref.RoomID, server.Page{Limit: 10})
-		if err != nil || len(rows) != 1 || rows[0].Status != string(signaling.RecordingFailed) || rows[0].EndedAt.IsZero() || rows[0].File != path {
+		if err != nil || len(rows) != 1 || rows[0].Status != string(signaling.RecordingFailed) || rows[0].EndedAt.IsZero() || time.Since(rows[0].EndedAt) < 3*time.Second || rows[0].File != path {
 			t.Errorf("History has %+v, %v", rows, err)
 		}
 		if left := w.redis.HGet("rtc:room:"+ref.RoomID+":state", "recordingPath"); left != "" {

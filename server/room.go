@@ -38,6 +38,7 @@ type room struct {
 	closed    bool       // the pipeline was released: the room ends
 	trail     trail      // what happened, for people
 	pending   int        // operations and writes that have not continued yet
+	lastHeard time.Time  // when a room was last heard of that nobody can come back to; zero for all others
 }
 
 // host is what makes a room a call or a conference. Its methods are called on the
@@ -155,11 +156,20 @@ func (r *room) ref() signaling.RTC { return signaling.RTC{RoomID: r.id, CallID: 
 
 // history is the room's row, as it is now.
 func (r *room) history() RoomHistory {
-	return RoomHistory{RoomID: r.id, Type: r.kind, Creator: r.creator, CreatedAt: r.created, CallID: r.callID}
+	return RoomHistory{RoomID: r.id, Type: r.kind, Creator: r.creator, CreatedAt: r.created, CallID: r.callID, Node: r.srv.cfg.Node}
 }
 
 func (m *member) record() MemberRecord {
 	return MemberRecord{RoomID: m.room.id, SessionID: m.session.id, UserID: m.user, Role: m.role}
+}
+
+// now is when what is found out now happened. A room that nobody can come back to
+// was over when it was last heard of, not when a server came that noticed.
+func (r *room) now() time.Time {
+	if r.lastHeard.IsZero() {
+		return time.Now()
+	}
+	return r.lastHeard
 }
 
 // history is the member's row, as it is when it leaves at that time.

@@ -54,6 +54,7 @@ func (forgetful) GetPresence(context.Context, string) (signaling.State, error) {
 func (forgetful) OpenRoom(context.Context, RoomSnapshot, MemberRecord, LegRecord) error { return nil }
 func (forgetful) JoinRoom(context.Context, RoomSnapshot, MemberRecord, LegRecord) error { return nil }
 func (forgetful) KeepRoom(context.Context, RoomSnapshot, MemberRecord, LegRecord) error { return nil }
+func (forgetful) CheckLeg(context.Context, string, MemberRecord, ...string) error       { return nil }
 func (forgetful) PutRole(context.Context, RoomSnapshot, MemberRecord) error             { return nil }
 func (forgetful) SaveRoom(context.Context, RoomSnapshot, ...string) error               { return nil }
 func (forgetful) Rooms(context.Context, string) ([]RoomSnapshot, error)                 { return nil, nil }

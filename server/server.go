@@ -42,6 +42,9 @@ type Config struct {
 	History History
 	Log     *slog.Logger // nil: no log
 
+	// Sweeper ends in History what a server of this name left open, when Restore has
+	// found out what goes on. Nil: that stays open.
+	Sweeper Sweeper
 	// Unwritten is how many writes of History and Inbox are safe and not where they go
 	// yet, for the metrics. Nil: that is not known.
 	Unwritten func() int
@@ -65,7 +68,8 @@ type Config struct {
 	Recordings Recordings
 	// Node names this server in the history and among those that share State,
 	// "callbench" by default. A server with the name of one that was killed goes on with its
-	// rooms; two that run at the same time must not have the same.
+	// rooms; two that run at the same time must not have the same: a store.Claim of
+	// a Redis sees to that.
 	Node string
 
 	// Revocations remember which tokens are good no more. Nil: none can be revoked.

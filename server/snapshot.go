@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -11,7 +12,7 @@ func (r *room) snapshot() RoomSnapshot {
 	cfg := &r.srv.cfg
 	s := RoomSnapshot{RoomRecord: RoomRecord{RoomID: r.id, Type: r.kind, CreatedAt: r.created}, Node: cfg.Node,
 		Hold: cfg.Timeout + cfg.ResumeWindow, Creator: r.creator, CallID: r.callID}
-	s.Media = r.media()
+	s.Media, s.HeardAt = r.media(), time.Now()
 	if r.kind != Room1v1 {
 		s.Limit = cfg.Limits.members(r.kind)
 	}
@@ -64,12 +65,47 @@ func (r *room) saveSnapshot() {
 	r.write("save room", func(ctx context.Context) error { return r.srv.cfg.State.SaveRoom(ctx, s) }, nil)
 }
 
-// keep writes again what State may have lost of a member. Its heartbeat does that.
+// keep finds out whether State has lost something of a member, and writes that again.
+// Its heartbeat does that, so it must not cost more in a larger room.
 func (r *room) keep(u *session) {
-	m := r.memberOf(u)
-	if m == nil || m.joined.IsZero() || m.leg == nil || !r.opened {
+	m := r.kept(u)
+	if m == nil {
+		return
+	}
+	record, node, lost := m.record(), r.srv.cfg.Node, false
+	var invited []string
+	if r.kind == Room1v1 {
+		invited = r.host.snapshot().Invited
+	}
+	r.write("check leg", func(ctx context.Context) error {
+		err := r.srv.cfg.State.CheckLeg(ctx, node, record, invited...)
+		if lost = errors.Is(err, ErrStateLost); lost {
+			return nil
+		}
+		return err
+	}, func() {
+		if lost {
+			r.log.Warn("state.lost", "user", u.user, "session", u.id)
+			r.rewrite(u)
+		}
+	})
+}
+
+// rewrite writes again what State has lost of a member and of the room.
+func (r *room) rewrite(u *session) {
+	m := r.kept(u)
+	if m == nil {
 		return
 	}
 	s, record, leg := r.host.snapshot(), m.record(), m.leg.record()
 	r.write("keep room", func(ctx context.Context) error { return r.srv.cfg.State.KeepRoom(ctx, s, record, leg) }, nil)
+}
+
+// kept is the member that a session is of the room, nil if State has nothing of it.
+func (r *room) kept(u *session) *member {
+	m := r.memberOf(u)
+	if m == nil || m.joined.IsZero() || m.leg == nil || !r.opened {
+		return nil
+	}
+	return m
 }

@@ -86,7 +86,7 @@ type SnapshotState interface {
 	// recorded. A room that was closed stays so.
 	PutRoomMedia(ctx context.Context, r RoomMedia) error
 	// KeepRoom writes again what State has lost of the room, of this member and of
-	// its leg.
+	// its leg, as CheckLeg has found out.
 	KeepRoom(ctx context.Context, r RoomSnapshot, m MemberRecord, l LegRecord) error
 	// MendRoom writes the room whose members are those of the snapshot, and holds
 	// them for it, except for those that a room of another node holds. Legs it
@@ -133,6 +133,11 @@ type LegState interface {
 	SaveLeg(ctx context.Context, l LegRecord) error
 	// LegConnected writes the leg's ConnectedAt.
 	LegConnected(ctx context.Context, l LegRecord) error
+	// CheckLeg reads whether State has a member's leg, the member and what holds it
+	// and who was invited, and the room, which a node decides on: it is ErrStateLost
+	// if not. The room was heard of then. It costs the same in a large room and in a
+	// small one.
+	CheckLeg(ctx context.Context, node string, m MemberRecord, invited ...string) error
 }
 
 // LegTTL is how long rtc:session:{sessionId} lives without being prolonged, as
@@ -197,6 +202,7 @@ type RoomSnapshot struct {
 	Reason     signaling.Reason   `json:",omitempty"`
 	Outcome    signaling.Outcome  `json:",omitempty"`
 	EndedBy    string             `json:",omitempty"` // the user who left first
+	HeardAt    time.Time          `json:",omitzero"`  // when its server last wrote of it, or looked after it
 	Media      RoomMedia          `json:",omitzero"`
 	Recording  *RecordingSnapshot `json:",omitempty"`
 	Members    []MemberSnapshot

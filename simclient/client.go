@@ -51,6 +51,7 @@ type Client struct {
 	life     life
 	over     []endedCall // the calls that ended last
 	messages messages
+	muted    map[media.Kind]bool
 	presence map[string]uint64 // the newest version that is known of each user's
 	count    Counters
 }
@@ -73,7 +74,7 @@ func New(cfg Config) (*Client, error) {
 		c.pacer, c.ownPacer = media.NewPacer(media.PacerConfig{}), true
 	}
 	c.link.state, c.link.level = linkIdle, c.firstLevel()
-	c.presence = make(map[string]uint64)
+	c.presence, c.muted = make(map[string]uint64), make(map[media.Kind]bool)
 	c.link.backoff = newBackoff(cfg.Reconnect, cfg.User, cfg.Device)
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c, nil
@@ -204,8 +205,28 @@ func (c *Client) Drop() {
 // It returns after the PeerConnection and every goroutine of the client have
 // ended.
 func (c *Client) Close() error {
+	c.end(c.shutdown)
+	return nil
+}
+
+// Crash ends the client as Close does, but without a word to the server: its
+// connection is cut off, as that of an app is that the system kills.
+func (c *Client) Crash() {
+	c.end(func() {
+		if c.call != nil {
+			c.stopMedia(c.call)
+		}
+		c.cutLink()
+		c.rouse()
+		c.event(eventCrashed)
+	})
+}
+
+// end runs the last function of the client's queue and waits for all that is
+// left.
+func (c *Client) end(last func()) {
 	c.once.Do(func() {
-		c.q.now(c.shutdown)
+		c.q.now(last)
 		c.stop()
 		// Everything that the group runs was started on the queue before shutdown.
 		drained := make(chan struct{})
@@ -217,7 +238,6 @@ func (c *Client) Close() error {
 			c.pacer.Close()
 		}
 	})
-	return nil
 }
 
 func (c *Client) shutdown() {

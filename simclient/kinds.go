@@ -20,6 +20,7 @@ const (
 	eventForeground = "app.foreground"
 	eventSleep      = "app.sleep" // for_ms: the whole machine
 	eventWake       = "app.wake"
+	eventCrashed    = "app.crashed"
 
 	eventSent      = "signal.sent"      // * type, action, request, size, repeated
 	eventReceived  = "signal.received"  // * type, action, seq, request, room, code, reason, user, size
@@ -66,6 +67,7 @@ const (
 	eventWrongOrigin = "media.wrong_origin" // media, track, from_hash, call_hash: once for each such track
 	eventUnmarked    = "media.unmarked"     // media: once
 	eventSeen        = "media.seen"         // media, from, from_hash, call_hash, track, count, x, y, width, height, pictures: a barcode in a picture of so many
+	eventMuted       = "media.muted"        // media, muted
 	eventWindow      = "media.window"       // media, from, and the counts of the last second
 	eventMediaTotal  = "media.total"        // media, from, and the counts of the whole call
 	eventMediaSent   = "media.sent"         // media, codec, units, packets, bytes

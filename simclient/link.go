@@ -229,3 +229,13 @@ func (c *Client) closeLink() {
 		c.sessionEnded(reasonClosed)
 	}
 }
+
+// cutLink ends the connection without a word.
+func (c *Client) cutLink() {
+	c.link.state = linkClosed
+	c.stopTimers()
+	c.session.refresh.stop()
+	if c.link.sock != nil {
+		c.link.sock.kill(causeCrashed)
+	}
+}

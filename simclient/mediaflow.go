@@ -106,6 +106,7 @@ func (m *mediaFlow) sender(kind media.Kind, number uint8) (*sender, error) {
 	}
 	s, err := m.c.newSender(kind, number, m.call)
 	if err == nil && len(s.voices) > 0 {
+		s.mute(m.c.muted[kind])
 		m.made = append(m.made, s)
 	}
 	return s, err
@@ -205,18 +206,24 @@ func (m *mediaFlow) expect() {
 
 // changed logs that media began, fell silent, came back, or is not the peer's.
 func (m *mediaFlow) changed(f media.FlowChange) {
+	kind, attrs := FlowEvent(f)
+	m.c.callEvent(m.call, kind, attrs...)
+}
+
+// FlowEvent is the event that tells of a change of received media.
+func FlowEvent(f media.FlowChange) (kind string, attrs []slog.Attr) {
 	of := slog.String("media", string(f.Kind))
 	switch f.State {
 	case media.FlowUnmarked:
-		m.c.callEvent(m.call, eventUnmarked, of)
+		return eventUnmarked, []slog.Attr{of}
 	case media.FlowWrongOrigin:
-		m.c.callEvent(m.call, eventWrongOrigin, of, slog.Uint64("track", uint64(f.Track)),
-			slog.Uint64("from_hash", uint64(f.Participant)), slog.Uint64("call_hash", f.Call))
+		return eventWrongOrigin, []slog.Attr{of, slog.Uint64("track", uint64(f.Track)),
+			slog.Uint64("from_hash", uint64(f.Participant)), slog.Uint64("call_hash", f.Call)}
 	case media.FlowSilent:
-		m.c.callEvent(m.call, eventFlow, of, slog.String("state", "silent"), slog.String("from", f.From), ms("gap_ms", f.Gap))
+		return eventFlow, []slog.Attr{of, slog.String("state", "silent"), slog.String("from", f.From), ms("gap_ms", f.Gap)}
 	default:
-		m.c.callEvent(m.call, eventFlow, of, slog.String("state", "flowing"), slog.String("from", f.From),
-			ms("gap_ms", f.Gap), slog.Uint64("missing", f.Missing), ms("delay_ms", f.Delay))
+		return eventFlow, []slog.Attr{of, slog.String("state", "flowing"), slog.String("from", f.From),
+			ms("gap_ms", f.Gap), slog.Uint64("missing", f.Missing), ms("delay_ms", f.Delay)}
 	}
 }
 
@@ -239,7 +246,7 @@ func (m *mediaFlow) logWindows(length time.Duration) {
 		var from []string
 		for _, s := range m.of(t.kind) {
 			now := s.Stats()
-			from = append(from, heard(now, s.logged)...)
+			from = append(from, Heard(now, s.logged)...)
 			lost += int64(now.Lost - s.logged.Lost)
 			packetsLost += int64(now.RTP.Lost - s.logged.RTP.Lost)
 			sum = add(sum, now.Sub(s.logged))
@@ -276,7 +283,7 @@ func (m *mediaFlow) stop() {
 		var from []string
 		for _, s := range m.of(t.kind) {
 			now := s.Stats()
-			from = append(from, heard(now, media.SinkStats{})...)
+			from = append(from, Heard(now, media.SinkStats{})...)
 			sum = add(sum, now)
 		}
 		m.logStats(eventMediaTotal, t.kind, m.from(from), &sum, int64(sum.Lost), int64(sum.RTP.Lost),
@@ -288,8 +295,8 @@ func (m *mediaFlow) stop() {
 	}
 }
 
-// heard are the users of whom something good has come since an earlier snapshot.
-func heard(now, before media.SinkStats) (users []string) {
+// Heard are the users of whom something good has come since an earlier snapshot.
+func Heard(now, before media.SinkStats) (users []string) {
 	for i, o := range now.Origins { // new ones are added behind the old ones
 		if i >= len(before.Origins) && o.Good > 0 || i < len(before.Origins) && o.Good > before.Origins[i].Good {
 			users = append(users, o.Participant)
@@ -348,7 +355,12 @@ func add(a, b media.SinkStats) media.SinkStats {
 }
 
 func (m *mediaFlow) logStats(event string, kind media.Kind, from string, s *media.SinkStats, lost, packetsLost int64, more ...slog.Attr) {
-	m.c.callEvent(m.call, event, append([]slog.Attr{
+	m.c.callEvent(m.call, event, append(Counts(kind, from, s, lost, packetsLost), more...)...)
+}
+
+// Counts are the attributes of events that count received media.
+func Counts(kind media.Kind, from string, s *media.SinkStats, lost, packetsLost int64) []slog.Attr {
+	return []slog.Attr{
 		slog.String("media", string(kind)),
 		slog.String("from", from),
 		slog.Uint64("units", s.Good),
@@ -367,5 +379,5 @@ func (m *mediaFlow) logStats(event string, kind media.Kind, from string, s *medi
 		ms("freeze_ms", s.FreezeTime),
 		ms("delay_avg_ms", s.Delay.Mean()),
 		ms("delay_max_ms", s.Delay.Max),
-	}, more...)...)
+	}
 }

@@ -33,6 +33,7 @@ const (
 	causeServer  = "server"  // it sent a close frame
 	causeDropped = "dropped" // Client.Drop
 	causeClosed  = "closed"  // Client.Close
+	causeCrashed = "crashed" // Client.Crash
 )
 
 // socket is one WebSocket. Writes are done in order on a queue of its own, so

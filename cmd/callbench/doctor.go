@@ -4,13 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
 
 type doctorCmd struct {
 	Kms        string `name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A Kurento that shall be used: it is asked for its version and modules, and pipelines are made and released."`
-	Redis      string `placeholder:"HOST:PORT" help:"A Redis that shall be used."`
+	Redis      string `env:"CALLBENCH_REDIS" placeholder:"HOST:PORT" help:"A Redis that shall be used: HOST:PORT, or a URL redis://USER:PASSWORD@HOST:PORT/DATABASE, with rediss:// for TLS."`
 	Mysql      string `name:"mysql" env:"CALLBENCH_MYSQL" placeholder:"USER:PASSWORD@tcp(HOST:PORT)/DATABASE" help:"A MySQL or MariaDB that shall be used."`
 	Turn       string `placeholder:"turn:HOST:PORT" help:"A TURN server that shall be used, over UDP: with its secret an allocation is made, without one it is asked for a binding."`
 	TurnSecret string `env:"CALLBENCH_TURN_SECRET" placeholder:"SECRET" help:"Secret of the TURN server's REST credentials."`
@@ -102,6 +103,9 @@ func (c *doctorCmd) proven(checks []finding) []string {
 		}
 		return false
 	}
+	found := func(name string) string {
+		return checks[slices.IndexFunc(checks, func(f finding) bool { return f.Name == name })].Found
+	}
 	p := []string{"Signaling, ICE, DTLS, SRTP and media between clients and server: yes, in memory and on loopback sockets, by markers in every frame and packet."}
 	if c.Kms != "" && realKurento(checks) {
 		p = append(p, "A real media server: yes, with callbench run -world local -kms "+c.Kms+".")
@@ -110,7 +114,7 @@ func (c *doctorCmd) proven(checks []finding) []string {
 	}
 	switch {
 	case c.Redis != "" && usable("redis"):
-		p = append(p, "A real Redis: yes, at "+c.Redis+".")
+		p = append(p, "A real Redis: yes, "+found("redis")+".")
 	case usable("redis-server"):
 		p = append(p, "A real Redis: yes in the tests, which take its address from CALLBENCH_REDIS_ADDR; runs keep state in a Redis in memory.")
 	default:

@@ -19,8 +19,8 @@ const exitHelp = `Exit codes:
      conform: a recording went otherwise; doctor: something a flag names is not usable;
      gate: a scenario was skipped, or a part is not what its name says
   2  nothing was played: wrong flags, or a file that cannot be read or parsed, or a server
-     of conform that does not answer, or an address of mock or serve that is taken, or
-     a container of run or gate that cannot be started
+     of conform or a remote one that does not answer, or an address of mock or serve that is taken,
+     or a container of run or gate that cannot be started
 mock and serve run until they are interrupted, and then exit with 0.
 `
 

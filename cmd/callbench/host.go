@@ -31,6 +31,7 @@ type host struct {
 	checks     []server.Check         // whether those that can fail are there
 	collectors []prometheus.Collector // what is measured of them
 	stop       []func() error
+	taken      <-chan struct{} // closed when another server has taken this one's name
 }
 
 func (h *host) part(name, is string) { h.parts = append(h.parts, [2]string{name, is}) }
@@ -57,27 +58,15 @@ func (h *host) media(ctx context.Context, url string, lostAfter time.Duration) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	m, err := kms.Dial(ctx, kms.Config{URL: url, Log: h.log, Observe: h.observeKurento(), LostAfter: lostAfter})
+	metrics := kms.NewMetrics()
+	h.collectors = append(h.collectors, metrics)
+	m, err := kms.Dial(ctx, kms.Config{URL: url, Log: h.log, Observe: metrics.Request, LostAfter: lostAfter})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the media server: %w", err)
 	}
 	h.stop = append(h.stop, m.Close)
 	h.checks = append(h.checks, server.Check{Name: "media server", Ask: m.Ping})
 	return m, nil
-}
-
-// observeKurento measures the requests to the media server.
-func (h *host) observeKurento() func(method string, took time.Duration, err error) {
-	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "callbench_kms_rpc_seconds", Help: "Time that requests to Kurento took, by operation or method.",
-		Buckets: []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}}, []string{"method", "outcome"})
-	h.collectors = append(h.collectors, seconds)
-	return func(method string, took time.Duration, err error) {
-		outcome := "ok"
-		if err != nil {
-			outcome = "error"
-		}
-		seconds.WithLabelValues(method, outcome).Observe(took.Seconds())
-	}
 }
 
 // mock starts the mock on a loopback port. Its media is on every interface, the
@@ -177,16 +166,34 @@ func (h *host) state(ctx context.Context, addr string) (server.State, error) {
 		h.part("redis", "none: state is in memory")
 		return &store.Memory{}, nil
 	}
-	r := store.NewRedis(store.RedisConfig{Addr: addr})
-	h.part("redis", addr)
+	cfg, err := store.ParseRedis(addr)
+	if err != nil {
+		return nil, fmt.Errorf("-redis: %w", err)
+	}
+	r := store.NewRedis(cfg)
+	h.part("redis", cfg.String())
 	h.stop = append(h.stop, r.Close)
 	h.checks = append(h.checks, server.Check{Name: "redis", Ask: r.Ping})
 	return r, r.Ping(ctx)
 }
 
+// claim takes the name of this node, if others may have it.
+func (h *host) claim(ctx context.Context, state server.State, node string) error {
+	r, shared := state.(*store.Redis)
+	if !shared {
+		return nil
+	}
+	claim, err := r.Claim(ctx, node, store.ClaimConfig{})
+	if err != nil {
+		return err
+	}
+	h.stop, h.taken = append(h.stop, claim.Close), claim.Lost()
+	return nil
+}
+
 // mysql keeps what is permanent in a database, in which demo users are made. One
-// that is not there is an error now.
-func (h *host) mysql(ctx context.Context, cfg store.MySQLConfig, users []string) (*store.MySQL, error) {
+// that is away is no reason to take nobody: what is written waits for it.
+func (h *host) mysql(ctx context.Context, cfg store.MySQLConfig) (*store.MySQL, error) {
 	cfg.Log = h.log
 	m, err := store.OpenMySQL(ctx, cfg)
 	if err != nil {
@@ -194,18 +201,9 @@ func (h *host) mysql(ctx context.Context, cfg store.MySQLConfig, users []string)
 	}
 	h.part("mysql", fmt.Sprintf("%s, its journal in %s", m, cfg.Dir))
 	h.stop = append(h.stop, m.Close)
+	h.checks = append(h.checks, server.Check{Name: "mysql", Ask: m.Ping, Spare: true})
 	if n := m.Waiting(); n > 0 {
 		h.log.Warn("outbox.resumed", "waiting", n)
-	}
-	for i, a := range users {
-		if err := m.Relations().Know(ctx, a); err != nil {
-			return nil, err
-		}
-		for _, b := range users[i+1:] {
-			if err := m.Relations().Befriend(ctx, a, b); err != nil {
-				return nil, err
-			}
-		}
 	}
 	return m, nil
 }

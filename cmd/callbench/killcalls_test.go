@@ -79,8 +79,8 @@ type couple struct {
 	call string // the one that they should be in
 }
 
-// crowd makes so many couples, connected.
-func crowd(t *testing.T, addr, secret string, n int) (couples []*couple) {
+// crowd makes so many couples, connected; with changes how.
+func crowd(t *testing.T, addr, secret string, n int, with ...func(*simclient.Config)) (couples []*couple) {
 	t.Helper()
 	pacer := media.NewPacer(media.PacerConfig{})
 	t.Cleanup(func() { _ = pacer.Close() })
@@ -90,12 +90,16 @@ func crowd(t *testing.T, addr, secret string, n int) (couples []*couple) {
 	}
 	enter := func(user string) *caller {
 		ear := &ear{ended: map[string]string{}}
-		c, err := simclient.New(simclient.Config{User: user, Device: "one", URL: "ws://" + addr + "/ws", Log: slog.New(ear), Pacer: pacer,
+		cfg := simclient.Config{User: user, Device: "one", URL: "ws://" + addr + "/ws", Log: slog.New(ear), Pacer: pacer,
 			Clips: []*media.Clip{opus}, NoCamera: true, Loopback: true, Batch: 20 * time.Millisecond,
 			Token: func(context.Context) (string, error) {
 				claims := jwt.RegisteredClaims{Subject: user, ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour))}
 				return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(secret))
-			}})
+			}}
+		for _, change := range with {
+			change(&cfg)
+		}
+		c, err := simclient.New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

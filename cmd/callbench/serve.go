@@ -23,13 +23,13 @@ type serveCmd struct {
 	Config     string        `env:"CALLBENCH_CONFIG" placeholder:"FILE" help:"YAML or JSON with the names of these flags and their values; a flag counts before the environment, and that before the file."`
 	Listen     string        `env:"CALLBENCH_LISTEN" default:"127.0.0.1:8080" help:"Address for clients, the demo page, /healthz, /readyz and /metrics."`
 	Kms        string        `env:"CALLBENCH_KMS" name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A Kurento; if not given, the mock is embedded."`
-	Redis      string        `env:"CALLBENCH_REDIS" placeholder:"HOST:PORT" help:"A Redis for sessions, rooms and presence; if not given, they are kept in memory."`
+	Redis      string        `env:"CALLBENCH_REDIS" placeholder:"HOST:PORT" help:"A Redis for sessions, rooms and presence: HOST:PORT, or a URL redis://USER:PASSWORD@HOST:PORT/DATABASE, with rediss:// for TLS. If not given, they are kept in memory."`
 	Mysql      string        `env:"CALLBENCH_MYSQL" name:"mysql" placeholder:"USER:PASSWORD@tcp(HOST:PORT)/DATABASE" help:"A MySQL 8 or MariaDB for history, messages, users, contacts and blocks, whose tables are made; if not given, they are kept in memory."`
-	Data       string        `env:"CALLBENCH_DATA" name:"data" placeholder:"DIR" help:"Folder on this machine's disk where what is written is safe until MySQL has it; goes with -mysql."`
 	Refresh    time.Duration `env:"CALLBENCH_MYSQL_REFRESH" name:"mysql-refresh" default:"10s" help:"How often users, contacts and blocks are read from the database of -mysql."`
+	Data       string        `env:"CALLBENCH_DATA" name:"data" placeholder:"DIR" help:"Folder on this machine's disk where what is written is safe until MySQL has it; goes with -mysql."`
 	Recordings string        `env:"CALLBENCH_RECORDINGS" placeholder:"DIR" help:"Folder that rooms and calls are recorded to; if not given, nothing is recorded."`
 	RecordURI  string        `env:"CALLBENCH_RECORD_URI" name:"record-uri" placeholder:"file:///DIR" help:"What the media server calls that folder; if not given, as this machine does."`
-	Node       string        `env:"CALLBENCH_NODE" default:"callbench" help:"Name of this server among those that share Redis. One that starts with the name of one that was killed goes on with its calls; two that run must not have the same."`
+	Node       string        `env:"CALLBENCH_NODE" default:"callbench" help:"Name of this server among those that share Redis. One that starts with the name of one that was killed goes on with its calls; one that runs under that name ends at once."`
 	Turn       string        `env:"CALLBENCH_TURN" placeholder:"turn:HOST:PORT" help:"A TURN server that holds the secret below; if not given, one is embedded."`
 	TurnSecret string        `env:"CALLBENCH_TURN_SECRET" help:"Secret of the TURN server's REST credentials."`
 	Users      []string      `env:"CALLBENCH_USERS" default:"alice,bob,carol" help:"Demo users: each other's contacts, with tokens and a page. Empty (-users=): no demo; everybody with a token is known, or with -mysql who is in its table users."`
@@ -58,7 +58,11 @@ func (c *serveCmd) Run(ctx context.Context, out *console) (err error) {
 		return fmt.Errorf("listen for clients: %w (-listen takes another address; 127.0.0.1:0 is a free port)", err)
 	}
 	h := &host{ip: ln.Addr().(*net.TCPAddr).IP, log: slog.New(slog.NewTextHandler(out.err, &slog.HandlerOptions{Level: c.LogLevel}))}
-	defer func() { err = errors.Join(err, h.close()) }()
+	defer func() {
+		if !errors.Is(err, errTaken) { // the process ends, and leaves everything to the other
+			err = errors.Join(err, h.close())
+		}
+	}()
 	srv, err := c.build(ctx, h)
 	if err != nil {
 		return errors.Join(err, ln.Close())
@@ -79,11 +83,16 @@ func (c *serveCmd) Run(ctx context.Context, out *console) (err error) {
 		err = web.Close()
 		<-served
 		fmt.Fprintln(out, "stopped")
+	case <-h.taken:
+		err = fmt.Errorf("%w (-node %s): this one ends and leaves its calls to it", errTaken, c.Node)
 	case err = <-served:
 		srv.Close()
 	}
 	return err
 }
+
+// errTaken is why a server ends at once, as if it were killed.
+var errTaken = errors.New("another server has taken this one's name")
 
 // drain gives load balancers time to see that nobody new should come.
 func (c *serveCmd) drain(out *console, srv *server.Server) {
@@ -151,6 +160,11 @@ func (c *serveCmd) build(ctx context.Context, h *host) (*server.Server, error) {
 		}
 		cfg.PushAll = c.PushAll
 	}
+	// As late as can be: from here on a server that has the name ends, and not before
+	// that the journal can be opened, which the two may share.
+	if err = h.claim(ctx, cfg.State, c.Node); err != nil {
+		return nil, err
+	}
 	if err = c.permanent(ctx, h, &cfg); err != nil {
 		return nil, err
 	}
@@ -195,11 +209,12 @@ func (c *serveCmd) permanent(ctx context.Context, h *host, cfg *server.Config) e
 		h.part("mysql", "none: history and messages are in memory")
 		return nil
 	}
-	m, err := h.mysql(ctx, store.MySQLConfig{DSN: c.Mysql, Dir: c.Data, Refresh: c.Refresh}, c.Users)
+	m, err := h.mysql(ctx, store.MySQLConfig{DSN: c.Mysql, Dir: c.Data, Users: c.Users, Refresh: c.Refresh})
 	if err != nil {
 		return err
 	}
 	cfg.History, cfg.Archive, cfg.Inbox, cfg.Relations, cfg.Unwritten = m.History(), m.Archive(), m.Inbox(), m.Relations(), m.Waiting
+	cfg.Sweeper = m
 	return nil
 }
 

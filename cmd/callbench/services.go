@@ -24,7 +24,8 @@ import (
 func (c *doctorCmd) services(ctx context.Context) []finding {
 	redis := finding{Name: "redis", State: stateOK, Found: "none given: state is in memory", Why: "Sessions, rooms and presence are kept there."}
 	if c.Redis != "" {
-		redis = asked(redis, "at "+c.Redis, checkRedis(ctx, c.Redis), "start it, or give the right -redis")
+		at, err := checkRedis(ctx, c.Redis)
+		redis = asked(redis, at, err, "start it, or give the right -redis")
 	}
 	kms := finding{Name: "kurento", State: stateOK, Found: "none given: the mock stands for it", Why: "It carries the media of every call."}
 	if c.Kms != "" {
@@ -63,10 +64,14 @@ func asked(f finding, found string, err error, do string) finding {
 	return f
 }
 
-func checkRedis(ctx context.Context, addr string) (err error) {
-	r := store.NewRedis(store.RedisConfig{Addr: addr})
+func checkRedis(ctx context.Context, addr string) (at string, err error) {
+	cfg, err := store.ParseRedis(addr)
+	if err != nil {
+		return "", fmt.Errorf("-redis: %w", err)
+	}
+	r := store.NewRedis(cfg)
 	defer func() { err = errors.Join(err, r.Close()) }()
-	return r.Ping(ctx)
+	return "at " + cfg.String(), r.Ping(ctx)
 }
 
 // plainConn hides that a connection is TCP, so that it is used as clients do that leave

@@ -1,8 +1,10 @@
 package world
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/callbench/callbench/reports/trace"
 	"github.com/callbench/callbench/scenarios"
@@ -13,7 +15,9 @@ import (
 // crew makes the simulated clients of a world, and sends what they send.
 type crew struct {
 	clips []*media.Clip // nil is what they send by themselves
+	look  time.Duration // how often they look at pictures; 0 is not at all
 	pacer *media.Pacer
+	tabs  tabs // those that are real browsers
 }
 
 // newCrew makes clients whose video has this bit rate, in the words of the setting.
@@ -22,15 +26,26 @@ func newCrew(video string, workers int) (*crew, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &crew{clips: clips, pacer: media.NewPacer(media.PacerConfig{Workers: workers})}, nil
+	w := &crew{clips: clips, pacer: media.NewPacer(media.PacerConfig{Workers: workers})}
+	if video == media.ClipBarcode {
+		w.look = lookEvery
+	}
+	return w, nil
 }
 
-// loadClips takes other clips than the clients' own for video of a high bit rate.
+// loadClips takes other clips than the clients' own for video of a high bit rate,
+// and for browsers, which are to see whom they see.
 func loadClips(video string) (clips []*media.Clip, err error) {
-	if video != "500k" {
+	names := []string{media.ClipOpus}
+	switch video {
+	case media.ClipBarcode:
+		names = append(names, media.ClipBarcode)
+	case "500k":
+		names = append(names, media.ClipVP8Load)
+	default:
 		return nil, nil
 	}
-	for _, name := range []string{media.ClipOpus, media.ClipVP8Load} {
+	for _, name := range names {
 		clip, err := media.Load(name)
 		if err != nil {
 			return nil, fmt.Errorf("load clips: %w", err)
@@ -47,7 +62,7 @@ func (w *crew) caller(c scenarios.Client, log *trace.Log, cfg simclient.Config) 
 		return nil, err
 	}
 	cfg.User, cfg.Device, cfg.Profile = c.User, c.Device, profile
-	cfg.Relay, cfg.Clips = c.Has("relay"), w.clips
+	cfg.Relay, cfg.Clips, cfg.Look = c.Has("relay"), w.clips, w.look
 	if c.Has("level0") {
 		cfg.Level = new(int)
 	}
@@ -63,5 +78,5 @@ func (w *crew) close() error {
 	if w == nil {
 		return nil
 	}
-	return w.pacer.Close()
+	return errors.Join(w.closeTabs(), w.pacer.Close())
 }

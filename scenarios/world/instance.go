@@ -65,6 +65,7 @@ func (y *system) serverConfig(v *instance) server.Config {
 	cfg := server.Config{Auth: server.JWT(y.secret), Media: v.media, State: v.state, History: history, Archive: y.history.Archive(), Inbox: y.inbox, Relations: &y.access, Revocations: &y.revoked,
 		Limits: server.Limits{ConnectionsPerAddress: server.Unlimited}, // on real sockets all clients are at one address
 		Log:    y.serverLog(v.life), NewID: p.newID, AllowLoopback: true, Level0: p.level0}
+	cfg.ResumeWindow = p.window
 	cfg.Limits.MixedMembers, cfg.Limits.BroadcastMembers = p.roomLimit, p.roomLimit
 	if y.files != "" {
 		cfg.Recordings = y.recorder()

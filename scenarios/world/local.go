@@ -24,6 +24,7 @@ type Local struct {
 	system
 	*sockets
 	addr string // of the signaling server
+	near bool   // media is all on loopback, where a media server elsewhere, as in a container, is not
 }
 
 // LocalStage puts up local worlds. kms is the URL of a real Kurento, or empty
@@ -54,6 +55,8 @@ func LocalStageWithTURN(kms string, outside *TURN, seed int64, plant Plant) scen
 func localLacks(kms string, outside *TURN) func(capability string) string {
 	return func(capability string) string {
 		switch {
+		case capability == scenarios.Chromium:
+			return noChromium()
 		case capability == "virtualtime":
 			return "the minutes would pass in real time"
 		case capability == "kmsevents" && kms != "":
@@ -82,7 +85,7 @@ func onLoopback(address string) bool {
 }
 
 func newLocal(ctx context.Context, s *scenarios.Scenario, kms string, outside *TURN, seed int64, log *trace.Log, plant Plant) (*Local, error) {
-	l := &Local{system: system{log: log}, sockets: newSockets(seed, log)}
+	l := &Local{system: system{log: log}, sockets: newSockets(seed, log), near: kms == "" || onLoopback(kms)}
 	if err := l.boot(ctx, s, kms, outside, plant); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -145,7 +148,12 @@ func (l *Local) Client(c scenarios.Client, log *trace.Log) (scenarios.Caller, er
 	if err != nil {
 		return nil, err
 	}
-	cfg.Loopback, cfg.IPFilter = true, net.IP.IsLoopback
+	if cfg.Loopback = true; l.near {
+		cfg.IPFilter = net.IP.IsLoopback
+	}
+	if c.Chromium() {
+		return l.crew.tab(c, log, l.link(c), l.admit(c, log, l.url(), cfg))
+	}
 	return l.client(c, log, l.url(), cfg)
 }
 

@@ -115,6 +115,8 @@ func (t *Target) lacks(capability string) string {
 	switch feature := ofFeatures[capability]; {
 	case notOurs[capability] != "":
 		return notOurs[capability]
+	case capability == scenarios.Chromium:
+		return noChromium()
 	case capability == "tokens" && t.Forge == nil:
 		return "tokens cannot be signed here: their source gives good ones only"
 	case capability == "mixed" && !t.Markers:
@@ -146,6 +148,8 @@ func (t *Target) fit(s *scenarios.Scenario) (fitted *scenarios.Scenario, lack st
 		return s, "set room_limit: the limits of a remote server are not the scenario's to set"
 	case s.TURNTTL() != 0:
 		return s, "set turn_ttl: the credentials of a remote TURN server are not the scenario's to limit"
+	case s.ResumeWindow() != 0:
+		return s, "set resume_window: how long a remote server keeps sessions is not the scenario's to set"
 	case s.Level() < t.level():
 		return s, "set level=0: the server speaks level 1"
 	}
@@ -212,6 +216,9 @@ func (r *Remote) Client(c scenarios.Client, log *trace.Log) (scenarios.Caller, e
 	}
 	if r.turn != nil && (r.target.level() == 0 || c.Has("level0")) {
 		cfg.ICEServers, _ = r.turn.issuer.ICE(c.User)
+	}
+	if c.Chromium() {
+		return r.crew.tab(c, log, r.link(c), cfg)
 	}
 	return r.crew.caller(c, log, cfg)
 }

@@ -118,6 +118,9 @@ func (r Runner) stage() scenarios.Stage {
 	return VirtualStage(r.Seed, Plant{})
 }
 
+// traceEnding ends the name of the file that a trace is kept in.
+const traceEnding = ".trace.jsonl"
+
 // traceName is the file of the n-th scenario of a name: two files in different
 // folders may have the same. Colons are left out, since some file systems and
 // stores of CI artifacts refuse them.
@@ -126,7 +129,7 @@ func traceName(scenario string, n int) string {
 	if n > 1 {
 		name += "." + strconv.Itoa(n)
 	}
-	return name + ".trace.jsonl"
+	return name + traceEnding
 }
 
 func (r Runner) one(ctx context.Context, s *scenarios.Scenario, name string) (reports.Scenario, error) {
@@ -143,7 +146,11 @@ func (r Runner) one(ctx context.Context, s *scenarios.Scenario, name string) (re
 	if r.World == "virtual" {
 		result = Isolated(ctx, s, r.Seed, log)
 	} else {
-		result = scenarios.Play(ctx, r.stage(), s, r.Seed, log)
+		stage := r.stage()
+		stage.Keep = func(file string, content []byte) error {
+			return os.WriteFile(filepath.Join(r.Dir, strings.TrimSuffix(name, traceEnding)+"."+file), content, 0o644)
+		}
+		result = scenarios.Play(ctx, stage, s, r.Seed, log)
 	}
 	result.Wall, result.Trace = time.Since(begin), name
 	if err := log.Err(); err != nil {

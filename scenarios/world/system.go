@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -66,15 +67,16 @@ type parts struct {
 	mock        kmsmock.Config
 	listenWeb   func() (net.Listener, error)
 	newID       func(kind, user string) string
-	workers     int        // of the pacer
-	level0      bool       // the server speaks level 0 of the protocol only
-	video       string     // bit rate of the clients' video
-	turn        *turnParts // nil: no TURN server
-	mortal      bool       // the scenario kills the signaling server
-	tamper      bool       // it meddles with Redis
-	records     bool       // it makes recordings
-	pushes      bool       // devices that are not connected are woken
-	roomLimit   int        // members of a room of several; 0 is as the server has it
+	workers     int           // of the pacer
+	level0      bool          // the server speaks level 0 of the protocol only
+	video       string        // bit rate of the clients' video
+	turn        *turnParts    // nil: no TURN server
+	mortal      bool          // the scenario kills the signaling server
+	tamper      bool          // it meddles with Redis
+	records     bool          // it makes recordings
+	pushes      bool          // devices that are not connected are woken
+	roomLimit   int           // members of a room of several; 0 is as the server has it
+	window      time.Duration // in which sessions can be resumed; 0 is as the server has it
 	plant       Plant
 }
 
@@ -83,6 +85,7 @@ func (p *parts) demand(s *scenarios.Scenario) {
 	p.level0, p.video = s.Level() == 0, s.Video()
 	p.mortal, p.tamper, p.records = slices.Contains(s.Needs, "server-control"), slices.Contains(s.Needs, "redis-control"), slices.Contains(s.Needs, "files")
 	p.pushes, p.roomLimit = slices.Contains(s.Needs, "push"), s.RoomLimit()
+	p.window = s.ResumeWindow()
 }
 
 // start brings the system up in the order in which its parts need each other.
@@ -102,7 +105,7 @@ func (y *system) start(ctx context.Context, p parts) error {
 	if p.tamper {
 		y.redisLine.link = netsim.NewLink(netsim.LinkConfig{Host: "redis", Log: y.logger("net")})
 	}
-	y.history, y.inbox = store.NewMemoryHistory(), new(store.MemoryInbox)
+	y.history, y.inbox = &store.MemoryHistory{MaxRows: math.MaxInt}, new(store.MemoryInbox) // a run is judged by all of it
 	if p.turn != nil {
 		if err := y.startTURN(*p.turn); err != nil {
 			return err
@@ -172,6 +175,7 @@ func (y *system) Settle() time.Duration { return 15 * time.Second }
 // already.
 func (y *system) close() error {
 	var errs []error
+	errs = append(errs, y.crew.closeTabs())
 	if y.instance != nil {
 		errs = append(errs, y.instance.close())
 	}

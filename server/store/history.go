@@ -11,8 +11,15 @@ import (
 	"github.com/callbench/callbench/server"
 )
 
-// MemoryHistory is a server.History in memory. Its zero value is ready to use.
+// MemoryRows is how many rows of a kind a history in memory has at most.
+const MemoryRows = 10_000
+
+// MemoryHistory is a server.History in memory. Its zero value is ready to use. When
+// it has as many rows of a kind as it may, the oldest that has ended gives way to a
+// new one, and if none has, the oldest.
 type MemoryHistory struct {
+	MaxRows int // of each kind: rooms, members, calls, recordings; 0 is MemoryRows
+
 	mu         sync.Mutex
 	rooms      []server.RoomHistory
 	members    []server.MemberHistory
@@ -69,7 +76,7 @@ func (h *MemoryHistory) putRoom(r server.RoomHistory) {
 		return o.RoomID == r.RoomID && o.CreatedAt.UnixMilli() == r.CreatedAt.UnixMilli()
 	})
 	if i < 0 {
-		h.rooms = append(h.rooms, r)
+		h.rooms = grow(h.rooms, r, h.MaxRows, func(o server.RoomHistory) bool { return !o.EndedAt.IsZero() })
 		return
 	}
 	if o := &h.rooms[i]; !r.EndedAt.IsZero() {
@@ -98,7 +105,7 @@ func (h *MemoryHistory) putMember(m server.MemberHistory) {
 		return o.RoomID == m.RoomID && o.UserID == m.UserID && o.JoinedAt.UnixMilli() == m.JoinedAt.UnixMilli()
 	})
 	if i < 0 {
-		h.members = append(h.members, m)
+		h.members = grow(h.members, m, h.MaxRows, func(o server.MemberHistory) bool { return !o.LeftAt.IsZero() })
 		return
 	}
 	if o := &h.members[i]; !m.LeftAt.IsZero() {
@@ -112,7 +119,7 @@ func (h *MemoryHistory) CallChanged(_ context.Context, c server.CallHistory) err
 	defer h.mu.Unlock()
 	i := slices.IndexFunc(h.calls, func(o server.CallHistory) bool { return o.CallID == c.CallID })
 	if i < 0 {
-		h.calls = append(h.calls, c)
+		h.calls = grow(h.calls, c, h.MaxRows, func(o server.CallHistory) bool { return !o.EndedAt.IsZero() })
 		return nil
 	}
 	o := &h.calls[i]
@@ -124,6 +131,15 @@ func (h *MemoryHistory) CallChanged(_ context.Context, c server.CallHistory) err
 	learnTime(&o.AnsweredAt, c.AnsweredAt)
 	learnTime(&o.EndedAt, c.EndedAt)
 	return nil
+}
+
+// grow adds a row to those of a kind, of which there are at most so many.
+func grow[T any](rows []T, row T, most int, ended func(T) bool) []T {
+	if len(rows) >= cmp.Or(most, MemoryRows) {
+		i := max(0, slices.IndexFunc(rows, ended))
+		rows = slices.Delete(rows, i, i+1)
+	}
+	return append(rows, row)
 }
 
 // learn replaces what is known by what is said anew, if it says anything.
@@ -149,7 +165,7 @@ func (h *MemoryHistory) RecordingChanged(_ context.Context, r server.RecordingHi
 	}
 	i := slices.IndexFunc(h.recordings, func(o server.RecordingHistory) bool { return o.File == r.File })
 	if i < 0 {
-		h.recordings = append(h.recordings, r)
+		h.recordings = grow(h.recordings, r, h.MaxRows, func(o server.RecordingHistory) bool { return !o.EndedAt.IsZero() })
 		return nil
 	}
 	o := &h.recordings[i]

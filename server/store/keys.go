@@ -21,13 +21,16 @@ func membersKey(id string) string      { return "rtc:room:" + id + ":members" }
 func snapshotKey(id string) string     { return "rtc:room:" + id + ":snapshot" }
 func userKey(user string) string       { return "rtc:user:" + user }
 func nodeKey(node string) string       { return "rtc:node:" + node + ":rooms" }
+func ownerKey(node string) string      { return "node:" + node + ":owner" }
+func takenChannel(node string) string  { return "node:" + node + ":taken" }
 func presenceKey(user string) string   { return "user:" + user + ":presence" }
 func statusChannel(user string) string { return "user:" + user + ":status" }
 
-// Fields of a room that change while it lasts.
+// Fields of a room that change while it lasts. The last is the snapshot's.
 const (
 	mediaStarted  = "mediaStarted"
 	recordingPath = "recordingPath"
+	heardTime     = "heardTime"
 )
 
 func sessionFields(r server.SessionRecord) []string {
@@ -91,13 +94,16 @@ func readLeg(sessionID string, fields map[string]string) (l server.LegRecord, ok
 
 // readRoom is the room that this snapshot is of. Of its members those are there
 // that members names, with the roles that it gives: a leave writes only that. What
-// changes of media is in the state. A room without a snapshot is one of which only the ids are known.
-func readRoom(node, id, snapshot string, members, state map[string]string) (server.RoomSnapshot, error) {
+// changes of media is in the state, and when it was heard of beside the snapshot. A room without a snapshot is one of which only the ids are known.
+func readRoom(node, id, snapshot, heard string, members, state map[string]string) (server.RoomSnapshot, error) {
 	s := server.RoomSnapshot{RoomRecord: server.RoomRecord{RoomID: id}, Node: node}
 	if snapshot != "" {
 		if err := json.Unmarshal([]byte(snapshot), &s); err != nil {
 			return s, fmt.Errorf("%s: %w", snapshotKey(id), err)
 		}
+	}
+	if at, err := readMillis(heard); err == nil && at.After(s.HeardAt) {
+		s.HeardAt = at
 	}
 	if state != nil {
 		s.Media = server.RoomMedia{RoomID: id, Started: state[mediaStarted] == "true", RecordingPath: state[recordingPath]}

@@ -20,6 +20,7 @@ import (
 type Memory struct {
 	mu      sync.Mutex
 	hashes  map[string]hash
+	sweep   int // how many hashes there may be before those that have expired are removed
 	publish []func(user string, state signaling.State)
 }
 
@@ -40,8 +41,16 @@ func (m *Memory) Watch(f func(user string, state signaling.State)) {
 func (m *Memory) Keys() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	maps.DeleteFunc(m.hashes, func(_ string, h hash) bool { return h.expired() })
+	m.expire()
 	return slices.Sorted(maps.Keys(m.hashes))
+}
+
+// leastSweep is how many hashes there may be at least before a look for expired ones.
+const leastSweep = 1024
+
+// expire removes what has expired; m.mu is held.
+func (m *Memory) expire() {
+	maps.DeleteFunc(m.hashes, func(_ string, h hash) bool { return h.expired() })
 }
 
 // Hash is a copy of a key's fields, and how long it has left: 0 for ever. It is
@@ -78,6 +87,10 @@ func (m *Memory) set(key string, ttl time.Duration, fields ...string) {
 		m.hashes = make(map[string]hash)
 	}
 	m.hashes[key] = h
+	if len(m.hashes) > max(m.sweep, leastSweep) {
+		m.expire()
+		m.sweep = 2 * len(m.hashes)
+	}
 }
 
 // get are the fields of a key, nil if there is none; m.mu is held.

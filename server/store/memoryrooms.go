@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/callbench/callbench/server"
 )
@@ -182,6 +183,28 @@ func (m *Memory) KeepRoom(_ context.Context, r server.RoomSnapshot, who server.M
 	return m.writeSnapshot(r)
 }
 
+// CheckLeg implements server.LegState.
+func (m *Memory) CheckLeg(_ context.Context, node string, who server.MemberRecord, invited ...string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, in := m.get(membersKey(who.RoomID))[who.UserID]
+	_, decided := m.get(nodeKey(node))[who.RoomID]
+	there := in && decided
+	if m.get(snapshotKey(who.RoomID)) != nil {
+		m.set(snapshotKey(who.RoomID), 0, heardTime, millis(time.Now()))
+	}
+	for _, key := range []string{roomKey(who.RoomID), snapshotKey(who.RoomID), legKey(who.SessionID), userKey(who.UserID)} {
+		there = there && m.get(key) != nil
+	}
+	for _, u := range invited {
+		there = there && m.get(userKey(u)) != nil
+	}
+	if !there {
+		return fmt.Errorf("check leg: %w", server.ErrStateLost)
+	}
+	return nil
+}
+
 // MendRoom implements server.SnapshotState.
 func (m *Memory) MendRoom(_ context.Context, r server.RoomSnapshot) error {
 	m.mu.Lock()
@@ -205,7 +228,7 @@ func (m *Memory) Rooms(_ context.Context, node string) (rooms []server.RoomSnaps
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(m.get(nodeKey(node)))) {
-		s, err := readRoom(node, id, m.get(snapshotKey(id))["snapshot"], m.get(membersKey(id)), m.get(roomKey(id)))
+		s, err := readRoom(node, id, m.get(snapshotKey(id))["snapshot"], m.get(snapshotKey(id))[heardTime], m.get(membersKey(id)), m.get(roomKey(id)))
 		if err != nil {
 			return nil, err
 		}

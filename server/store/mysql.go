@@ -3,22 +3,16 @@ package store
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"sync"
+	"path/filepath"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-	"github.com/pressly/goose/v3"
 
 	"github.com/callbench/callbench/server"
 )
-
-//go:embed migrations/*.sql
-var migrations embed.FS
 
 // MySQLConfig says which database keeps what is permanent.
 type MySQLConfig struct {
@@ -28,10 +22,16 @@ type MySQLConfig struct {
 	// Dir is the folder of the journal, on a disk of this machine. What was
 	// written and MySQL does not have yet is there.
 	Dir string
+	// Users are put into the table of users, as each other's contacts.
+	Users []string
 	// Refresh is how often users, contacts and blocks are read; 10 s.
 	Refresh time.Duration
 	Log     *slog.Logger // nil: no log
 }
+
+// beginPatience is how long a start waits for a database that hangs if it can do
+// without.
+const beginPatience = 10 * time.Second
 
 // closePatience is how long Close lets the outbox go on emptying itself.
 const closePatience = 5 * time.Second
@@ -44,14 +44,19 @@ const closePatience = 5 * time.Second
 type MySQL struct {
 	name      string // host and database, without user and password
 	db        *sql.DB
+	tables    *tables
 	journal   *Journal
 	outbox    *outbox
 	inbox     *Inbox
 	relations *Relations
+	lastAlive time.Time // when the server before this one was last known to be there
+	alive     *retrying
 }
 
 // OpenMySQL opens the journal and the database, whose tables it makes or brings up
-// to date. The database must be there.
+// to date. A database that is away is waited for while the journal is used; but where
+// there is none yet it is an error, since only the database knows what waits for
+// whom, and who knows whom.
 func OpenMySQL(ctx context.Context, cfg MySQLConfig) (_ *MySQL, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -68,20 +73,48 @@ func OpenMySQL(ctx context.Context, cfg MySQLConfig) (_ *MySQL, err error) {
 	if m.db, err = openDB(cfg.DSN); err != nil {
 		return nil, err
 	}
-	if err := migrate(ctx, m.db); err != nil {
-		return nil, err
-	}
 	known := newRecovered()
 	if m.journal, err = OpenJournal(cfg.Dir, known.take); err != nil {
 		return nil, err
 	}
-	m.outbox = newOutbox(m.journal, known.from, len(known.entries), applier{m.db}.apply, cfg.Log)
+	m.tables = &tables{db: m.db, users: cfg.Users, log: cfg.Log}
+	m.relations = &Relations{tables: m.tables, file: filepath.Join(cfg.Dir, relationsFile), log: cfg.Log}
+	if err := m.begin(ctx, known.marked); err != nil {
+		return nil, err
+	}
+	m.outbox = newOutbox(m.journal, known.from, len(known.entries), applier{m.tables}.apply, cfg.Log)
 	if m.inbox, err = openInbox(ctx, m.outbox, known, m.db); err != nil {
 		return nil, err
 	}
 	m.outbox.start(m.inbox)
-	m.relations, err = openRelations(ctx, m.db, cfg.Refresh, cfg.Log)
-	return m, err
+	m.lastAlive = wasAlive(cfg.Dir)
+	if err := live(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("write to the journal's folder: %w", err)
+	}
+	m.alive = every(alivePause, func() { _ = live(cfg.Dir) }) // the journal will tell of a folder that is gone
+	m.relations.keepFresh(cfg.Refresh)
+	return m, nil
+}
+
+// begin makes the tables and reads who knows whom, or, if the database is away and
+// the journal is known to have all that waits, has the tables made when it comes.
+func (m *MySQL) begin(ctx context.Context, known bool) error {
+	if known = known && m.relations.remembered(); known {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, beginPatience)
+		defer cancel()
+	}
+	err := m.tables.make(ctx)
+	switch {
+	case err == nil:
+		return m.relations.Refresh(ctx)
+	case !away(err):
+		return err
+	case !known:
+		return fmt.Errorf("%w (there is no journal yet that knows what the database does: it must be there at the first start)", err)
+	}
+	m.tables.await(err, m.relations)
+	return m.relations.recall()
 }
 
 // nameOf is what a DSN may be called in public.
@@ -124,50 +157,11 @@ func openDB(dsn string) (*sql.DB, error) {
 	return db, nil
 }
 
-// migrate makes the tables, or brings them up to date. Instances that start at the
-// same time wait for each other.
-func migrate(ctx context.Context, db *sql.DB) (err error) {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return fmt.Errorf("connect to MySQL: %w", err)
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	var got sql.NullInt64
-	if err := conn.QueryRowContext(ctx, sqlLock).Scan(&got); err != nil {
-		return fmt.Errorf("lock MySQL's tables for their migration: %w", err)
-	}
-	if got.Int64 != 1 {
-		return errors.New("lock MySQL's tables for their migration: another instance has held the lock for 20 s")
-	}
-	defer func() {
-		_, unlock := conn.ExecContext(context.WithoutCancel(ctx), sqlUnlock)
-		err = errors.Join(err, unlock)
-	}()
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectMySQL, db, files, goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return fmt.Errorf("read the migrations: %w", err)
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrate MySQL's tables: %w", err)
-	}
-	return nil
-}
-
-// One lock is every instance's of one database server.
-const (
-	sqlLock   = `SELECT GET_LOCK('callbench.migrate', 20)`
-	sqlUnlock = `DO RELEASE_LOCK('callbench.migrate')`
-)
-
 // History writes rooms, members, calls and recordings.
 func (m *MySQL) History() server.History { return history{m.outbox} }
 
 // Archive reads what History wrote, as soon as the database has it.
-func (m *MySQL) Archive() server.Archive { return archive{m.db} }
+func (m *MySQL) Archive() server.Archive { return archive{m.tables} }
 
 // Inbox keeps messages.
 func (m *MySQL) Inbox() *Inbox { return m.inbox }
@@ -175,8 +169,11 @@ func (m *MySQL) Inbox() *Inbox { return m.inbox }
 // Relations are what the database says of users, contacts and blocks.
 func (m *MySQL) Relations() *Relations { return m.relations }
 
-// Ping reports whether the database is there.
+// Ping reports whether the database is there, and its tables.
 func (m *MySQL) Ping(ctx context.Context) error {
+	if err := m.tables.there(); err != nil {
+		return err
+	}
 	if err := m.db.PingContext(ctx); err != nil {
 		return fmt.Errorf("ping MySQL: %w", err)
 	}
@@ -201,6 +198,12 @@ func (m *MySQL) Close() error {
 
 // abandon closes what is open.
 func (m *MySQL) abandon() (err error) {
+	if m.alive != nil {
+		m.alive.close()
+	}
+	if m.tables != nil {
+		m.tables.close()
+	}
 	if m.relations != nil {
 		m.relations.close()
 	}
@@ -241,33 +244,3 @@ const (
 	sqlTables  = `SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()
 		AND table_name IN ('rooms', 'room_members', 'recordings', 'calls', 'participants', 'users', 'contacts', 'blocks', 'messages')`
 )
-
-// retrying makes a function run after each pause until it is stopped.
-type retrying struct {
-	stop chan struct{}
-	once sync.Once
-	done chan struct{}
-}
-
-func every(pause time.Duration, f func()) *retrying {
-	r := &retrying{stop: make(chan struct{}), done: make(chan struct{})}
-	go func() {
-		defer close(r.done)
-		tick := time.NewTicker(pause)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				f()
-			case <-r.stop:
-				return
-			}
-		}
-	}()
-	return r
-}
-
-func (r *retrying) close() {
-	r.once.Do(func() { close(r.stop) })
-	<-r.done
-}

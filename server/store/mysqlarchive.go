@@ -13,7 +13,7 @@ import (
 )
 
 // archive is a server.Archive that reads the tables.
-type archive struct{ db *sql.DB }
+type archive struct{ *tables }
 
 // The queries. Each has an index that it reads in its order and stops. Two times of a
 // name are of one meeting if no room of that name began between them.
@@ -57,7 +57,7 @@ func (a archive) Calls(ctx context.Context, user string, missedOnly bool, p serv
 	if (p.After == server.Place{}) {
 		from = never
 	}
-	return read(ctx, a.db, "calls", func(scan func(...any) error) (c server.CallHistory, err error) {
+	return readMade(ctx, a.tables, "calls", func(scan func(...any) error) (c server.CallHistory, err error) {
 		var ringing, answered, ended sql.NullTime
 		err = scan(&c.CallID, &c.RoomID, &c.Caller, &c.Callee, &c.Node, &c.StartedAt, &ringing, &answered, &ended, &c.Reason, &c.Outcome)
 		c.RingingAt, c.AnsweredAt, c.EndedAt = ringing.Time, answered.Time, ended.Time
@@ -67,7 +67,7 @@ func (a archive) Calls(ctx context.Context, user string, missedOnly bool, p serv
 
 // Members implements server.Archive.
 func (a archive) Members(ctx context.Context, roomID string, p server.Page) ([]server.MemberHistory, error) {
-	return read(ctx, a.db, "members", func(scan func(...any) error) (m server.MemberHistory, err error) {
+	return readMade(ctx, a.tables, "members", func(scan func(...any) error) (m server.MemberHistory, err error) {
 		var left sql.NullTime
 		err = scan(&m.RoomID, &m.UserID, &m.Role, &m.JoinedAt, &left)
 		m.LeftAt = left.Time
@@ -78,7 +78,7 @@ func (a archive) Members(ctx context.Context, roomID string, p server.Page) ([]s
 // Recordings implements server.Archive. The id of a recording is the name of its
 // file.
 func (a archive) Recordings(ctx context.Context, roomID string, p server.Page) ([]server.RecordingHistory, error) {
-	return read(ctx, a.db, "recordings", func(scan func(...any) error) (r server.RecordingHistory, err error) {
+	return readMade(ctx, a.tables, "recordings", func(scan func(...any) error) (r server.RecordingHistory, err error) {
 		var ended sql.NullTime
 		var names []byte
 		if err := scan(&r.RoomID, &r.File, &r.StartedAt, &ended, &r.FileSize, &names, &r.Status); err != nil {
@@ -107,6 +107,9 @@ func behind(p server.Page) any {
 
 // WasMember implements server.Archive.
 func (a archive) WasMember(ctx context.Context, roomID, user string) (bool, error) {
+	if err := a.there(); err != nil {
+		return false, err
+	}
 	var n int
 	if err := a.db.QueryRowContext(ctx, sqlWasMember, roomID, user).Scan(&n); err != nil {
 		return false, fmt.Errorf("read members: %w", err)
@@ -114,8 +117,21 @@ func (a archive) WasMember(ctx context.Context, roomID, user string) (bool, erro
 	return n > 0, nil
 }
 
+// readMade is read, once the tables are made.
+func readMade[T any](ctx context.Context, t *tables, what string, row func(scan func(...any) error) (T, error), query string, args ...any) ([]T, error) {
+	if err := t.there(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", what, err)
+	}
+	return read(ctx, t.db, what, row, query, args...)
+}
+
+// querier is a database or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
 // read runs a query and reads its rows.
-func read[T any](ctx context.Context, db *sql.DB, what string, row func(scan func(...any) error) (T, error), query string, args ...any) (all []T, err error) {
+func read[T any](ctx context.Context, db querier, what string, row func(scan func(...any) error) (T, error), query string, args ...any) (all []T, err error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", what, err)

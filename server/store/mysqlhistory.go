@@ -79,10 +79,13 @@ const (
 )
 
 // applier writes entries of the outbox to the database.
-type applier struct{ db *sql.DB }
+type applier struct{ *tables }
 
 // apply writes entries in one transaction.
 func (a applier) apply(ctx context.Context, entries []entry) (err error) {
+	if err := a.there(); err != nil {
+		return err
+	}
 	tx, err := a.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
@@ -139,29 +142,38 @@ func (a applier) record(ctx context.Context, tx *sql.Tx, e entry) error {
 	case e.Room != nil:
 		return writeRoom(ctx, tx, *e.Room)
 	case e.Member != nil:
-		m := *e.Member
-		return exec(ctx, tx, sqlMember, m.RoomID, m.UserID, at3(m.JoinedAt), at3(m.LeftAt), string(m.Role), wholeSeconds(m.Duration()))
+		return writeMember(ctx, tx, *e.Member)
 	case e.Call != nil:
 		return writeCall(ctx, tx, *e.Call)
 	case e.Recording != nil:
-		r := *e.Recording
-		names, err := json.Marshal(append([]string{}, r.Participants...))
-		if err != nil {
-			return err
-		}
-		return exec(ctx, tx, sqlRecording, r.RoomID, r.File, at3(r.StartedAt), at3(r.EndedAt), wholeSeconds(r.Duration()), r.FileSize, string(names), r.Status)
+		return writeRecording(ctx, tx, *e.Recording)
+	case e.Sweep != nil:
+		return e.Sweep.do(ctx, tx)
 	}
 	return nil
+}
+
+func writeMember(ctx context.Context, tx *sql.Tx, m server.MemberHistory) error {
+	return exec(ctx, tx, sqlMember, m.RoomID, m.UserID, at3(m.JoinedAt), at3(m.LeftAt), string(m.Role), wholeSeconds(m.Duration()))
+}
+
+func writeRecording(ctx context.Context, tx *sql.Tx, r server.RecordingHistory) error {
+	names, err := json.Marshal(append([]string{}, r.Participants...))
+	if err != nil {
+		return err
+	}
+	return exec(ctx, tx, sqlRecording, r.RoomID, r.File, at3(r.StartedAt), at3(r.EndedAt), wholeSeconds(r.Duration()), r.FileSize, string(names), r.Status)
 }
 
 // roomMetadata is what rooms.metadata holds.
 type roomMetadata struct {
 	CallID string `json:"callId,omitempty"`
 	Reason string `json:"reason,omitempty"`
+	Node   string `json:"node,omitempty"`
 }
 
 func writeRoom(ctx context.Context, tx *sql.Tx, r server.RoomHistory) error {
-	metadata, err := json.Marshal(roomMetadata{r.CallID, string(r.Reason)})
+	metadata, err := json.Marshal(roomMetadata{r.CallID, string(r.Reason), r.Node})
 	if err != nil {
 		return err
 	}

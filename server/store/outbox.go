@@ -26,6 +26,7 @@ type entry struct {
 	Recording *server.RecordingHistory `json:"recording,omitempty"`
 	Letter    *ownedLetter             `json:"letter,omitempty"`
 	Delivered *deliveredLetters        `json:"delivered,omitempty"`
+	Sweep     *sweep                   `json:"sweep,omitempty"`
 }
 
 // ownedLetter is a message that waits for its owner.
@@ -330,6 +331,8 @@ func (e entry) String() string {
 		return "message " + e.Letter.Message.MessageID + " for " + e.Letter.Owner
 	case e.Delivered != nil:
 		return "delivery to " + e.Delivered.Owner
+	case e.Sweep != nil:
+		return "sweep of node " + e.Sweep.Node
 	}
 	return "nothing"
 }

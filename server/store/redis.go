@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -23,12 +24,15 @@ type RedisConfig struct {
 	Username string
 	Password string
 	DB       int
-	// Dial makes the connections; nil dials TCP.
+	TLS      *tls.Config // nil: none
+	// Dial makes the connections, with TLS if they shall have it; nil dials TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// PoolSize is the largest number of connections; 10 by default.
 	PoolSize int
 	// Timeout is for one read or write of a connection; 2 s by default.
 	Timeout time.Duration
+
+	url bool // it was given as a URL
 }
 
 // Redis is a server.State in Redis. Every method is one round trip.
@@ -45,7 +49,7 @@ func NewRedis(cfg RedisConfig) *Redis {
 		cfg.Timeout = 2 * time.Second
 	}
 	return &Redis{client: redis.NewClient(&redis.Options{
-		Addr: cfg.Addr, Username: cfg.Username, Password: cfg.Password, DB: cfg.DB,
+		Addr: cfg.Addr, Username: cfg.Username, Password: cfg.Password, DB: cfg.DB, TLSConfig: cfg.TLS,
 		Dialer: cfg.Dial, PoolSize: max(cfg.PoolSize, 0),
 		ReadTimeout: cfg.Timeout, WriteTimeout: cfg.Timeout, DialTimeout: cfg.Timeout,
 		ContextTimeoutEnabled: true,
@@ -247,12 +251,13 @@ func (r *Redis) Rooms(ctx context.Context, node string) ([]server.RoomSnapshot, 
 // roomOf reads a row of what nodeRooms returns.
 func roomOf(node string, row any) (server.RoomSnapshot, error) {
 	cells, _ := row.([]any)
-	if len(cells) != 4 {
+	if len(cells) != 5 {
 		return server.RoomSnapshot{}, fmt.Errorf("list rooms in redis: a row of %d cells", len(cells))
 	}
 	id, _ := cells[0].(string)
 	text, _ := cells[1].(string)
-	s, err := readRoom(node, id, text, hashOf(cells[2]), hashOf(cells[3]))
+	heard, _ := cells[4].(string)
+	s, err := readRoom(node, id, text, heard, hashOf(cells[2]), hashOf(cells[3]))
 	if err != nil { // nobody can go on with it: as a room that State has lost it is swept
 		return server.RoomSnapshot{RoomRecord: server.RoomRecord{RoomID: id}, Node: node}, nil
 	}
@@ -330,4 +335,27 @@ func (r *Redis) SaveLeg(ctx context.Context, l server.LegRecord) error {
 // LegConnected implements server.LegState.
 func (r *Redis) LegConnected(ctx context.Context, l server.LegRecord) error {
 	return r.run(ctx, "leg connected", func(p redis.Pipeliner) { saveLeg(ctx, p, l) })
+}
+
+// heard notes when a room that exists was heard of.
+const heard = `if redis.call('EXISTS', KEYS[1]) == 1 then return redis.call('HSET', KEYS[1], 'heardTime', ARGV[1]) end return 0`
+
+// CheckLeg implements server.LegState.
+func (r *Redis) CheckLeg(ctx context.Context, node string, m server.MemberRecord, invited ...string) error {
+	keys := []string{roomKey(m.RoomID), snapshotKey(m.RoomID), legKey(m.SessionID), userKey(m.UserID)}
+	for _, u := range invited {
+		keys = append(keys, userKey(u))
+	}
+	var there *redis.IntCmd
+	var member, room *redis.BoolCmd
+	err := r.run(ctx, "check leg", func(p redis.Pipeliner) {
+		there = p.Exists(ctx, keys...)
+		member = p.HExists(ctx, membersKey(m.RoomID), m.UserID)
+		room = p.HExists(ctx, nodeKey(node), m.RoomID)
+		p.Eval(ctx, heard, []string{snapshotKey(m.RoomID)}, millis(time.Now()))
+	})
+	if err == nil && (int(there.Val()) < len(keys) || !member.Val() || !room.Val()) {
+		return fmt.Errorf("check leg in redis: %w", server.ErrStateLost)
+	}
+	return err
 }

@@ -150,7 +150,20 @@ func testKeepRoom(t *testing.T, p place) {
 	must(t, p.open(ctx, p, r, "alice"))
 	m, l := p.in(r, "alice", "", server.RolePublisher)
 	whole := p.everything()
+	has := func(node string, want bool) {
+		t.Helper()
+		if err := p.CheckLeg(ctx, node, m, p.run+"bob"); (err == nil) != want || !want && !errors.Is(err, server.ErrStateLost) {
+			t.Errorf("check leg: %v", err)
+		}
+	}
+	has(r.Node, true)
+	has("n2", false)
+	must(t, p.SaveRoom(ctx, r, p.run+"bob"))
+	has(r.Node, false)
+	must(t, p.KeepRoom(ctx, r, m, l))
+	has(r.Node, true)
 	must(t, p.leave(ctx, p, r, "alice", ""))
+	has(r.Node, false)
 	must(t, p.SaveRoom(ctx, r, p.run+"bob"))
 	must(t, p.CloseRoom(ctx, r))
 	p.empty(t)

@@ -139,12 +139,13 @@ write_snapshot()
 return 'ok'`
 
 // nodeRooms reads all rooms of a node in one step: for each its id, its snapshot,
-// its members and its state.
+// its members, its state and when it was heard of.
 const nodeRooms = `
 local rooms = {}
 for _, room in ipairs(redis.call('HKEYS', KEYS[1])) do
   local key = 'rtc:room:' .. room
-  rooms[#rooms + 1] = {room, redis.call('HGET', key .. ':snapshot', 'snapshot') or '', redis.call('HGETALL', key .. ':members'), redis.call('HGETALL', key .. ':state')}
+  local snapshot = redis.call('HMGET', key .. ':snapshot', 'snapshot', 'heardTime')
+  rooms[#rooms + 1] = {room, snapshot[1] or '', redis.call('HGETALL', key .. ':members'), redis.call('HGETALL', key .. ':state'), snapshot[2] or ''}
 end
 return rooms`
 

@@ -333,9 +333,15 @@ func TestRoundTrips(t *testing.T) {
 		"save room": func() error { return p.SaveRoom(t.Context(), p.room(), "alice", "bob") },
 		"mend room": func() error { return p.MendRoom(t.Context(), p.room()) },
 		"keep room": func() error { return p.KeepRoom(t.Context(), p.room(), alice, leg) },
-		"leave":     func() error { return p.LeaveRoom(t.Context(), alice) },
-		"close":     func() error { return p.CloseRoom(t.Context(), p.room()) },
-		"drop":      func() error { return p.DropSession(t.Context(), "s") },
+		"check leg": func() error {
+			if err := p.CheckLeg(t.Context(), "n1", alice, "bob"); !errors.Is(err, server.ErrStateLost) {
+				return err
+			}
+			return nil
+		},
+		"leave": func() error { return p.LeaveRoom(t.Context(), alice) },
+		"close": func() error { return p.CloseRoom(t.Context(), p.room()) },
+		"drop":  func() error { return p.DropSession(t.Context(), "s") },
 	}
 	for name, step := range steps {
 		before := writes

@@ -120,6 +120,22 @@ func (s *Sink) Push(packet []byte, at time.Time) {
 	}
 }
 
+// PushUnit takes one whole coded unit, as a browser's encoded transform sees it: a
+// frame, or of VP8 at least its end, or an Opus packet. Loss is then counted by
+// markers alone. The sink does not keep the unit.
+func (s *Sink) PushUnit(unit []byte, key bool, at time.Time) {
+	m, err := FindMarker(s.codec, unit)
+	s.mu.Lock()
+	if !s.closed {
+		s.unit(m, err, key, at)
+	}
+	changed := len(s.pending) > 0
+	s.mu.Unlock()
+	if changed {
+		s.deliver()
+	}
+}
+
 func (s *Sink) take(packet []byte, at time.Time) {
 	if err := s.packet.Unmarshal(packet); err != nil {
 		s.stats.RTP.Malformed++
