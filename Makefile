@@ -3,7 +3,7 @@
 GO ?= go
 SEED ?= 1
 
-.PHONY: test short sim repeats loop service kill browser lint bench model fuzz build image gate
+.PHONY: test short sim repeats loop service kill browser lint bench model fuzz build image images gate
 
 test: lint ## everything that this machine can run
 	$(GO) test -race -timeout 20m $(TESTFLAGS) ./...
@@ -57,6 +57,9 @@ image: ## the mock media server as a container image; DOCKER_HOST chooses the en
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o "$$dir/callbench" ./cmd/callbench && \
 	docker build -q -f deploy/kmsmock/Dockerfile -t $(IMAGE) "$$dir"
+
+images: ## images of the parts around a media server, from Debian packages
+	deploy/images/build.sh
 
 GATEFLAGS ?=
 gate: build ## what a release has to pass, on a system in containers (docs/containers.md); GATEFLAGS go to callbench gate

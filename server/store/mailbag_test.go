@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,11 +18,15 @@ import (
 type mailRoom struct {
 	*Inbox
 	begun time.Time
-	told  []string
+
+	mu   sync.Mutex
+	told []string
 }
 
 func (m *mailRoom) apply(_ context.Context, entries []entry) error {
 	at := time.Since(m.begun).Truncate(time.Second)
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, e := range entries {
 		what := e.String()
 		if e.Letter != nil && !e.Letter.deliveredAt.IsZero() {
@@ -61,6 +66,8 @@ func (m *mailRoom) deliver(t *testing.T, to string, numbers ...uint64) {
 // expect expects what the database was told since, in this order.
 func (m *mailRoom) expect(t *testing.T, want ...string) {
 	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if !slices.Equal(m.told, want) {
 		t.Errorf("the database was told %q, want %q", m.told, want)
 	}
@@ -92,10 +99,10 @@ func TestMailbag(t *testing.T) {
 			t.Error(err)
 		}
 		m.expect(t, "4s message 4 for bob")
+		closeTidied(t, m.Inbox)
 		if n, end := m.outbox.waiting.Load(), m.outbox.bag.position(m.outbox.rest.next); n != 0 || end != m.outbox.rest.next {
 			t.Errorf("%d entries wait behind position %d", n, end)
 		}
-		closeTidied(t, m.Inbox)
 	})
 }
 

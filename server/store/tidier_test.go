@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,13 +21,13 @@ import (
 
 // table is what a database has of letters, and whether it is away.
 type table struct {
-	away      bool
+	away      atomic.Bool
 	letters   map[uint64]string // content by number
 	delivered map[uint64]bool
 }
 
 func (d *table) apply(_ context.Context, entries []entry) error {
-	if d.away {
+	if d.away.Load() {
 		return errors.New("away")
 	}
 	for _, e := range entries {
@@ -101,14 +102,15 @@ func playTidied(t *testing.T, random *rand.Rand) {
 			t.Fatal(err)
 		}
 		closeTidied(t, i)
-		d.away = random.IntN(2) == 0
+		d.away.Store(random.IntN(2) == 0)
 		dir, i = killed, openTidied(t, killed, d)
 		compareInboxes(t, i, want)
 	}
-	d.away = false
+	d.away.Store(false)
 	if err := i.outbox.drained(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	closeTidied(t, i)
 	if _, all := i.outbox.journal.oldest(); all > 200_000 {
 		t.Errorf("the journal has %d bytes", all)
 	}
@@ -120,7 +122,6 @@ func playTidied(t *testing.T, random *rand.Rand) {
 			t.Errorf("letter %d waits: %v; the database says that it was delivered: %v", n, waits, d.delivered[n])
 		}
 	}
-	closeTidied(t, i)
 }
 
 // putBoth puts a message into both inboxes, which number it alike.
