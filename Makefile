@@ -3,7 +3,7 @@
 GO ?= go
 SEED ?= 1
 
-.PHONY: test short sim repeats loop service kill browser lint bench model fuzz build image
+.PHONY: test short sim repeats loop service kill browser lint bench model fuzz build image images gate
 
 test: lint ## everything that this machine can run
 	$(GO) test -race -timeout 20m $(TESTFLAGS) ./...
@@ -49,11 +49,18 @@ fuzz: ## every fuzz test for FUZZTIME
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
 	  echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
 
-build: ## the binary
-	$(GO) build -o callbench ./cmd/callbench
+build: ## the binary, which needs no library
+	CGO_ENABLED=0 $(GO) build -o callbench ./cmd/callbench
 
 IMAGE ?= callbench/kmsmock
 image: ## the mock media server as a container image; DOCKER_HOST chooses the engine
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o "$$dir/callbench" ./cmd/callbench && \
 	docker build -q -f deploy/kmsmock/Dockerfile -t $(IMAGE) "$$dir"
+
+images: ## images of the parts around a media server, from Debian packages
+	deploy/images/build.sh
+
+GATEFLAGS ?=
+gate: build ## what a release has to pass, on a system in containers (docs/containers.md); GATEFLAGS go to callbench gate
+	./callbench gate $(GATEFLAGS)

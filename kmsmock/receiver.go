@@ -49,6 +49,7 @@ type inStream struct {
 	priorReceived uint64
 	report        uint32 // middle bits of the last sender report's NTP time
 	reportedAt    time.Time
+	padding       padding
 }
 
 // setup takes the outcome of the negotiation. The server's lock is held.
@@ -81,16 +82,16 @@ func (t *mediaTransport) readRTP(b []byte, now time.Time) {
 		return
 	}
 	t.lastHeard.Store(now.UnixNano())
-	if len(payload) == 0 {
-		return // padding only
-	}
-	gap := t.count(h, typ, len(payload), now)
+	gap, before := t.count(h, typ, len(payload), now)
 	if typ.codec.nack {
 		t.chase(h.SSRC, h.SequenceNumber, gap, now)
 	}
+	if len(payload) == 0 {
+		return // padding only
+	}
 	p := &t.packet
 	*p = packet{
-		kind: typ.kind, codec: typ.codec, payload: payload, seq: h.SequenceNumber, ts: h.Timestamp, marker: h.Marker,
+		kind: typ.kind, codec: typ.codec, payload: payload, seq: h.SequenceNumber - before, ts: h.Timestamp, marker: h.Marker,
 		stream: uint64(t.ep.obj.serial)<<32 | uint64(h.SSRC), at: now, from: t,
 	}
 	if typ.kind == kindVideo {
@@ -156,8 +157,8 @@ func rtpPayload(b []byte) []byte {
 }
 
 // count keeps the books of the packet's stream and tells how many packets are
-// missing before it.
-func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now time.Time) (gap int) {
+// missing right before it, and how many before it were padding alone.
+func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now time.Time) (gap int, padding uint16) {
 	t.statsMu.Lock()
 	defer t.statsMu.Unlock()
 	st := t.stream(h.SSRC)
@@ -180,7 +181,10 @@ func (t *mediaTransport) count(h *rtp.Header, typ incomingType, size int, now ti
 		st.jitter += (float64(max(d, -d)) - st.jitter) / 16
 	}
 	st.transit = transit
-	return gap
+	if size == 0 {
+		st.padding.add(h.SequenceNumber)
+	}
+	return gap, st.padding.before(h.SequenceNumber)
 }
 
 // maxStreams is how many streams of a peer are kept: as many as one RTCP report

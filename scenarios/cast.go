@@ -55,6 +55,17 @@ func (s *Scenario) played(account string) string {
 	return account
 }
 
+// allOf are the users that words with commas between them mean, in the order of the
+// alphabet.
+func (s *Scenario) allOf(words string) string {
+	all := strings.Split(words, ",")
+	for i, w := range all {
+		all[i] = s.user(w)
+	}
+	slices.Sort(all)
+	return strings.Join(all, ",")
+}
+
 // key is a pattern of Redis keys with accounts in the place of the script's users.
 func (s *Scenario) key(pattern string) string {
 	if len(s.accounts) == 0 {

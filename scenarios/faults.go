@@ -11,6 +11,7 @@ import (
 // Capabilities of worlds whose parts can be made to fail.
 const (
 	needKMSControl    = "kms-control"
+	needKMSFaults     = "kms-faults"
 	needRedisControl  = "redis-control"
 	needServerControl = "server-control"
 )
@@ -68,7 +69,7 @@ const restartTime = time.Second
 var faultVerbs = []Verb{
 	{Name: "kms", Usage: "kill|restart|hang|fault|heal [error|drop|delay|hold|recorder|dtls]", World: true, Min: 1, Max: 2, world: actOnKMS, target: checkKMS,
 		Help: "lets the media server fail: kill ends it, restart kills it and starts it again with another id and nothing that it held, hang answers nothing any more, " +
-			"fault refuses, loses, delays or keeps back what is asked of it or its events, or breaks recorders, or never finishes DTLS; heal ends hang and all faults; needs kms-control",
+			"fault refuses, loses, delays or keeps back what is asked of it or its events, or breaks recorders, or never finishes DTLS; heal ends hang and all faults; needs kms-control, and fault needs kms-faults",
 		Fields: []FieldSpec{{Name: "after", Kind: Duration, Help: "when restart starts it again; 1s if not set"},
 			{Name: "on", Kind: Text, Help: "of fault: a method (create, release), an operation (processOffer) or an event (IceCandidateFound)"},
 			{Name: "class", Kind: Text, Help: "of fault: the class of the object that is asked or made"},
@@ -161,7 +162,15 @@ func checkKMS(s *Scenario, _ Step, c Clause) error {
 			return fmt.Errorf("kms %s needs %s=", what, must)
 		}
 	}
-	return s.requires(needKMSControl, "kms "+what)
+	return s.requires(kmsNeed(s, c.Args[0]), "kms "+what)
+}
+
+// kmsNeed is the capability that an action of kms takes: heal ends what either made.
+func kmsNeed(s *Scenario, action string) string {
+	if action == "fault" || action == "heal" && contains(s.Needs, needKMSFaults) {
+		return needKMSFaults
+	}
+	return needKMSControl
 }
 
 func actOnRedis(w World, _ *Scenario, c Clause) error {

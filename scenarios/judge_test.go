@@ -330,7 +330,7 @@ func TestActions(t *testing.T) {
 		"reject": "alice reject", "busy": "alice busy", "cancel": "alice cancel", "message": "alice message bob hi", "ask": "alice ask bob", "presence": "alice presence online",
 		"refresh": "alice refresh", "background": "alice background", "foreground": "alice foreground", "sleep": "alice sleep 1s", "token": "token alice wrong",
 		"leave": "alice leave", "role": "alice role bob publisher", "kick": "alice kick bob", "record": "alice record start", "history": "alice history calls",
-		"mute": "alice mute audio", "unmute": "alice unmute audio", "crash": "alice crash", "kms": "kms kill", "redis": "redis flush", "server": "server kill",
+		"mute": "alice mute audio", "unmute": "alice unmute audio", "crash": "alice crash", "kms": "kms kill", "redis": "redis flush", "server": "server kill", "part": "part redis pause", "line": "line redis cut",
 		"block": "block bob alice", "turn": "turn rotate", "unblock": "unblock bob alice"}
 	for _, v := range Verbs {
 		step := steps[v.Name]
@@ -339,7 +339,7 @@ func TestActions(t *testing.T) {
 			continue
 		}
 		head, line := pair, "x.call:2: "
-		if need := map[string]string{"turn": needRotation, "role": needRooms, "kick": needRooms, "history": needHistory, "record": needFiles, "kms": needKMSControl, "redis": needRedisControl, "server": needServerControl}[v.Name]; need != "" {
+		if need := map[string]string{"turn": needRotation, "role": needRooms, "kick": needRooms, "history": needHistory, "record": needFiles, "kms": needKMSControl, "redis": needRedisControl, "server": needServerControl, "part": needPartsControl, "line": needPartsControl}[v.Name]; need != "" {
 			head, line = "need "+need+"\n"+pair, "x.call:3: "
 		}
 		if r := judge(t, record(t, head+step+"\n", "virtual", "1 begin 0", "1 end 0")); r.Verdict != reports.Pass {
@@ -366,7 +366,7 @@ func TestActions(t *testing.T) {
 		{"? alice call bob code=busy", "error=e code=bad_state", reports.Fail},
 		{"? alice call bob", "error=timeout", reports.Fail},
 	} {
-		if r := judge(t, record(t, "need kms-control\n"+pair+c.step+"\n", "virtual", "1 begin 0", "1 end 0 "+c.end)); r.Verdict != c.want {
+		if r := judge(t, record(t, "need kms-faults\n"+pair+c.step+"\n", "virtual", "1 begin 0", "1 end 0 "+c.end)); r.Verdict != c.want {
 			t.Errorf("%s, %q: %s %+v", c.step, c.end, r.Verdict, r.Failures)
 		}
 	}
@@ -509,5 +509,19 @@ func BenchmarkJudge(b *testing.B) {
 	for b.Loop() {
 		j.Observe(e)
 		j.events = j.events[:0]
+	}
+}
+
+// What two actions of one instant cause in between belongs to both, also where the
+// second begins a little later, as it does in real time.
+func TestActionsOfOneInstantAreOne(t *testing.T) {
+	lines := []string{"1 begin 0", "1 bob call.ended call=c1", "1.001 begin 1", "1.002 end 0", "1.003 end 1", "2 begin 2", "5 deadline 2"}
+	for text, want := range map[string]reports.Verdict{
+		pair + "at 1s bob hangup\nat 1s alice hangup\nexpect bob ended\n":     reports.Pass,
+		pair + "at 1s bob hangup\nat 1001ms alice hangup\nexpect bob ended\n": reports.Fail, // an old event is not believed
+	} {
+		if r := judge(t, record(t, text, "local", lines...)); r.Verdict != want {
+			t.Errorf("%s%s %s, want %s", text, r.Verdict, r.Reason, want)
+		}
 	}
 }

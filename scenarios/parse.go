@@ -248,7 +248,7 @@ func (p *parser) addClient(c Client) {
 // reserved are the words that a client cannot be called.
 var reserved = map[string]bool{"at": true, "expect": true, "never": true, "net": true, "script": true, "server": true,
 	"kms": true, "push": true, "recording": true, "turn": true, "redis": true, "mysql": true, "history": true, "clean": true, "span": true, "steps": true, "kill": true,
-	"start": true, "token": true, "block": true, "unblock": true, "need": true, "set": true, "clients": true, "case": true, "mix": true, "require": true, "or": true, "as": true}
+	"start": true, "part": true, "line": true, "token": true, "block": true, "unblock": true, "need": true, "set": true, "clients": true, "case": true, "mix": true, "require": true, "or": true, "as": true}
 
 // parseStep reads [at T] [!|?] [expect|never] actors verb args… [or …] [as span].
 func (p *parser) parseStep(text string, words []string) {
@@ -344,7 +344,7 @@ var systemParts = map[string]bool{"server": true, "kms": true, "turn": true, "re
 
 // worldWords begin a step that is not about clients.
 var worldWords = map[string]bool{"net": true, "kill": true, "start": true, "history": true, "clean": true, "span": true,
-	"recording": true, "turn": true, "redis": true, "steps": true, "token": true, "block": true, "unblock": true}
+	"recording": true, "turn": true, "redis": true, "steps": true, "token": true, "block": true, "unblock": true, "part": true, "line": true}
 
 // actedOn are the parts of the system that a script can act on, and that nothing
 // but events can be expected of.

@@ -51,8 +51,26 @@ func (n *notebook) FlushRedis()                              { _ = n.note("redis
 func (n *notebook) SlowRedis(d time.Duration)                { _ = n.note("redis slow %v", d) }
 func (n *notebook) KillServer() error                        { return n.note("server kill") }
 func (n *notebook) StartServer() error                       { return n.note("server start") }
+func (n *notebook) Part(name string) (Part, error)           { return page{n, "part " + name}, nil }
+func (n *notebook) Line(name string) (Line, error)           { return page{n, "line " + name}, nil }
 func (n *notebook) Settle() time.Duration                    { return 300 * time.Millisecond }
 func (n *notebook) Close() error                             { return nil }
+
+// page is a part, or the way to it, in a notebook.
+type page struct {
+	n    *notebook
+	what string
+}
+
+func (p page) Pause() error                   { return p.n.note("%s pause", p.what) }
+func (p page) Resume() error                  { return p.n.note("%s resume", p.what) }
+func (p page) Kill() error                    { return p.n.note("%s kill", p.what) }
+func (p page) Start() error                   { return p.n.note("%s start", p.what) }
+func (p page) Partition(on bool) error        { return p.n.note("%s partition %v", p.what, on) }
+func (p page) Cut() error                     { return p.n.note("%s cut", p.what) }
+func (p page) Restore() error                 { return p.n.note("%s restore", p.what) }
+func (p page) Reset() error                   { return p.n.note("%s reset", p.what) }
+func (p page) SetDelay(d time.Duration) error { return p.n.note("%s delay %v", p.what, d) }
 
 // line is a client's network in a notebook.
 type line struct {
@@ -142,7 +160,7 @@ func playIn(t *testing.T, n *notebook, text string) reports.Scenario {
 
 // Every verb does what it says, to whom it says.
 func TestVerbsAct(t *testing.T) {
-	const head = "need rooms history files kms-control redis-control server-control\nclients alice=electron bob.phone=electron bob.desk=electron:offline\n"
+	const head = "need rooms history files kms-control kms-faults redis-control server-control parts-control\nclients alice=electron bob.phone=electron bob.desk=electron:offline\n"
 	for step, want := range map[string]string{
 		"bob.desk connect":     "bob.desk connect 3",
 		"alice reopen":         "alice connect 4",
@@ -173,6 +191,17 @@ func TestVerbsAct(t *testing.T) {
 		"server kill":                                                    "server kill",
 		"server restart after=1ms":                                       "server kill",
 		"server start":                                                   "server start",
+		"part redis pause":                                               "part redis pause",
+		"part mysql resume":                                              "part mysql resume",
+		"part kurento kill":                                              "part kurento kill",
+		"part server2 start":                                             "part server2 start",
+		"part coturn restart after=1ms":                                  "part coturn kill",
+		"part haproxy partition":                                         "part haproxy partition true",
+		"part haproxy heal":                                              "part haproxy partition false",
+		"line redis cut":                                                 "line redis cut",
+		"line mysql restore":                                             "line mysql restore",
+		"line kurento reset":                                             "line kurento reset",
+		"line kurento delay=50ms":                                        "line kurento delay 50ms",
 		"bob.phone reject":                                               "bob.phone reject",
 		"bob.phone busy":                                                 "bob.phone busy",
 		"alice cancel":                                                   "alice cancel",

@@ -42,9 +42,9 @@ A user with several devices is written bob.phone=… bob.desk=…: bob stands fo
 where somebody calls or kicks him. In a room of several members media is expected with from=, which names whose it is; a mix
 has one's own in it too.
 
-The virtual world lacks chromium, whose time is not its own; the local one lacks virtualtime, and chromium where there is none on the path. A client of
-the profile chromium is a real browser, and needs it without saying so. With ` + "`-level 0`" + ` the server speaks level 0
-of the protocol, and the capabilities of level 1 are lacking. With ` + "`-kms`" + ` there are no kmsevents, kms-control and mixed, and files only of a Kurento on this machine. With ` + "`-turn`" + ` the secrets of the TURN
+The virtual world lacks chromium, whose time is not its own; the local one lacks virtualtime, and chromium where there is none on the path. Both lack
+parts-control. A client of the profile chromium is a real browser, and needs it without saying so. With ` + "`-level 0`" + ` the server speaks level 0
+of the protocol, and the capabilities of level 1 are lacking. With ` + "`-kms`" + ` there are no kmsevents, kms-control, kms-faults and mixed, and files only of a Kurento on this machine. With ` + "`-turn`" + ` the secrets of the TURN
 server cannot be changed, and its allocations are listed with ` + "`-turn-log`" + ` only. The remote world has what the server says of itself, and skips
 by name what it cannot look at (docs/remote.md). A TURN server is there if the scenario needs one; clients of level 0, to whom
 nobody tells it, know it from the beginning.

@@ -138,6 +138,9 @@ func roundRecording(j *Judge, c Clause, found []trace.Event) bool {
 		if f.Key == "duration" || f.Key == "plays" {
 			fields[i].Value = seconds(f.Value)
 		}
+		if f.Key == "participants" {
+			fields[i].Value = j.s.allOf(f.Value)
+		}
 	}
 	for _, e := range found {
 		if e.Get("what") == "recording" && j.fieldsHold(fields, e) {

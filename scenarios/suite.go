@@ -20,7 +20,7 @@ func Suite() ([]*Scenario, error) {
 	}
 	var all []*Scenario
 	for _, f := range files {
-		s, err := fromSuite(f)
+		s, err := parseIn(suite, f)
 		if err != nil {
 			return nil, err
 		}
@@ -34,11 +34,15 @@ func Load(name string) (*Scenario, error) {
 	if info, err := os.Stat(name); err == nil && !info.IsDir() {
 		return ParseFile(name)
 	}
-	f := "suite/" + strings.TrimSuffix(name, ".call") + ".call"
+	plain := strings.TrimSuffix(name, ".call")
+	if contains(gateNames(), plain) {
+		return parseIn(gate, "gate/"+plain+".call")
+	}
+	f := "suite/" + plain + ".call"
 	if _, err := fs.Stat(suite, f); err != nil {
 		return nil, fmt.Errorf("no file and no scenario of the suite is called %q%s; callbench run -n lists the suite", name, suggest(name, suiteNames()))
 	}
-	return fromSuite(f)
+	return parseIn(suite, f)
 }
 
 // Find gives the scenarios that names stand for, checked and ready to be played,
@@ -92,19 +96,22 @@ func cutCase(name string) (file, wanted string) {
 // known reports whether a scenario can be loaded by this name.
 func known(name string) bool {
 	info, err := os.Stat(name)
-	return err == nil && !info.IsDir() || contains(suiteNames(), strings.TrimSuffix(name, ".call"))
+	return err == nil && !info.IsDir() || contains(append(suiteNames(), gateNames()...), strings.TrimSuffix(name, ".call"))
 }
 
-func fromSuite(file string) (*Scenario, error) {
-	b, err := suite.ReadFile(file)
+func parseIn(folder embed.FS, file string) (*Scenario, error) {
+	b, err := folder.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
 	return Parse(path.Base(file), string(b))
 }
 
-func suiteNames() []string {
-	files, err := fs.Glob(suite, "suite/*.call")
+func suiteNames() []string { return namesIn(suite, "suite") }
+
+// namesIn are the scenarios of a folder, in the order of their names.
+func namesIn(folder embed.FS, name string) []string {
+	files, err := fs.Glob(folder, name+"/*.call")
 	if err != nil {
 		return nil
 	}

@@ -71,7 +71,7 @@ func reasons(of signaling.Action) []string {
 }
 
 // Verbs is the table of actions.
-var Verbs = slices.Concat(callVerbs, roomVerbs, clientVerbs, faultVerbs, worldVerbs)
+var Verbs = slices.Concat(callVerbs, roomVerbs, clientVerbs, faultVerbs, partVerbs, worldVerbs)
 
 // callVerbs are the actions of calls.
 var callVerbs = []Verb{

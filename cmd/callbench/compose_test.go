@@ -8,16 +8,18 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/callbench/callbench/simclient"
 )
 
-// composed is the system of deploy/docker-compose.yml, with a mock in Kurento's
-// place and images of deploy/images.
+// composed is the system of deploy/docker-compose.yml from images of deploy/images,
+// with the Kurento of CALLBENCH_IMAGE_KURENTO, or a mock in its place.
 type composed struct {
 	project string
+	files   []string // flags that name what is composed
 	tool    []string // docker compose, or docker-compose
 	addr    string   // of HAProxy
 	secret  string
@@ -72,6 +74,10 @@ func compose(t *testing.T) *composed {
 		}
 		s.env = append(s.env, "CALLBENCH_IMAGE_"+part+"=callbench/"+name)
 	}
+	s.files = []string{"-f", "../../deploy/docker-compose.yml"}
+	if os.Getenv("CALLBENCH_IMAGE_KURENTO") == "" {
+		s.files = append(s.files, "-f", "../../deploy/docker-compose.mock.yml")
+	}
 	_, port, _ := net.SplitHostPort(s.addr)
 	_, turn, _ := net.SplitHostPort(freeAddr(t))
 	number := rand.Text()[0] % 26 // of the network, so that two tests do not meet
@@ -111,8 +117,7 @@ func composeTool(t *testing.T) []string {
 // run has the tool do something with the system, and returns what it prints.
 func (s *composed) run(t *testing.T, args ...string) string {
 	t.Helper()
-	all := append(append(s.tool[1:len(s.tool):len(s.tool)], "-p", s.project, "-f", "../../deploy/docker-compose.yml", "-f", "../../deploy/docker-compose.mock.yml"), args...)
-	cmd := exec.Command(s.tool[0], all...)
+	cmd := exec.Command(s.tool[0], slices.Concat(s.tool[1:], []string{"-p", s.project}, s.files, args)...)
 	cmd.Env = s.env
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -16,7 +16,10 @@ type doctorCmd struct {
 	Turn       string `placeholder:"turn:HOST:PORT" help:"A TURN server that shall be used, over UDP: with its secret an allocation is made, without one it is asked for a binding."`
 	TurnSecret string `env:"CALLBENCH_TURN_SECRET" placeholder:"SECRET" help:"Secret of the TURN server's REST credentials."`
 	Calls      int    `default:"100" help:"How many calls at a time the machine shall hold."`
+	World      string `default:"local" enum:"local,containers" help:"What shall be played: local, which is virtual too, or containers: then the container engine and its images are examined as well."`
 	JSON       bool   `name:"json" help:"Print JSON."`
+
+	imageFlags
 }
 
 // state is what a check found.
@@ -73,6 +76,9 @@ func (c *doctorCmd) examine(ctx context.Context, m machine) examination {
 	defer cancel()
 	e := examination{Checks: m.check(c.Calls), Mock: mockDiffers}
 	e.Checks = append(e.Checks, c.services(ctx)...)
+	if c.World == "containers" {
+		e.Checks = append(e.Checks, c.containers(ctx)...)
+	}
 	e.Proven = c.proven(e.Checks)
 	return e
 }

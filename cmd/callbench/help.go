@@ -16,9 +16,11 @@ type helpCmd struct {
 const exitHelp = `Exit codes:
   0  everything that was played passed, and something was played
   1  a scenario failed or could not be judged, or nothing but skips remained;
-     conform: a recording went otherwise; doctor: something a flag names is not usable
+     conform: a recording went otherwise; doctor: something a flag names is not usable;
+     gate: a scenario was skipped, or a part is not what its name says
   2  nothing was played: wrong flags, or a file that cannot be read or parsed, or a server
-     of conform or a remote one that does not answer, or an address of mock or serve that is taken
+     of conform or a remote one that does not answer, or an address of mock or serve that is taken,
+     or a container of run or gate that cannot be started
 mock and serve run until they are interrupted, and then exit with 0.
 `
 

@@ -193,12 +193,13 @@ func (h *host) claim(ctx context.Context, state server.State, node string) error
 
 // mysql keeps what is permanent in a database, in which demo users are made. One
 // that is away is no reason to take nobody: what is written waits for it.
-func (h *host) mysql(ctx context.Context, dsn, dir string, users []string) (*store.MySQL, error) {
-	m, err := store.OpenMySQL(ctx, store.MySQLConfig{DSN: dsn, Dir: dir, Users: users, Log: h.log})
+func (h *host) mysql(ctx context.Context, cfg store.MySQLConfig) (*store.MySQL, error) {
+	cfg.Log = h.log
+	m, err := store.OpenMySQL(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	h.part("mysql", fmt.Sprintf("%s, its journal in %s", m, dir))
+	h.part("mysql", fmt.Sprintf("%s, its journal in %s", m, cfg.Dir))
 	h.stop = append(h.stop, m.Close)
 	h.checks = append(h.checks, server.Check{Name: "mysql", Ask: m.Ping, Spare: true})
 	if n := m.Waiting(); n > 0 {

@@ -30,12 +30,14 @@ var errFailed = errors.New("failed")
 
 type cli struct {
 	Run     runCmd     `cmd:"" help:"Play scenarios and judge them."`
+	Gate    gateCmd    `cmd:"" help:"Play on a system in containers what a release has to pass, if its media server proves to be a real Kurento."`
 	Load    loadCmd    `cmd:"" help:"Play a scenario many times at a rate."`
 	Judge   judgeCmd   `cmd:"" help:"Judge a kept trace again."`
 	Conform conformCmd `cmd:"" help:"Hold the mock media server, or a real Kurento, against recordings of a real one."`
 	Mock    mockCmd    `cmd:"" help:"Serve a mock Kurento that fails on command."`
 	Serve   serveCmd   `cmd:"" help:"Run the reference server, with everything embedded that is not given, and a demo page."`
 	Doctor  doctorCmd  `cmd:"" help:"Check this machine and what flags name, and say what runs here prove and what they do not."`
+	Lines   linesCmd   `cmd:"" hidden:"" help:"Pass streams on to parts of a system in containers, and impair them as an address is told."`
 	Help    helpCmd    `cmd:"" help:"Explain a command or a topic: scenario, exit."`
 
 	Version kong.VersionFlag `help:"Print the version."`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,9 +16,9 @@ import (
 
 type runCmd struct {
 	Scenarios []string      `arg:"" optional:"" name:"scenario" help:"Files, or names from the suite; one case of either as reports name it (lossy/loss=10); the whole suite if none."`
-	World     string        `default:"virtual" enum:"virtual,local,remote" help:"Where to play: virtual (in memory, virtual time), local (real sockets on loopback, real time) or remote (a server that somebody else runs, at -url)."`
-	Kms       string        `name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A real Kurento for the local world, instead of the mock; of the remote world the one that is looked at."`
-	Turn      string        `name:"turn" placeholder:"turn:HOST:PORT" help:"A TURN server for the local world, such as Coturn, instead of the embedded one; of the remote world the one that its server hands out."`
+	World     string        `default:"virtual" enum:"virtual,local,containers,remote" help:"Where to play: virtual (in memory, virtual time), local (real sockets on loopback, real time), containers (every part real, in a container of its own) or remote (a server that somebody else runs, at -url)."`
+	Kms       string        `name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A real Kurento for the local world, instead of the mock; for containers instead of one in a container; of the remote world the one that is looked at."`
+	Turn      string        `name:"turn" placeholder:"turn:HOST:PORT" help:"A TURN server for the local world, such as Coturn, instead of the embedded one; for containers instead of one in a container; of the remote world the one that its server hands out."`
 	Secret    string        `name:"turn-secret" env:"CALLBENCH_TURN_SECRET" placeholder:"SECRET" help:"Secret that the TURN server verifies its credentials with (TURN REST, Coturn's static-auth-secret); better in CALLBENCH_TURN_SECRET, which other users of the machine do not see."`
 	TurnLog   string        `name:"turn-log" type:"existingfile" placeholder:"FILE" help:"Coturn's verbose log, from which the allocations are read that scenarios assert; without it those scenarios are skipped."`
 	Seed      int64         `default:"1" help:"Seed of everything random."`
@@ -28,10 +29,12 @@ type runCmd struct {
 	Verbose   bool          `short:"v" help:"Print phases, spans and media of each scenario, not only of what failed. The report has them in any case."`
 	Remote    remoteFlags   `embed:""`
 	Timeout   time.Duration `placeholder:"2m" help:"Wall time that one scenario may take; if not given 2m in virtual time, 15m in real time."`
+
+	containerFlags
 }
 
 // Run implements `callbench run`.
-func (c *runCmd) Run(ctx context.Context, out *console) error {
+func (c *runCmd) Run(ctx context.Context, out *console) (err error) {
 	list, err := scenarios.Find(c.Scenarios...)
 	if err != nil {
 		return err
@@ -61,9 +64,11 @@ func (c *runCmd) Run(ctx context.Context, out *console) error {
 	if err != nil {
 		return err
 	}
-	stage, err := c.remote(ctx, list, outside)
-	if err != nil {
-		return err
+	var stage *scenarios.Stage
+	if c.World != "containers" {
+		if stage, err = c.remote(ctx, list, outside); err != nil {
+			return err
+		}
 	}
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return fmt.Errorf("make the report's folder: %w", err)
@@ -80,6 +85,19 @@ func (c *runCmd) Run(ctx context.Context, out *console) error {
 		c.Timeout = 2 * time.Minute
 	case c.Timeout == 0:
 		c.Timeout = 15 * time.Minute
+	}
+	if c.World == "containers" {
+		given, err := c.given()
+		if err != nil {
+			return err
+		}
+		fleet, err := c.fleet(ctx, out, given, c.Out)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, fleet.Close()) }()
+		of := fleet.Stage(c.Seed)
+		stage = &of
 	}
 	progress := &progress{out: out, total: len(list)}
 	runner := world.Runner{World: c.World, KMS: c.Kms, TURN: outside, Stage: stage, Seed: c.Seed, Dir: c.Out, Timeout: c.Timeout, Jobs: c.Jobs, Begin: progress.begin, End: progress.end}

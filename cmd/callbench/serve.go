@@ -20,23 +20,24 @@ import (
 )
 
 type serveCmd struct {
-	Config     string     `env:"CALLBENCH_CONFIG" placeholder:"FILE" help:"YAML or JSON with the names of these flags and their values; a flag counts before the environment, and that before the file."`
-	Listen     string     `env:"CALLBENCH_LISTEN" default:"127.0.0.1:8080" help:"Address for clients, the demo page, /healthz, /readyz and /metrics."`
-	Kms        string     `env:"CALLBENCH_KMS" name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A Kurento; if not given, the mock is embedded."`
-	Redis      string     `env:"CALLBENCH_REDIS" placeholder:"HOST:PORT" help:"A Redis for sessions, rooms and presence: HOST:PORT, or a URL redis://USER:PASSWORD@HOST:PORT/DATABASE, with rediss:// for TLS. If not given, they are kept in memory."`
-	Mysql      string     `env:"CALLBENCH_MYSQL" name:"mysql" placeholder:"USER:PASSWORD@tcp(HOST:PORT)/DATABASE" help:"A MySQL 8 or MariaDB for history, messages, users, contacts and blocks, whose tables are made; if not given, they are kept in memory."`
-	Data       string     `env:"CALLBENCH_DATA" name:"data" placeholder:"DIR" help:"Folder on this machine's disk where what is written is safe until MySQL has it; goes with -mysql."`
-	Recordings string     `env:"CALLBENCH_RECORDINGS" placeholder:"DIR" help:"Folder that rooms and calls are recorded to; if not given, nothing is recorded."`
-	RecordURI  string     `env:"CALLBENCH_RECORD_URI" name:"record-uri" placeholder:"file:///DIR" help:"What the media server calls that folder; if not given, as this machine does."`
-	Node       string     `env:"CALLBENCH_NODE" default:"callbench" help:"Name of this server among those that share Redis. One that starts with the name of one that was killed goes on with its calls; one that runs under that name ends at once."`
-	Turn       string     `env:"CALLBENCH_TURN" placeholder:"turn:HOST:PORT" help:"A TURN server that holds the secret below; if not given, one is embedded."`
-	TurnSecret string     `env:"CALLBENCH_TURN_SECRET" help:"Secret of the TURN server's REST credentials."`
-	Users      []string   `env:"CALLBENCH_USERS" default:"alice,bob,carol" help:"Demo users: each other's contacts, with tokens and a page. Empty (-users=): no demo; everybody with a token is known, or with -mysql who is in its table users."`
-	PushURL    string     `env:"CALLBENCH_PUSH_URL" name:"push-url" placeholder:"https://HOST/PATH" help:"A webhook that wakes the devices of users that are called and not connected; if not given, those cannot be called."`
-	PushSecret string     `env:"CALLBENCH_PUSH_SECRET" help:"Secret that the webhook's requests are signed with, 24 bytes or more."`
-	PushAll    bool       `env:"CALLBENCH_PUSH_ALL" name:"push-all" help:"Tell the webhook of calls to users that are connected, too."`
-	Level0     bool       `env:"CALLBENCH_LEVEL0" name:"level0" help:"Speak level 0 of the protocol only, the design document's frames."`
-	LogLevel   slog.Level `env:"CALLBENCH_LOG_LEVEL" default:"WARN" help:"What the log on standard error tells from: DEBUG, INFO, WARN, ERROR."`
+	Config     string        `env:"CALLBENCH_CONFIG" placeholder:"FILE" help:"YAML or JSON with the names of these flags and their values; a flag counts before the environment, and that before the file."`
+	Listen     string        `env:"CALLBENCH_LISTEN" default:"127.0.0.1:8080" help:"Address for clients, the demo page, /healthz, /readyz and /metrics."`
+	Kms        string        `env:"CALLBENCH_KMS" name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A Kurento; if not given, the mock is embedded."`
+	Redis      string        `env:"CALLBENCH_REDIS" placeholder:"HOST:PORT" help:"A Redis for sessions, rooms and presence: HOST:PORT, or a URL redis://USER:PASSWORD@HOST:PORT/DATABASE, with rediss:// for TLS. If not given, they are kept in memory."`
+	Mysql      string        `env:"CALLBENCH_MYSQL" name:"mysql" placeholder:"USER:PASSWORD@tcp(HOST:PORT)/DATABASE" help:"A MySQL 8 or MariaDB for history, messages, users, contacts and blocks, whose tables are made; if not given, they are kept in memory."`
+	Refresh    time.Duration `env:"CALLBENCH_MYSQL_REFRESH" name:"mysql-refresh" default:"10s" help:"How often users, contacts and blocks are read from the database of -mysql."`
+	Data       string        `env:"CALLBENCH_DATA" name:"data" placeholder:"DIR" help:"Folder on this machine's disk where what is written is safe until MySQL has it; goes with -mysql."`
+	Recordings string        `env:"CALLBENCH_RECORDINGS" placeholder:"DIR" help:"Folder that rooms and calls are recorded to; if not given, nothing is recorded."`
+	RecordURI  string        `env:"CALLBENCH_RECORD_URI" name:"record-uri" placeholder:"file:///DIR" help:"What the media server calls that folder; if not given, as this machine does."`
+	Node       string        `env:"CALLBENCH_NODE" default:"callbench" help:"Name of this server among those that share Redis. One that starts with the name of one that was killed goes on with its calls; one that runs under that name ends at once."`
+	Turn       string        `env:"CALLBENCH_TURN" placeholder:"turn:HOST:PORT" help:"A TURN server that holds the secret below; if not given, one is embedded."`
+	TurnSecret string        `env:"CALLBENCH_TURN_SECRET" help:"Secret of the TURN server's REST credentials."`
+	Users      []string      `env:"CALLBENCH_USERS" default:"alice,bob,carol" help:"Demo users: each other's contacts, with tokens and a page. Empty (-users=): no demo; everybody with a token is known, or with -mysql who is in its table users."`
+	PushURL    string        `env:"CALLBENCH_PUSH_URL" name:"push-url" placeholder:"https://HOST/PATH" help:"A webhook that wakes the devices of users that are called and not connected; if not given, those cannot be called."`
+	PushSecret string        `env:"CALLBENCH_PUSH_SECRET" help:"Secret that the webhook's requests are signed with, 24 bytes or more."`
+	PushAll    bool          `env:"CALLBENCH_PUSH_ALL" name:"push-all" help:"Tell the webhook of calls to users that are connected, too."`
+	Level0     bool          `env:"CALLBENCH_LEVEL0" name:"level0" help:"Speak level 0 of the protocol only, the design document's frames."`
+	LogLevel   slog.Level    `env:"CALLBENCH_LOG_LEVEL" default:"WARN" help:"What the log on standard error tells from: DEBUG, INFO, WARN, ERROR."`
 
 	tokenFlags
 	timeoutFlags
@@ -117,6 +118,9 @@ func (c *serveCmd) check() error {
 	}
 	if (c.Mysql == "") != (c.Data == "") {
 		return errors.New("-mysql and -data go together")
+	}
+	if c.Refresh < 10*time.Millisecond {
+		return errors.New("-mysql-refresh must be 10ms or more")
 	}
 	c.Users = slices.DeleteFunc(c.Users, func(u string) bool { return u == "" })
 	return nil
@@ -205,7 +209,7 @@ func (c *serveCmd) permanent(ctx context.Context, h *host, cfg *server.Config) e
 		h.part("mysql", "none: history and messages are in memory")
 		return nil
 	}
-	m, err := h.mysql(ctx, c.Mysql, c.Data, c.Users)
+	m, err := h.mysql(ctx, store.MySQLConfig{DSN: c.Mysql, Dir: c.Data, Users: c.Users, Refresh: c.Refresh})
 	if err != nil {
 		return err
 	}

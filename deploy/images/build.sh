@@ -9,7 +9,8 @@
 # base anew, and with it everything, which is how security updates get in. DOCKER_HOST chooses the engine. Mirror and proxies
 # are those of this machine's apt, or MIRROR says where packages are.
 set -euo pipefail
-cd "$(dirname "$0")"
+self=$(realpath "$0")
+cd "$(dirname "$self")"
 
 suite=bookworm
 base=callbench/base:$suite
@@ -19,7 +20,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     -base | --base) given=${2:?-base wants the name of an image}; shift 2 ;;
     -fresh | --fresh) fresh=1; shift ;;
-    -*) sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    -*) sed -n '2,/^set /s/^# \{0,1\}//p' "$self"; exit 2 ;;
     *) break ;;
   esac
 done

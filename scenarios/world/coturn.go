@@ -29,7 +29,9 @@ func openCoturnLog(path string) (*coturnLog, error) {
 // released by its client, or ended.
 var (
 	coturnMade = regexp.MustCompile(`session (\d+): new, realm=<[^>]*>, username=<\d+:([^>]*)>`)
-	coturnOver = regexp.MustCompile(`session (\d+): (?:refreshed, realm=<[^>]*>, username=<[^>]*>, lifetime=0\b|delete:)`)
+	// One that starts anew has no allocations of before.
+	coturnBegin = regexp.MustCompile(`Version Coturn-`)
+	coturnOver  = regexp.MustCompile(`session (\d+): (?:refreshed, realm=<[^>]*>, username=<[^>]*>, lifetime=0\b|delete:)`)
 )
 
 func (l *coturnLog) allocations() ([]turn.Allocation, error) {
@@ -44,6 +46,9 @@ func (l *coturnLog) allocations() ([]turn.Allocation, error) {
 	log, err := io.ReadAll(f)
 	if err != nil {
 		return nil, fmt.Errorf("read Coturn's log: %w", err)
+	}
+	if begins := coturnBegin.FindAllIndex(log, -1); len(begins) > 0 {
+		log = log[begins[len(begins)-1][0]:]
 	}
 	over := map[string]bool{}
 	for _, m := range coturnOver.FindAllSubmatch(log, -1) {

@@ -48,6 +48,22 @@ func TestCoturnLog(t *testing.T) {
 	}
 }
 
+// A Coturn that was killed tells of no end: what it held is gone with it.
+func TestCoturnLogOfTwoLives(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	const again = "0: : Version Coturn-4.6.1 'Gorst'\n0: : session 000000000000000002: new, realm=<callbench>, username=<1795577310:dave>, lifetime=600\n"
+	if err := os.WriteFile(path, []byte(coturnRun+again), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := (&coturnLog{path: path}).allocations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]turn.Allocation{{User: "dave", Relay: "session 000000000000000002"}}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // What a world with a TURN server outside has not got.
 func TestOutsideTURNLacks(t *testing.T) {
 	for _, c := range []struct {

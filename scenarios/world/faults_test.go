@@ -11,7 +11,7 @@ import (
 func TestFaultsStrike(t *testing.T) {
 	for name, text := range map[string]string{ // connections that Redis has cut are found out one by one, by what fails on them
 		"the media server refuses": `
-need    kms-control
+need    kms-faults
 clients alice=electron bob=electron
 kms     fault error on=create class=MediaPipeline count=1
 ! alice call bob code=overloaded

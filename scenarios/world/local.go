@@ -63,6 +63,10 @@ func localLacks(kms string, outside *TURN) func(capability string) string {
 			return "a real Kurento tells nobody what it is asked for"
 		case capability == "kms-control" && kms != "":
 			return "a real Kurento does not fail when it is told to"
+		case capability == "kms-faults" && kms != "":
+			return "a real Kurento does not fail when it is told to"
+		case capability == "parts-control":
+			return ownParts
 		case capability == "mixed" && kms != "":
 			return "a real Kurento codes its mix anew, without markers"
 		case capability == "files" && kms != "" && !onLoopback(kms):

@@ -46,11 +46,17 @@ func VirtualStage(seed int64, plant Plant) scenarios.Stage {
 	}
 }
 
+// ownParts is why a world has no parts that could be stopped by themselves.
+const ownParts = "its parts are in the harness's own process: kms, redis and server act on them"
+
 // virtualLacks says what a world lacks whose parts are all in this process, and
 // whose time is not that of the machine.
 func virtualLacks(capability string) string {
-	if capability == scenarios.Chromium {
+	switch capability {
+	case scenarios.Chromium:
 		return "a browser lives in real time; play it in the local world"
+	case "parts-control":
+		return ownParts
 	}
 	return ""
 }

@@ -86,7 +86,7 @@ func (b *Browser) Client(cfg Config) (*Client, error) {
 	if c.cfg.Host == "" {
 		c.cfg.Host = ownAddress(cfg.URL)
 	}
-	if c.detour, err = newDetour(cfg.Link, c.cfg.Host); err != nil {
+	if c.detour, err = newDetour(cfg.Link, c.cfg.Host, cfg.Asks); err != nil {
 		return nil, fmt.Errorf("new client %q: %w", cfg.User, err)
 	}
 	if err := c.open(); err != nil {

@@ -35,9 +35,10 @@ const maxDatagram = 1 << 16
 // takes for the browser's socket. So it is a translator of addresses in both
 // directions.
 type detour struct {
-	link *netsim.Link
-	net  transport.Net // whose sockets are behind the link
-	host string        // of the outer sockets, for the other side
+	link  *netsim.Link
+	net   transport.Net // whose sockets are behind the link
+	host  string        // of the outer sockets, for the other side
+	hides bool          // the browser hides its addresses, and has one that is everywhere
 
 	ctx   context.Context // ends with close
 	stop  context.CancelFunc
@@ -71,12 +72,12 @@ func ownAddress(address string) string {
 	return host
 }
 
-func newDetour(link *netsim.Link, host string) (*detour, error) {
+func newDetour(link *netsim.Link, host string, hides bool) (*detour, error) {
 	std, err := stdnet.NewNet()
 	if err != nil {
 		return nil, fmt.Errorf("read the network's interfaces: %w", err)
 	}
-	d := &detour{link: link, net: netsim.Net(std, link), host: host, inner: map[netip.AddrPort]net.PacketConn{},
+	d := &detour{link: link, net: netsim.Net(std, link), host: host, hides: hides, inner: map[netip.AddrPort]net.PacketConn{},
 		outer: map[netip.AddrPort]net.PacketConn{}, conns: map[net.Conn]struct{}{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	return d, nil
@@ -213,7 +214,9 @@ func (c *Client) candidateFor(_ *http.Request, question json.RawMessage) (any, e
 
 // candidate leads a host candidate over the detour; "" leaves it out. Relayed ones
 // stay: the way to the TURN server is what is led. So do names, which nobody here
-// knows the addresses of. TCP has no detour.
+// knows the addresses of. TCP has no detour. Of the browser's own addresses it is
+// that of loopback which leads to the proxies: those of other interfaces come and go
+// with what else runs on this machine.
 func (d *detour) candidate(line string, local, relay bool) (string, error) {
 	fields := strings.Fields(line)
 	if len(fields) < 8 || fields[6] != "typ" {
@@ -228,6 +231,9 @@ func (d *detour) candidate(line string, local, relay bool) (string, error) {
 	}
 	find, host := d.toward, loopback
 	if local {
+		if !d.mayCome(address) {
+			return "", nil
+		}
 		find, host = d.from, d.host
 	}
 	conn, err := find(address)
@@ -237,6 +243,9 @@ func (d *detour) candidate(line string, local, relay bool) (string, error) {
 	fields[4], fields[5] = host, port(conn)
 	return strings.Join(fields, " "), nil
 }
+
+// mayCome tells whether the browser may send from an address.
+func (d *detour) mayCome(from netip.AddrPort) bool { return d.hides || from.Addr().IsLoopback() }
 
 func port(c net.PacketConn) string {
 	_, port, err := net.SplitHostPort(c.LocalAddr().String())
@@ -307,6 +316,9 @@ func (d *detour) server(address string) (string, error) {
 func (d *detour) toward(outside netip.AddrPort) (net.PacketConn, error) {
 	return d.open(d.inner, outside, func() (net.PacketConn, error) { return net.ListenPacket("udp4", loopback+":0") },
 		func(own net.PacketConn, b []byte, from netip.AddrPort) {
+			if !d.mayCome(from) {
+				return
+			}
 			if via, err := d.from(from); err == nil {
 				_, _ = via.WriteTo(b, net.UDPAddrFromAddrPort(outside)) // as a network loses datagrams
 			}

@@ -58,7 +58,7 @@ func receive(t *testing.T, c net.PacketConn) (string, net.Addr) {
 func TestDetourOfDatagrams(t *testing.T) {
 	link := netsim.NewLink(netsim.LinkConfig{Host: "alice"})
 	defer link.Close()
-	d, err := newDetour(link, "127.0.0.1")
+	d, err := newDetour(link, "127.0.0.1", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestDetourOfDatagrams(t *testing.T) {
 
 // What cannot be led is left as it is or left out.
 func TestDetourOfCandidates(t *testing.T) {
-	d, err := newDetour(nil, "127.0.0.1")
+	d, err := newDetour(nil, "127.0.0.1", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,8 @@ func TestDetourOfCandidates(t *testing.T) {
 	const name = "candidate:1 1 udp 2113937151 5c7d843f-b719-45c1-9a9a-1990dc2bb1f0.local 49808 typ host"
 	const relayed = "candidate:7 1 UDP 505414655 127.0.0.1 35466 typ relay raddr 127.0.0.1 rport 30165"
 	for line, want := range map[string]string{name: name, relayed: relayed, "": "", "candidate:x": "candidate:x",
-		"candidate:3 1 tcp 1518280447 10.99.0.2 9 typ host tcptype active": "", "candidate:1 1 udp 5 fd00::1 4 typ host x": "candidate:1 1 udp 5 fd00::1 4 typ host x"} {
+		"candidate:3 1 tcp 1518280447 10.99.0.2 9 typ host tcptype active": "", "candidate:1 1 udp 5 fd00::1 4 typ host x": "candidate:1 1 udp 5 fd00::1 4 typ host x",
+		"candidate:1 1 udp 5 192.0.2.2 4 typ host x": ""} {
 		if got, err := d.candidate(line, true, false); err != nil || got != want {
 			t.Errorf("%q becomes %q, %v", line, got, err)
 		}
@@ -159,7 +160,7 @@ func ledWebSocket(t *testing.T, secure bool) {
 	defer web.Close()
 	link := netsim.NewLink(netsim.LinkConfig{Host: "alice"})
 	defer link.Close()
-	d, err := newDetour(link, "127.0.0.1")
+	d, err := newDetour(link, "127.0.0.1", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +217,7 @@ func ledWebSocket(t *testing.T, secure bool) {
 }
 
 func TestDetourRefusesOtherAddresses(t *testing.T) {
-	d, err := newDetour(nil, "127.0.0.1")
+	d, err := newDetour(nil, "127.0.0.1", false)
 	if err != nil {
 		t.Fatal(err)
 	}

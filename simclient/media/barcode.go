@@ -117,6 +117,9 @@ func NewBarcodeClip(bitrate int) *Clip {
 	return c
 }
 
+// NewBarcodeClipOf is NewBarcodeClip as that sender sends it, for whoever wants its frames.
+func NewBarcodeClipOf(id Identity, bitrate int) *Clip { return NewBarcodeClip(bitrate).of(id) }
+
 // of returns the clip as that sender sends it.
 func (c *Clip) of(id Identity) *Clip {
 	if c.barcode == nil {
