@@ -98,6 +98,8 @@ var notOurs = map[string]string{
 	"virtualtime":    "the minutes would pass in real time",
 	"kmsevents":      "a remote media server tells nobody what it is asked for",
 	"kms-control":    "a remote media server does not fail when it is told to",
+	"kms-faults":     "a remote media server does not fail when it is told to",
+	"parts-control":  "the parts of a remote system are not stopped from here",
 	"redis-control":  "a remote Redis does not fail when it is told to",
 	"server-control": "a remote server is not killed from here",
 	"push":           "whom a remote server wakes is not told here",
