@@ -63,7 +63,7 @@ type Remote struct {
 
 // RemoteStage plays on a system that somebody else runs.
 func RemoteStage(target Target, seed int64) scenarios.Stage {
-	return scenarios.Stage{Name: "remote", Parts: target.parts(), Lacks: target.lacks, Fit: target.fit, Blind: target.Probes.blind(),
+	return scenarios.Stage{Name: "remote", Parts: target.parts(), Lacks: target.lacks, Fit: target.fit, Blind: target.blind(),
 		Open: func(ctx context.Context, s *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
 			return NewRemote(ctx, s, target, seed, log)
 		}}
@@ -82,6 +82,13 @@ func (t *Target) parts() map[string]string {
 		parts[name] = is
 	}
 	return parts
+}
+
+// blind says what cannot be seen of the system.
+func (t *Target) blind() map[string]string {
+	blind := t.Probes.blind()
+	blind[scenarios.SightPast] = "users of a remote server have a past, which its pages of history count as well"
+	return blind
 }
 
 // withoutSecrets is a URL without what may be secret in it.
