@@ -192,7 +192,9 @@ func (f *Fleet) accounts(s *scenarios.Scenario) []Account {
 // Stage plays on the fleet.
 func (f *Fleet) Stage(seed int64) scenarios.Stage {
 	t := f.target(nil, nil)
-	return scenarios.Stage{Name: "containers", Parts: t.parts(), Lacks: f.lacks, Blind: t.Probes.blind(),
+	blind := t.Probes.blind()
+	blind[scenarios.SightEvents] = "what the parts say while they work is in their containers' logs, not in the trace"
+	return scenarios.Stage{Name: "containers", Parts: t.parts(), Lacks: f.lacks, Blind: blind,
 		Fit: func(s *scenarios.Scenario) (*scenarios.Scenario, string) {
 			if part := f.missing(s); part != "" {
 				return s, part + " runs elsewhere: it is not for the harness to stop"
@@ -243,6 +245,8 @@ func (f *Fleet) lacks(capability string) string {
 		return ""
 	}
 	switch capability {
+	case scenarios.Chromium:
+		return noChromium()
 	case "virtualtime":
 		return "the minutes would pass in real time"
 	case "kmsevents":
