@@ -195,17 +195,19 @@ func (f *Fleet) Stage(seed int64) scenarios.Stage {
 	blind := t.Probes.blind()
 	blind[scenarios.SightEvents] = "what the parts say while they work is in their containers' logs, not in the trace"
 	return scenarios.Stage{Name: "containers", Parts: t.parts(), Lacks: f.lacks, Blind: blind,
-		Fit: func(s *scenarios.Scenario) (*scenarios.Scenario, string) {
-			if part := f.missing(s); part != "" {
-				return s, part + " runs elsewhere: it is not for the harness to stop"
-			}
-			t := f.target(nil, nil)
-			t.Accounts = f.accounts(s)
-			return t.fit(s)
-		},
+		Fit: f.fit,
 		Open: func(ctx context.Context, s *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
 			return openContainers(ctx, f, s, seed, log)
 		}}
+}
+
+// fit gives a scenario users of its own, or says why it is not played.
+func (f *Fleet) fit(s *scenarios.Scenario) (fitted *scenarios.Scenario, lack string) {
+	if part := f.missing(s); part != "" {
+		return s, part + " runs elsewhere: it is not for the harness to stop"
+	}
+	t := Target{Accounts: f.accounts(s)}
+	return t.fit(s)
 }
 
 // missing is the first part that a scenario acts on and that is in no container; ""
