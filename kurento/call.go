@@ -259,6 +259,22 @@ func (c *Client) Release(ctx context.Context, object ObjectID) error {
 	return c.Call(ctx, methodRelease, request{Object: object}, nil)
 }
 
+// ReleaseAll is Release of several objects in their order, in one transaction.
+func (c *Client) ReleaseAll(ctx context.Context, objects ...ObjectID) error {
+	operations := make([]Operation, len(objects))
+	for i, object := range objects {
+		c.listeners.forget(object)
+		operations[i] = Operation{Method: methodRelease, Params: request{Object: object}}
+	}
+	results, err := c.Transaction(ctx, operations...)
+	for i, r := range results {
+		if r.Err != nil {
+			err = fmt.Errorf("kurento: %s %s: %w", methodRelease, objects[i], r.Err)
+		}
+	}
+	return err
+}
+
 // Ref makes the session hold the object, as does everything else that names
 // it.
 func (c *Client) Ref(ctx context.Context, object ObjectID) error {

@@ -124,6 +124,26 @@ func (e WebRtcEndpoint) ProcessOffer(ctx context.Context, offer string) (answer 
 	return answer, err
 }
 
+// Negotiate is ProcessOffer and GatherCandidates in one transaction: candidates may
+// come before the answer. An error beside an answer is that of gathering.
+func (e WebRtcEndpoint) Negotiate(ctx context.Context, offer string) (answer string, err error) {
+	results, err := e.client.Transaction(ctx,
+		Operation{Method: methodInvoke, Params: request{Object: e.id, Operation: "processOffer", OperationParams: map[string]string{"offer": offer}}},
+		Operation{Method: methodInvoke, Params: request{Object: e.id, Operation: "gatherCandidates"}})
+	if err != nil {
+		return "", err
+	}
+	for i, r := range results {
+		if r.Err == nil && i == 0 {
+			r.Err = json.Unmarshal(r.Value, &answer)
+		}
+		if r.Err != nil {
+			return answer, fmt.Errorf("kurento: negotiate on %s: %w", e.id, r.Err)
+		}
+	}
+	return answer, nil
+}
+
 // ConnectionState is CONNECTED once ICE and DTLS are, and DISCONNECTED before. It
 // does not go back when the peer vanishes.
 func (e WebRtcEndpoint) ConnectionState(ctx context.Context) (State, error) {

@@ -79,7 +79,7 @@ func TestCallInTheOrderOfTheSteps(t *testing.T) {
 		w.journal.inOrder(t, "alice<- rtc/answer of bob", "alice-> rtc/offer sdp")
 		w.journal.inOrder(t, "kms process offer p1.e1", "alice<- rtc/answer sdp", "alice<- rtc/candidate")
 		w.journal.inOrder(t, "state leave alice", "bob<- rtc/ended hangup of alice", "bob-> rtc/leave",
-			"kms release endpoint p1.e2", "state leave bob", "kms release pipeline p1", "history room ended hangup",
+			"kms release endpoint p1.e2", "kms release pipeline p1", "state leave bob", "history room ended hangup",
 			"state close room", "bob<- ack")
 		if n := len(alice.got("rtc/ended")); n != 0 {
 			t.Errorf("who left was told %d times", n)

@@ -342,6 +342,9 @@ func (c *conference) leave(r request) {
 	c.remove(m, signaling.ReasonLeft, func() { r.ack(nil) })
 }
 
+// endsWith implements host: who comes in may keep a conference that empties.
+func (c *conference) endsWith(*member) bool { return false }
+
 // gone implements host.
 func (c *conference) gone(u *session) {
 	if m := c.memberOf(u); m != nil {

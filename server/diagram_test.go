@@ -36,8 +36,8 @@ func TestLiveCall(t *testing.T) {
 			"%% 1v1 room room-alice-1, call call-alice-1, active, of alice, since 2000-01-01T00:00:00Z\nsequenceDiagram\n",
 			"participant p0 as alice\n", "participant p1 as bob\n", "participant p2 as server\n", "participant p3 as media server\n",
 			"p0->>p2: rtc/call of bob at 0.000 s\n", "p2->>p3: create pipeline and endpoint at 0.000 s\n", "p2->>p1: rtc_invite at",
-			"p1->>p2: rtc/answer at 2.", "p2->>p0: rtc/answer of bob at 2.", "p0->>p2: rtc/offer at 2.", "p2->>p3: process offer at", "p2->>p0: rtc/answer with SDP at",
-			"p3->>p2: dtls connected of alice (2 times) at", "p0->>p2: rtc/candidate at", "p2->>p3: add candidates at",
+			"p1->>p2: rtc/answer at 2.", "p2->>p0: rtc/answer of bob at 2.", "p0->>p2: rtc/offer at 2.", "p2->>p3: process offer at",
+			"p3->>p2: dtls connected of alice (2 times) at", "p2->>p0: rtc/answer with SDP at", "p0->>p2: rtc/candidate at", "p2->>p3: add candidates at",
 		} {
 			_, after, ok := strings.Cut(rest, want)
 			if !ok {

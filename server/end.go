@@ -219,6 +219,19 @@ func (c *call) ended() bool { return c.at() == stateEnded }
 // mediaFailed implements host: a call is no call without either's media.
 func (c *call) mediaFailed(*member) { c.end(signaling.ReasonMediaFailed, nil) }
 
+// endsWith implements host.
+func (c *call) endsWith(last *member) bool {
+	if c.at() != stateEnding || c.recording != nil {
+		return false
+	}
+	for _, m := range c.members {
+		if m != last && !m.gone {
+			return false
+		}
+	}
+	return true
+}
+
 // settle runs the continuation, after steps 33 and 34 if nobody is left.
 func (c *call) settle(then func()) {
 	if then == nil {

@@ -194,6 +194,10 @@ func (p *fakePipeline) Release(ctx context.Context) error {
 	return err
 }
 
+func (p *fakePipeline) ReleaseWith(ctx context.Context, last server.Endpoint) error {
+	return errors.Join(last.Release(ctx), p.Release(ctx))
+}
+
 // has reports objects that were released as the media server does.
 func (m *fakeMedia) has(ids ...string) error {
 	m.mu.Lock()
@@ -362,7 +366,15 @@ func (e *fakeEndpoint) tell(ev server.MediaEvent) {
 	on(ev)
 }
 
-func (e *fakeEndpoint) ProcessOffer(ctx context.Context, offer string) (string, error) {
+func (e *fakeEndpoint) Negotiate(ctx context.Context, offer string) (string, error) {
+	answer, err := e.processOffer(ctx, offer)
+	if err != nil {
+		return "", err
+	}
+	return answer, e.gather(ctx)
+}
+
+func (e *fakeEndpoint) processOffer(ctx context.Context, offer string) (string, error) {
 	if err := e.kms.op(ctx, "process offer", e.id); err != nil {
 		return "", err
 	}
@@ -375,8 +387,8 @@ func (e *fakeEndpoint) ProcessOffer(ctx context.Context, offer string) (string, 
 	return "answer of " + e.id, nil
 }
 
-// Gather finds one candidate, and then the member's side connects at once.
-func (e *fakeEndpoint) Gather(ctx context.Context) error {
+// gather finds one candidate, and then the member's side connects at once.
+func (e *fakeEndpoint) gather(ctx context.Context) error {
 	if err := e.kms.op(ctx, "gather", e.id); err != nil {
 		return err
 	}

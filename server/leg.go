@@ -37,8 +37,9 @@ type leg struct {
 	answer      string   // empty until the media server gave it
 	taken       int      // candidates of the member's
 	early       []received
-	queued      []Candidate // to be passed on
-	passing     bool        // some are being passed on
+	found       []MediaEvent // candidates of the media server's that came before its answer
+	queued      []Candidate  // to be passed on
+	passing     bool         // some are being passed on
 	iceUp       bool
 	dtlsUp      bool
 	watch       *time.Timer     // runs while ICE is up and DTLS is not
@@ -150,9 +151,13 @@ func (r *room) releaseLeg(m *member, then func()) {
 		then()
 		return
 	}
+	in := r.lastOut(m)
 	m.port = nil
 	r.do("release endpoint", l.party(), func(ctx context.Context) (err error) {
-		if endpoint != nil {
+		switch {
+		case in != nil:
+			return in.ReleaseWith(ctx, endpoint)
+		case endpoint != nil:
 			err = endpoint.Release(ctx)
 		}
 		if port != nil {
@@ -165,6 +170,19 @@ func (r *room) releaseLeg(m *member, then func()) {
 		}
 		then()
 	})
+}
+
+// lastOut takes the pipeline out of the room if nothing but the endpoint of this
+// member, which leaves as the last, needs it: both are released at once, and it is
+// steps 32 and 33.
+func (r *room) lastOut(m *member) Pipeline {
+	in := r.pipeline
+	if in == nil || m.leg.endpoint == nil || m.port != nil || !r.host.endsWith(m) {
+		return nil
+	}
+	r.pipeline, r.closed = nil, true
+	r.trail.add(partyServer, partyMedia, "release pipeline")
+	return in
 }
 
 // rebuild replaces members' legs, one after the other, so that two runs put the same
@@ -250,7 +268,7 @@ func (r *room) negotiate(l *leg) {
 	var answer string
 	text := l.offer.sdp
 	r.do(processOffer, l.party(), func(ctx context.Context) (err error) {
-		answer, err = l.endpoint.ProcessOffer(ctx, text)
+		answer, err = l.endpoint.Negotiate(ctx, text)
 		return err
 	}, func(err error) {
 		switch {
@@ -259,17 +277,21 @@ func (r *room) negotiate(l *leg) {
 			l.refuse(r.host.wrongState(l.member))
 		case errors.Is(err, ErrSDPRefused):
 			l.refuse(signaling.Errorf(signaling.CodeInvalidSDP, "the media server refused the SDP"))
-		case err != nil:
+		case answer == "":
 			l.refuse(mediaError(err))
 			r.host.mediaFailed(l.member)
 		default:
 			r.answered(l, answer)
+			if err != nil {
+				r.host.mediaFailed(l.member)
+			}
 		}
 	})
 }
 
-// answered gives the member its answer, and only then starts what makes
-// candidates: they must not arrive before it.
+// answered gives the member its answer, then the candidates that the media server
+// has found by now, which must not arrive before it, and passes on those of the
+// member that came early.
 func (r *room) answered(l *leg, answer string) {
 	l.answer = answer
 	l.request.ack(nil)
@@ -277,7 +299,12 @@ func (r *room) answered(l *leg, answer string) {
 	data := r.ref()
 	data.SDP = answer
 	r.log.Info("call.answer", "user", l.member.user, "session", l.member.session.id, "bytes", len(answer))
-	r.push(l.member, signaling.ActionAnswer, data)
+	r.collect(l.member, signaling.ActionAnswer, data)
+	for _, e := range l.found {
+		r.local(l, e)
+	}
+	l.found = nil
+	r.flush(l.member)
 	r.saveLeg(l)
 	early := l.early
 	l.early = nil
@@ -286,30 +313,7 @@ func (r *room) answered(l *leg, answer string) {
 			r.log.Debug("leg.candidate", "user", l.member.user, "direction", "in", "error", err.Error())
 		}
 	}
-	r.gather(l)
-}
-
-// gather passes on the candidates that came early and then lets the media server
-// gather its own: in this order, so that two runs put the same requests on the
-// wire.
-func (r *room) gather(l *leg) {
-	batch, whom := l.queued, l.party()
-	l.queued, l.passing = nil, true
-	r.do("gather candidates", whom, func(ctx context.Context) error {
-		if len(batch) > 0 {
-			if err := l.endpoint.AddCandidates(ctx, batch); err != nil { // the others may do
-				r.log.Warn("media.failed", append(slices.Clone(whom), "operation", "add candidates", "error", err.Error())...)
-			}
-		}
-		return l.endpoint.Gather(ctx)
-	}, func(err error) {
-		if err != nil && !l.dead {
-			r.host.mediaFailed(l.member)
-			return
-		}
-		l.passing = false
-		r.pass(l)
-	})
+	r.pass(l)
 }
 
 // candidates is step 19 or 24. Those of one frame are taken all or, if one is

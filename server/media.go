@@ -51,6 +51,8 @@ type Pipeline interface {
 	NewRecorder(ctx context.Context, uri string, on func(RecorderEvent), media ...string) (Recorder, error)
 	// Release ends the pipeline and everything in it.
 	Release(ctx context.Context) error
+	// ReleaseWith ends an endpoint and then the pipeline, in one round trip.
+	ReleaseWith(ctx context.Context, last Endpoint) error
 }
 
 // Element is anything that media flow into or out of.
@@ -73,12 +75,12 @@ type Endpoint interface {
 	Element
 	// Join is Connect both ways, in one round trip.
 	Join(ctx context.Context, other Endpoint) error
-	// ProcessOffer answers the member's SDP offer. It works once: Kurento has
-	// no renegotiation (40208), so a second offer needs a new endpoint. An
-	// error that wraps ErrSDPRefused leaves the endpoint as it was.
-	ProcessOffer(ctx context.Context, offer string) (answer string, err error)
-	// Gather starts gathering; candidates arrive as events.
-	Gather(ctx context.Context) error
+	// Negotiate answers the member's SDP offer and starts gathering, in one round
+	// trip: candidates, which arrive as events, may come before it returns. It works
+	// once: Kurento has no renegotiation (40208), so a second offer needs a new
+	// endpoint. An error that wraps ErrSDPRefused leaves the endpoint as it was; one
+	// beside an answer says that nothing is gathered.
+	Negotiate(ctx context.Context, offer string) (answer string, err error)
 	// AddCandidates passes on candidates of the member's, in order. Its error
 	// names the first that was refused; the others are passed on all the same.
 	AddCandidates(ctx context.Context, candidates []Candidate) error

@@ -75,6 +75,8 @@ type host interface {
 	leave(r request)
 	// connection is told that a member's connection dropped or came back.
 	connection(u *session, up bool)
+	// endsWith reports whether the room is over when this member, who leaves, is out.
+	endsWith(m *member) bool
 	// gone is told that a member's session has ended.
 	gone(u *session)
 	// hasten tells the members what they must know before they hear of another
@@ -328,12 +330,15 @@ func (r *room) makeCall(m *member, whom []any, then func(error)) {
 func (r *room) releasePipeline(then func()) {
 	last := r.pipeline
 	r.pipeline, r.closed = nil, true
-	r.do("release pipeline", nil, func(ctx context.Context) error {
-		if last == nil {
-			return nil
-		}
-		return last.Release(ctx)
-	}, func(error) { then() })
+	if last == nil { // the room may be over by then
+		r.pending++
+		r.queue.Do(func() {
+			then()
+			r.doneOne()
+		})
+		return
+	}
+	r.do("release pipeline", nil, last.Release, func(error) { then() })
 }
 
 // close is step 34: the room's row is written and the continuation runs. State

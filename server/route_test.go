@@ -19,6 +19,7 @@ func (m *still) NewEndpoint(context.Context, func(MediaEvent)) (Endpoint, error)
 func (m *still) NewCall(context.Context, func(MediaEvent)) (Pipeline, Endpoint, error) {
 	return m, m, nil
 }
+func (*still) ReleaseWith(context.Context, Endpoint) error          { return nil }
 func (*still) Join(context.Context, Endpoint) error                 { return nil }
 func (*still) ID() string                                           { return "object" }
 func (m *still) Pipeline(context.Context, string) (Pipeline, error) { return m, nil }
@@ -30,13 +31,12 @@ func (m *still) NewPort(context.Context) (Element, error) { return m, nil }
 func (m *still) NewRecorder(context.Context, string, func(RecorderEvent), ...string) (Recorder, error) {
 	return m, nil
 }
-func (*still) Record(context.Context) error                         { return nil }
-func (*still) Stop(context.Context) error                           { return nil }
-func (*still) Connect(context.Context, Element) error               { return nil }
-func (*still) Disconnect(context.Context, Element) error            { return nil }
-func (*still) ProcessOffer(context.Context, string) (string, error) { return "answer", nil }
-func (*still) Gather(context.Context) error                         { return nil }
-func (*still) Release(context.Context) error                        { return nil }
+func (*still) Record(context.Context) error                      { return nil }
+func (*still) Stop(context.Context) error                        { return nil }
+func (*still) Connect(context.Context, Element) error            { return nil }
+func (*still) Disconnect(context.Context, Element) error         { return nil }
+func (*still) Negotiate(context.Context, string) (string, error) { return "answer", nil }
+func (*still) Release(context.Context) error                     { return nil }
 func (m *still) AddCandidates(_ context.Context, cs []Candidate) error {
 	m.passed += len(cs)
 	return nil

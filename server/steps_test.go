@@ -176,7 +176,7 @@ func TestThe34Steps(t *testing.T) {
 			{"26-30", say(&alice, signaling.ActionLeave, nil), []string{"kms release endpoint p1.e1", "state leave alice"},
 				[]string{"alice<- ack", "alice<- message", "bob<- message", "bob<- rtc/ended hangup of alice"},
 				map[string]string{room: started, members: "bob=publisher", legB: hasB}},
-			{"31-34", say(&bob, signaling.ActionLeave, nil), []string{"kms release endpoint p1.e2", "state leave bob", "kms release pipeline p1", "history room ended hangup", "state close room"},
+			{"31-34", say(&bob, signaling.ActionLeave, nil), []string{"kms release endpoint p1.e2", "kms release pipeline p1", "state leave bob", "history room ended hangup", "state close room"},
 				[]string{"bob<- ack"}, nil},
 		} {
 			s.play(t, w, mini)

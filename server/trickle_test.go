@@ -44,7 +44,7 @@ func TestOfferBehindTheAnswer(t *testing.T) {
 				if got := w.media.endpoint("p1.e2").passed(); len(got) != 2 {
 					t.Errorf("bob's endpoint was passed %q", got)
 				}
-				w.journal.inOrder(t, "kms create endpoint", "kms create endpoint", "state join bob", "kms process offer p1.e2", "kms add candidate p1.e2", "kms gather p1.e2")
+				w.journal.inOrder(t, "kms create endpoint", "kms create endpoint", "state join bob", "kms process offer p1.e2", "kms gather p1.e2", "kms add candidate p1.e2")
 				alice.one("rtc/answer")
 			})
 		})

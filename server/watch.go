@@ -104,6 +104,10 @@ func (r *room) local(l *leg, e MediaEvent) {
 	if !r.host.negotiates() {
 		return
 	}
+	if l.answer == "" {
+		l.found = append(l.found, e)
+		return
+	}
 	data := r.ref()
 	if e.Kind == MediaCandidate {
 		data.Candidate, data.SDPMid = e.Candidate.Text, e.Candidate.SDPMid

@@ -161,6 +161,9 @@ func fileAttrs(b []byte, err error, size int64) []trace.Attr {
 
 // Part implements scenarios.PartsControl.
 func (w *Containers) Part(name string) (scenarios.Part, error) {
+	if name == stack.Server {
+		return allServers{w}, nil
+	}
 	p, err := w.fleet.stack.Part(name)
 	if err != nil {
 		return nil, err
@@ -302,6 +305,26 @@ func (w *Containers) servers(do func(scenarios.Part) error) error {
 	}
 	all.Wait()
 	return errors.Join(errs...)
+}
+
+// allServers are the signaling servers as one part.
+type allServers struct{ world *Containers }
+
+// Pause implements scenarios.Part.
+func (a allServers) Pause() error { return a.world.servers(scenarios.Part.Pause) }
+
+// Resume implements scenarios.Part.
+func (a allServers) Resume() error { return a.world.servers(scenarios.Part.Resume) }
+
+// Kill implements scenarios.Part.
+func (a allServers) Kill() error { return a.world.servers(scenarios.Part.Kill) }
+
+// Start implements scenarios.Part.
+func (a allServers) Start() error { return a.world.StartServer() }
+
+// Partition implements scenarios.Part.
+func (a allServers) Partition(on bool) error {
+	return a.world.servers(func(p scenarios.Part) error { return p.Partition(on) })
 }
 
 // KillServer implements scenarios.ServerControl.

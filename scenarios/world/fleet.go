@@ -194,6 +194,9 @@ func (f *Fleet) Stage(seed int64) scenarios.Stage {
 	t := f.target(nil, nil)
 	return scenarios.Stage{Name: "containers", Parts: t.parts(), Lacks: f.lacks, Blind: t.Probes.blind(),
 		Fit: func(s *scenarios.Scenario) (*scenarios.Scenario, string) {
+			if part := f.missing(s); part != "" {
+				return s, part + " runs elsewhere: it is not for the harness to stop"
+			}
 			t := f.target(nil, nil)
 			t.Accounts = f.accounts(s)
 			return t.fit(s)
@@ -201,6 +204,21 @@ func (f *Fleet) Stage(seed int64) scenarios.Stage {
 		Open: func(ctx context.Context, s *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
 			return openContainers(ctx, f, s, seed, log)
 		}}
+}
+
+// missing is the first part that a scenario acts on and that is in no container; ""
+// if all are.
+func (f *Fleet) missing(s *scenarios.Scenario) string {
+	for _, st := range s.Steps {
+		c := st.Clauses[0]
+		if st.Kind != scenarios.Action || len(st.Actors) > 0 || c.Verb != "part" {
+			continue
+		}
+		if _, err := f.stack.Part(c.Args[0]); err != nil {
+			return c.Args[0]
+		}
+	}
+	return ""
 }
 
 // target is the system as a remote one would be seen. own says what clients show.

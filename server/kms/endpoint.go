@@ -130,14 +130,11 @@ func (e *endpoint) Join(ctx context.Context, other server.Endpoint) error {
 	return wrap(e.kurento.Join(ctx, kurento.ObjectID(other.ID())))
 }
 
-// ProcessOffer implements server.Endpoint.
-func (e *endpoint) ProcessOffer(ctx context.Context, offer string) (string, error) {
-	answer, err := e.kurento.ProcessOffer(ctx, offer)
+// Negotiate implements server.Endpoint.
+func (e *endpoint) Negotiate(ctx context.Context, offer string) (string, error) {
+	answer, err := e.kurento.Negotiate(ctx, offer)
 	return answer, wrap(err)
 }
-
-// Gather implements server.Endpoint.
-func (e *endpoint) Gather(ctx context.Context) error { return wrap(e.kurento.GatherCandidates(ctx)) }
 
 // AddCandidates implements server.Endpoint.
 func (e *endpoint) AddCandidates(ctx context.Context, candidates []server.Candidate) error {

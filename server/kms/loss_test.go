@@ -187,8 +187,7 @@ func TestReleasedBySomebodyElse(t *testing.T) {
 			"take over e": func() error { return second(p.Endpoint(ctx, a.ID(), r.log.add("a"))) },
 			"connect":     func() error { return a.Connect(ctx, b) },
 			"disconnect":  func() error { return port.Disconnect(ctx, a) },
-			"offer":       func() error { return second(a.ProcessOffer(ctx, "v=0\r\n")) },
-			"gather":      func() error { return a.Gather(ctx) },
+			"offer":       func() error { return second(a.Negotiate(ctx, "v=0\r\n")) },
 			"candidates":  func() error { return a.AddCandidates(ctx, []server.Candidate{{Text: "candidate:1", SDPMid: "0"}}) },
 			"record":      func() error { return recorder.Record(ctx) },
 			"stop":        func() error { return recorder.Stop(ctx) },
@@ -237,8 +236,7 @@ func TestTakeOver(t *testing.T) {
 		if _, err := taken.Endpoint(ctx, b.ID(), heirs.add("b")); !errors.Is(err, server.ErrMediaGone) {
 			t.Errorf("an endpoint that nobody held: %v", err)
 		}
-		must(t, second(leg.ProcessOffer(ctx, sessionFingerprintDown(r.offer()))))
-		must(t, leg.Gather(ctx))
+		must(t, second(leg.Negotiate(ctx, sessionFingerprintDown(r.offer()))))
 		time.Sleep(time.Second)
 		if lines := heirs.list(); !slices.Contains(lines, "a gathered") {
 			t.Errorf("the heir was told %q", lines)
@@ -285,6 +283,7 @@ func TestOverloaded(t *testing.T) {
 		r.mock.SetFaults(kmsmock.Faults{ThreadLimit: 1})
 		for what, op := range map[string]func() error{
 			"pipeline": func() error { return second(r.media.NewPipeline(ctx)) },
+			"call":     func() error { _, _, err := r.media.NewCall(ctx, r.log.add("c")); return err },
 			"endpoint": func() error { return second(p.NewEndpoint(ctx, r.log.add("c"))) },
 			"mixer":    func() error { return second(p.NewMixer(ctx)) },
 			"port":     func() error { return second(mixer.NewPort(ctx)) },

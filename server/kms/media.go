@@ -116,16 +116,16 @@ func (m *Media) Close() error {
 // server itself lets go of a session that nobody uses after 240 to 480 s.
 const putOff = 10 * time.Minute
 
-// release releases an object. Without a connection it is put off until there is
+// release releases an object, and others that are in it before. Without a connection it is put off until there is
 // one: whoever hangs up must not wait for the media server to come back. So it
 // is when ctx has ended: what ran out of time must not stay for ever. What was
 // lost with a media server that restarted needs no release.
-func (m *Media) release(ctx context.Context, id kurento.ObjectID) error {
+func (m *Media) release(ctx context.Context, id kurento.ObjectID, before ...kurento.ObjectID) error {
 	if !m.has(id) {
 		return nil
 	}
 	if m.client.Connected() && ctx.Err() == nil {
-		err := m.client.Release(ctx, id)
+		err := m.releaseNow(ctx, append(before, id))
 		if lost := new(kurento.ConnectionError); !errors.As(err, &lost) {
 			m.forget(id)
 			return wrap(err)
@@ -137,6 +137,13 @@ func (m *Media) release(ctx context.Context, id kurento.ObjectID) error {
 		m.work.Go(func() { m.releaseLater(id) })
 	}
 	return fmt.Errorf("release %s: put off: %w", id, server.ErrMediaGone)
+}
+
+func (m *Media) releaseNow(ctx context.Context, ids []kurento.ObjectID) error {
+	if len(ids) == 1 {
+		return m.client.Release(ctx, ids[0])
+	}
+	return m.client.ReleaseAll(ctx, ids...)
 }
 
 // releaseLater releases an object when there is a connection. What fails even so

@@ -148,10 +148,9 @@ func (r *rig) negotiate(pc *webrtc.PeerConnection, e server.Endpoint, who string
 	must(r.t, err)
 	gathered := webrtc.GatheringCompletePromise(pc)
 	must(r.t, pc.SetLocalDescription(offer))
-	answer, err := e.ProcessOffer(ctx, sessionFingerprintDown(pc.LocalDescription().SDP))
+	answer, err := e.Negotiate(ctx, sessionFingerprintDown(pc.LocalDescription().SDP))
 	must(r.t, err)
 	must(r.t, pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}))
-	must(r.t, e.Gather(ctx))
 	<-gathered
 	var mine []server.Candidate
 	for l := range strings.Lines(pc.LocalDescription().SDP) {
@@ -233,12 +232,12 @@ func TestErrors(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		ctx := t.Context()
 		p, a, b := r.legs()
-		if _, err := a.ProcessOffer(ctx, "nonsense"); !errors.Is(err, server.ErrSDPRefused) {
+		if _, err := a.Negotiate(ctx, "nonsense"); !errors.Is(err, server.ErrSDPRefused) {
 			t.Errorf("nonsense: %v", err)
 		}
 		pc := r.peer("alice")
 		r.negotiate(pc, a, "a") // the refusal left the endpoint usable
-		if _, err := a.ProcessOffer(ctx, pc.LocalDescription().SDP); err == nil || errors.Is(err, server.ErrSDPRefused) {
+		if _, err := a.Negotiate(ctx, pc.LocalDescription().SDP); err == nil || errors.Is(err, server.ErrSDPRefused) {
 			t.Errorf("a second offer: %v", err)
 		}
 		good := server.Candidate{Text: "candidate:1 1 udp 1 10.0.0.9 9 typ host", SDPMid: "0"}
@@ -258,28 +257,37 @@ func TestErrors(t *testing.T) {
 	})
 }
 
-// TestNewEndpointIsOneRequestDeep creates, and then subscribes to everything at
-// once: two round trips, however slow the network.
-func TestNewEndpointIsTwoRoundTrips(t *testing.T) {
+// TestOneRoundTrip is what each step of a call costs, at 100 ms a round trip.
+func TestOneRoundTrip(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		p, err := r.media.NewPipeline(t.Context())
-		must(t, err)
+		ctx := t.Context()
 		host, err := r.net.Host("server")
 		must(t, err)
 		host.Link.SetDelay(50 * time.Millisecond)
-		start := time.Now()
-		_, err = p.NewEndpoint(t.Context(), r.log.add("a"))
-		must(t, err)
-		if took := time.Since(start); took > 250*time.Millisecond {
-			t.Errorf("it took %v at 100 ms a round trip", took)
-		}
-		start = time.Now()
-		must(t, p.Release(t.Context()))
-		if took := time.Since(start); took > 150*time.Millisecond {
-			t.Errorf("releasing took %v", took)
+		var p server.Pipeline
+		var a, b server.Endpoint
+		for _, step := range []struct {
+			name string
+			do   func() error
+		}{
+			{"call", func() (err error) { p, a, err = r.media.NewCall(ctx, r.log.add("a")); return err }},
+			{"endpoint", func() (err error) { b, err = p.NewEndpoint(ctx, r.log.add("b")); return err }},
+			{"join", func() error { return a.Join(ctx, b) }},
+			{"negotiate", func() error { return second(b.Negotiate(ctx, sessionFingerprintDown(r.offer()))) }},
+			{"release", func() error { return a.Release(ctx) }},
+			{"release with", func() error { return p.ReleaseWith(ctx, b) }},
+		} {
+			start := time.Now()
+			must(t, step.do())
+			if took := time.Since(start); took < 100*time.Millisecond || took > 190*time.Millisecond {
+				t.Errorf("%s took %v", step.name, took)
+			}
 		}
 		host.Link.SetDelay(0)
 		r.empty()
+		if lines := r.log.list(); !slices.Contains(lines, "b gathered") {
+			t.Errorf("the endpoints told %q", lines)
+		}
 	})
 }
 
@@ -294,6 +302,9 @@ func TestMediaServerDies(t *testing.T) {
 		start := time.Now()
 		if err := a.Release(t.Context()); !errors.Is(err, server.ErrMediaGone) {
 			t.Errorf("release without a media server: %v", err)
+		}
+		if err := p.ReleaseWith(t.Context(), a); !errors.Is(err, server.ErrMediaGone) {
+			t.Errorf("release of both without a media server: %v", err)
 		}
 		if took := time.Since(start); took != 0 {
 			t.Errorf("hanging up waited %v for a media server that is gone", took)

@@ -75,6 +75,17 @@ func (p *pipeline) ID() string { return string(p.kurento.ID()) }
 
 // Release implements server.Pipeline.
 func (p *pipeline) Release(ctx context.Context) error {
-	p.media.unwatch(func(w *watcher) bool { return w.pipeline.ID() == p.ID() })
+	p.unwatch()
 	return p.media.release(ctx, p.kurento.ID())
+}
+
+// ReleaseWith implements server.Pipeline.
+func (p *pipeline) ReleaseWith(ctx context.Context, last server.Endpoint) error {
+	p.unwatch()
+	return p.media.release(ctx, p.kurento.ID(), kurento.ObjectID(last.ID()))
+}
+
+// unwatch is the end of telling of anything in the pipeline.
+func (p *pipeline) unwatch() {
+	p.media.unwatch(func(w *watcher) bool { return w.pipeline.ID() == p.ID() })
 }

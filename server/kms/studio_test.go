@@ -293,10 +293,9 @@ func (a *actor) negotiate() {
 	must(t, err)
 	gathered := webrtc.GatheringCompletePromise(pc)
 	must(t, pc.SetLocalDescription(offer))
-	answer, err := l.ProcessOffer(ctx, offer.SDP)
+	answer, err := l.Negotiate(ctx, offer.SDP)
 	must(t, err)
 	must(t, pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}))
-	must(t, l.Gather(ctx))
 	<-gathered
 	var mine []server.Candidate
 	for line := range strings.Lines(pc.LocalDescription().SDP) {
