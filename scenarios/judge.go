@@ -164,16 +164,29 @@ func (j *Judge) stepBegin(e trace.Event) {
 		j.expect(i, st, e.T)
 		return
 	}
-	if e.T > j.actionAt || i == 0 || j.s.Steps[i-1].Kind != Action { // actions of one instant are one
-		j.events = j.events[:0]
+	j.actionLine = st.Line
+	if !j.together(i) {
+		if e.T > j.actionAt || i == 0 || j.s.Steps[i-1].Kind != Action { // actions of one instant are one
+			j.events = j.events[:0]
+		}
+		j.actionAt = e.T
 	}
-	j.actionAt, j.actionLine = e.T, st.Line
 	for k, v := range j.callNow {
 		j.callBefore[k] = v
 	}
 	if st.As != "" {
 		j.instants[st.As] = e.T
 	}
+}
+
+// together reports whether a step and the one before are actions of one instant by
+// the script, of which in real time one begins a little after the other.
+func (j *Judge) together(i int) bool {
+	if i == 0 {
+		return false
+	}
+	st, before := j.s.Steps[i], j.s.Steps[i-1]
+	return before.Kind == Action && st.At >= 0 && st.At == before.At
 }
 
 // timerGrain is what timers of a busy machine may be late.

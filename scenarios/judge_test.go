@@ -511,3 +511,17 @@ func BenchmarkJudge(b *testing.B) {
 		j.events = j.events[:0]
 	}
 }
+
+// What two actions of one instant cause in between belongs to both, also where the
+// second begins a little later, as it does in real time.
+func TestActionsOfOneInstantAreOne(t *testing.T) {
+	lines := []string{"1 begin 0", "1 bob call.ended call=c1", "1.001 begin 1", "1.002 end 0", "1.003 end 1", "2 begin 2", "5 deadline 2"}
+	for text, want := range map[string]reports.Verdict{
+		pair + "at 1s bob hangup\nat 1s alice hangup\nexpect bob ended\n":     reports.Pass,
+		pair + "at 1s bob hangup\nat 1001ms alice hangup\nexpect bob ended\n": reports.Fail, // an old event is not believed
+	} {
+		if r := judge(t, record(t, text, "local", lines...)); r.Verdict != want {
+			t.Errorf("%s%s %s, want %s", text, r.Verdict, r.Reason, want)
+		}
+	}
+}

@@ -49,7 +49,7 @@ var lineNames = []string{"kurento", "redis", "mysql"}
 // partVerbs are the actions on parts that run by themselves.
 var partVerbs = []Verb{
 	{Name: "part", Usage: "<part> pause|resume|kill|start|restart|partition|heal", World: true, Min: 2, Max: 2, world: actOnPart, target: checkPart,
-		Help: "acts on a part of the system, kurento, coturn, redis, mysql, haproxy, server or server1, server2 and so on: pause stops it where it is and its connections stay open, " +
+		Help: "acts on a part of the system, kurento, coturn, redis, mysql, haproxy, server, which is all servers, or server1, server2 and so on: pause stops it where it is and its connections stay open, " +
 			"resume lets it go on, kill ends it as kill -9 does, start starts it again and waits until it answers, restart does both, partition takes it off the network and heal puts it back; needs parts-control",
 		Fields: []FieldSpec{{Name: "after", Kind: Duration, Help: "how long after the kill restart starts it; 1s if not set"}}},
 	{Name: "line", Usage: "<part> [cut|restore|reset]", World: true, Min: 1, Max: 2, world: actOnLine, target: checkLine,

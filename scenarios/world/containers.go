@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"strconv"
 	"sync"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/callbench/callbench/kmsmock/clip"
 	"github.com/callbench/callbench/reports/trace"
 	"github.com/callbench/callbench/scenarios"
 	"github.com/callbench/callbench/scenarios/world/stack"
@@ -147,20 +145,11 @@ func (f *Fleet) look(ctx context.Context, room, recording, size string) []trace.
 	return fileAttrs(b, errors.Join(err, err2), int64(written))
 }
 
-// fileAttrs tell what a recording's file is that was read, and how long it plays.
-func fileAttrs(b []byte, err error, size int64) []trace.Attr {
-	if errors.Is(err, fs.ErrNotExist) {
-		return []trace.Attr{trace.String("file", "absent")}
-	}
-	c, err2 := clip.Read(b)
-	if err != nil || err2 != nil || size != 0 && size != int64(len(b)) {
-		return []trace.Attr{trace.String("file", "broken")}
-	}
-	return []trace.Attr{trace.String("file", "plays"), trace.Float("plays", c.Length.Round(time.Millisecond).Seconds())}
-}
-
 // Part implements scenarios.PartsControl.
 func (w *Containers) Part(name string) (scenarios.Part, error) {
+	if name == stack.Server {
+		return allServers{w}, nil
+	}
 	p, err := w.fleet.stack.Part(name)
 	if err != nil {
 		return nil, err
@@ -302,6 +291,26 @@ func (w *Containers) servers(do func(scenarios.Part) error) error {
 	}
 	all.Wait()
 	return errors.Join(errs...)
+}
+
+// allServers are the signaling servers as one part.
+type allServers struct{ world *Containers }
+
+// Pause implements scenarios.Part.
+func (a allServers) Pause() error { return a.world.servers(scenarios.Part.Pause) }
+
+// Resume implements scenarios.Part.
+func (a allServers) Resume() error { return a.world.servers(scenarios.Part.Resume) }
+
+// Kill implements scenarios.Part.
+func (a allServers) Kill() error { return a.world.servers(scenarios.Part.Kill) }
+
+// Start implements scenarios.Part.
+func (a allServers) Start() error { return a.world.StartServer() }
+
+// Partition implements scenarios.Part.
+func (a allServers) Partition(on bool) error {
+	return a.world.servers(func(p scenarios.Part) error { return p.Partition(on) })
 }
 
 // KillServer implements scenarios.ServerControl.

@@ -241,6 +241,14 @@ export class CallClient {
     return this.session.request(type, action, data);
   }
 
+  /**
+   * Puts anything on the WebSocket, however wrong it is: for tests of servers.
+   * @param {string | Uint8Array<ArrayBuffer>} raw
+   */
+  send(raw) {
+    this.session.put(raw);
+  }
+
   /** The connection, the session and the call as they are now. */
   get state() {
     const { call } = this.line;

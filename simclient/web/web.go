@@ -7,5 +7,5 @@ import "embed"
 
 // Files are the modules and their types.
 //
-//go:embed *.js types.d.ts
+//go:embed *.js *.d.ts
 var Files embed.FS

@@ -69,9 +69,62 @@ func TestTypes(t *testing.T) {
 	if err != nil {
 		tsc = install(t)
 	}
-	for _, folder := range []string{".", "../chromium/page"} {
+	for _, folder := range []string{".", "../chromium/page", declared(t)} {
 		if out, err := run(t, tsc, "-p", folder); err != nil {
 			t.Errorf("%s: %v\n%s", folder, err, out)
+		}
+	}
+	if out, err := run(t, tsc, "-p", mistaken(t)); err == nil || !strings.Contains(out, "wrong.ts(2,") {
+		t.Errorf("a wrong call passes: %v\n%s", err, out)
+	}
+}
+
+// keeps holds the client against what is declared of it.
+const keeps = `import { CallClient, NotPossible, Refused } from './client.js';
+import type * as api from './declared.d.ts';
+const client: typeof api.CallClient = CallClient;
+const refused: typeof api.Refused = Refused;
+const notPossible: typeof api.NotPossible = NotPossible;
+export { client, notPossible, refused };
+`
+
+// declared is a copy of the client in which its declaration has another name, so
+// that the compiler reads the client itself.
+func declared(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, Files); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, "client.d.ts"), filepath.Join(dir, "declared.d.ts")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, map[string]string{"keeps.ts": keeps})
+	return dir
+}
+
+// mistaken is an application that calls nobody.
+func mistaken(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, Files); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, map[string]string{"wrong.ts": "import { CallClient } from './client.js';\nnew CallClient({ url: 'wss://x/ws' }).call(7);\n"})
+	return dir
+}
+
+// write adds files, and the settings of the compiler.
+func write(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	settings, err := os.ReadFile("tsconfig.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files["tsconfig.json"] = strings.Replace(string(settings), `["*.js", "*.d.ts"]`, `["*.js", "*.ts"]`, 1)
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

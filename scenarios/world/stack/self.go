@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 )
 
@@ -37,11 +39,14 @@ func (e *Engine) self(ctx context.Context) (Image, error) {
 	if im, err := e.Image(ctx, name); err == nil {
 		return im, nil
 	}
+	if err := e.dropOld(ctx); err != nil {
+		return Image{}, err
+	}
 	folder, err := buildFolder(binary)
 	if err != nil {
 		return Image{}, err
 	}
-	built, err := e.api.ImageBuild(ctx, folder, client.ImageBuildOptions{Tags: []string{name}, Remove: true, ForceRemove: true})
+	built, err := e.api.ImageBuild(ctx, folder, client.ImageBuildOptions{Tags: []string{name}, Labels: map[string]string{selfLabel: "true"}, Remove: true, ForceRemove: true})
 	if err != nil {
 		return Image{}, fmt.Errorf("make an image of the binary: %w", err)
 	}
@@ -54,6 +59,30 @@ func (e *Engine) self(ctx context.Context) (Image, error) {
 		return Image{}, fmt.Errorf("%w; the engine said: %.500s", err, said)
 	}
 	return im, nil
+}
+
+// selfLabel marks images of a binary, and selfLife is how long one stays: a run that
+// has just looked for it may need it yet.
+const (
+	selfLabel = "org.callbench.self"
+	selfLife  = time.Hour
+)
+
+// dropOld removes images of other binaries that nobody uses any more.
+func (e *Engine) dropOld(ctx context.Context) error {
+	list, err := e.api.ImageList(ctx, client.ImageListOptions{Filters: make(client.Filters).Add("label", selfLabel)})
+	if err != nil {
+		return fmt.Errorf("look for old images: %w", err)
+	}
+	for _, im := range list.Items {
+		if time.Since(time.Unix(im.Created, 0)) < selfLife {
+			continue
+		}
+		if _, err := e.api.ImageRemove(ctx, im.ID, client.ImageRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
+			return fmt.Errorf("remove an old image: %w", err)
+		}
+	}
+	return nil
 }
 
 // Static tells whether the running binary can be an image by itself; nil if it can.

@@ -178,8 +178,8 @@ async function perform(method, args) {
 }
 
 /** Puts raw bytes on the client's WebSocket. */
-const put = (/** @type {string} */ text) => client.session.put(text);
-const putBinary = (/** @type {number[]} */ bytes) => client.session.put(Uint8Array.from(bytes));
+const put = (/** @type {string} */ text) => client.send(text);
+const putBinary = (/** @type {number[]} */ bytes) => client.send(Uint8Array.from(bytes));
 
 /** Says goodbye, and that nothing more will be told. */
 function end() {
