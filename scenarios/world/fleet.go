@@ -243,6 +243,8 @@ func (f *Fleet) lacks(capability string) string {
 		return ""
 	}
 	switch capability {
+	case scenarios.Chromium:
+		return noChromium()
 	case "virtualtime":
 		return "the minutes would pass in real time"
 	case "kmsevents":
