@@ -18,6 +18,7 @@ const commandLimit = 15 * time.Second
 // command gives tokens as the output of a program, which is told the user.
 type command struct {
 	words []string
+	shell bool // which reads the words, and finds the user in its environment
 }
 
 // openCommand takes a program with its arguments, in which {user} and {device}
@@ -33,7 +34,7 @@ func openCommand(line string) (*command, error) {
 	if _, err := exec.LookPath(words[0]); err != nil {
 		return nil, fmt.Errorf("the command for tokens: %w", err)
 	}
-	return &command{words}, nil
+	return &command{words: words}, nil
 }
 
 // openShell takes a line for a POSIX shell, which finds the user in
@@ -42,10 +43,11 @@ func openShell(line string) (*command, error) {
 	if strings.TrimSpace(line) == "" {
 		return nil, errors.New(`sh: needs a command, such as sh:mint "$CALLBENCH_USER" | jq -r .token`)
 	}
-	return &command{[]string{"/bin/sh", "-c", line}}, nil
+	return &command{words: []string{"/bin/sh", "-c", line}, shell: true}, nil
 }
 
-// split takes words apart at spaces; "" and ” keep what is between them together.
+// split takes words apart at spaces; quotes, single or double, keep together what is
+// between them.
 func split(line string) (words []string, err error) {
 	var word strings.Builder
 	var quote rune
@@ -76,12 +78,12 @@ func split(line string) (words []string, err error) {
 	return words, nil
 }
 
-// Token implements Source: the first line that the command prints.
+// Token implements Source: the one word that the command prints.
 func (c *command) Token(ctx context.Context, user, device string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
 	words := c.words
-	if words[0] != "/bin/sh" {
+	if !c.shell {
 		put := strings.NewReplacer("{user}", user, "{device}", device)
 		words = make([]string, len(c.words))
 		for i, w := range c.words {

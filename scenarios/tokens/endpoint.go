@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -29,7 +30,7 @@ type endpoint struct {
 	passwords map[string]string // of each
 	field     string            // of the form, that names the user
 	form      url.Values        // what else is asked with
-	oauth     oauth2.Config
+	oauth     clientcredentials.Config
 }
 
 // The environment of token endpoints.
@@ -49,7 +50,7 @@ func openEndpoint(address string, cfg Config) (*endpoint, error) {
 		return nil, errors.New("oauth: needs an https:// URL without a password in it, such as oauth:https://login.example.com/token")
 	}
 	e := &endpoint{client: cmp.Or(cfg.Client, http.DefaultClient), password: cfg.Getenv(envPassword), field: cmp.Or(cfg.Getenv(envField), "user"), form: url.Values{}}
-	e.oauth = oauth2.Config{ClientID: cfg.Getenv(envID), ClientSecret: cfg.Getenv(envSecret), Scopes: strings.Fields(cfg.Getenv(envScope)), Endpoint: oauth2.Endpoint{TokenURL: address}}
+	e.oauth = clientcredentials.Config{ClientID: cfg.Getenv(envID), ClientSecret: cfg.Getenv(envSecret), Scopes: strings.Fields(cfg.Getenv(envScope)), TokenURL: address}
 	if a := cfg.Getenv(envAudience); a != "" {
 		e.form.Set("audience", a)
 	}
@@ -102,43 +103,30 @@ func (e *endpoint) Token(ctx context.Context, user, _ string) (string, error) {
 		err = check(token)
 	}
 	if err != nil {
-		return "", fmt.Errorf("ask %s for a token of %s: %w", e.oauth.Endpoint.TokenURL, user, spare(err))
+		return "", fmt.Errorf("ask %s for a token of %s: %w", e.oauth.TokenURL, user, spare(err))
 	}
 	return token, nil
 }
 
 func (e *endpoint) ask(ctx context.Context, user string) (string, error) {
 	password, own := e.passwords[user]
+	form := maps.Clone(e.form)
 	switch {
 	case e.passwords != nil && !own && e.password == "":
 		return "", errors.New("there is no password of this user")
 	case own || e.password != "":
-		t, err := e.withAudience().PasswordCredentialsToken(ctx, user, cmp.Or(password, e.password))
-		if err != nil {
-			return "", err
-		}
-		return t.AccessToken, nil
+		form["grant_type"] = []string{"password"}
+		form["username"], form["password"] = []string{user}, []string{cmp.Or(password, e.password)}
+	default:
+		form[e.field] = []string{user}
 	}
-	form := url.Values{e.field: {user}}
-	for k, v := range e.form {
-		form[k] = v
-	}
-	c := clientcredentials.Config{ClientID: e.oauth.ClientID, ClientSecret: e.oauth.ClientSecret, TokenURL: e.oauth.Endpoint.TokenURL, Scopes: e.oauth.Scopes, EndpointParams: form}
+	c := e.oauth
+	c.EndpointParams = form
 	t, err := c.Token(ctx)
 	if err != nil {
 		return "", err
 	}
 	return t.AccessToken, nil
-}
-
-// withAudience is the configuration of the password grant, whose form takes nothing
-// beside it: what more is asked for is in the query.
-func (e *endpoint) withAudience() *oauth2.Config {
-	c := e.oauth
-	if len(e.form) > 0 {
-		c.Endpoint.TokenURL += "?" + e.form.Encode()
-	}
-	return &c
 }
 
 // spare leaves of an answer of the endpoint only what has no secrets in it.

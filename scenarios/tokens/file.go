@@ -30,8 +30,11 @@ func openFile(path string) (*file, error) {
 		if errors.Is(err, io.EOF) {
 			break
 		}
+		if err != nil {
+			return nil, unreadable(path, err)
+		}
 		line, _ := rows.FieldPos(0)
-		if err := f.add(row, n == 0, err); err != nil {
+		if err := f.add(row, n == 0); err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", path, line, err)
 		}
 	}
@@ -41,11 +44,23 @@ func openFile(path string) (*file, error) {
 	return f, nil
 }
 
+// unreadable says where a file could not be read, without what is there.
+func unreadable(path string, err error) error {
+	var wrong *csv.ParseError
+	if errors.As(err, &wrong) {
+		return fmt.Errorf("%s:%d: %w", path, wrong.StartLine, errNoRow)
+	}
+	return fmt.Errorf("read tokens: %w", err)
+}
+
+// errNoRow is of a line that is not what it should be.
+var errNoRow = errors.New("a line is user,token")
+
 // add takes a row. What is wrong with it is said without what is in it.
-func (f *file) add(row []string, first bool, err error) error {
+func (f *file) add(row []string, first bool) error {
 	switch {
-	case err != nil || len(row) != 2 || row[0] == "":
-		return errors.New("a line is user,token")
+	case len(row) != 2 || row[0] == "":
+		return errNoRow
 	case first && row[0] == "user" && row[1] == "token":
 		return nil
 	case f.tokens[row[0]] != "":

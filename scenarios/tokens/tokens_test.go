@@ -70,11 +70,14 @@ func TestFile(t *testing.T) {
 		"alice," + secret + " " + secret:      "spaces",
 		"alice,\"" + secret + "\nbob,t-2\n":   "a line is user,token",
 		"alice," + strings.Repeat("x", 20000): "more than",
+		"ali\"ce," + secret + "\n":            "a line is user,token",
 	} {
 		_, err := Open(write(t, text), Config{})
 		refusedTo(t, err, why)
 	}
 	_, err = Open(filepath.Join(t.TempDir(), "none.csv"), Config{})
+	refusedTo(t, err, "read tokens")
+	_, err = Open(t.TempDir(), Config{})
 	refusedTo(t, err, "read tokens")
 }
 
@@ -82,6 +85,7 @@ func TestCommand(t *testing.T) {
 	for spec, want := range map[string]string{
 		"cmd:printf %s-%s-token {user} {device}":           "alice-phone-token",
 		`cmd:printf '%s' "the-token-of-{user}"`:            "the-token-of-alice",
+		`cmd:/bin/sh -c 'printf %s "$1"' - {user}`:         "alice",
 		`cmd:printf %s $HOME;{user}`:                       "$HOME;alice", // no shell has read it
 		`sh:printf %s "$CALLBENCH_USER" | tr a-z A-Z`:      "ALICE",
 		`sh:printf '%s\n' "$CALLBENCH_DEVICE-of-a-device"`: "phone-of-a-device",
@@ -175,7 +179,7 @@ func login(t *testing.T) string {
 		if grant == "password" {
 			user = r.PostForm.Get("username") + ":" + r.PostForm.Get("password")
 		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"access_token": grant + "/" + user + "/" + r.Form.Get("audience"), "token_type": "Bearer", "expires_in": 60})
+		_ = json.NewEncoder(w).Encode(map[string]any{"access_token": grant + "/" + user + "/" + r.PostForm.Get("audience"), "token_type": "Bearer", "expires_in": 60})
 	}))
 	t.Cleanup(web.Close)
 	return "oauth:" + web.URL + "/token"

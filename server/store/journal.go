@@ -37,6 +37,7 @@ type Journal struct {
 	mu       sync.Mutex
 	waiting  batch
 	closed   bool
+	failures int       // commits that were not written
 	segments []segment // the oldest first; at least one
 }
 
@@ -80,7 +81,8 @@ func (j *Journal) Do(record []byte, then func(error)) {
 	}
 }
 
-// Lazy has a record written along with the next one that somebody waits for.
+// Lazy has a record written along with the next one that somebody waits for. Nobody is
+// told if that fails: see lost.
 func (j *Journal) Lazy(record []byte) { j.add(record, nil, false) }
 
 func (j *Journal) add(record []byte, then func(error), now bool) bool {
@@ -184,6 +186,9 @@ func (j *Journal) commit(b batch) {
 	if len(b.bytes) > 0 {
 		if err = j.store(b.bytes); err != nil {
 			err = fmt.Errorf("write to the journal: %w", err)
+			j.mu.Lock()
+			j.failures++
+			j.mu.Unlock()
 		}
 	}
 	for _, then := range b.then {
@@ -231,8 +236,8 @@ func (j *Journal) next(base uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := syncDir(j.dir); err != nil {
-		return errors.Join(err, f.Close())
+	if err := syncDir(j.dir); err != nil { // the segment before it goes on
+		return errors.Join(err, f.Close(), os.Remove(f.Name()))
 	}
 	old := j.file
 	j.file = f
@@ -243,6 +248,13 @@ func (j *Journal) next(base uint64) error {
 		return nil
 	}
 	return old.Close()
+}
+
+// lost is how many commits have failed: what was given to Lazy may have been in one.
+func (j *Journal) lost() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.failures
 }
 
 // End is the position behind the last record that is safe.
@@ -257,12 +269,12 @@ func (j *Journal) oldest() (s segment, all uint64) {
 
 // drop removes the oldest segment, which is not the last.
 func (j *Journal) drop() error {
-	j.mu.Lock()
-	s := j.segments[0]
-	j.segments = j.segments[1:]
-	j.mu.Unlock()
-	if err := os.Remove(filepath.Join(j.dir, s.name())); err != nil {
+	s, _ := j.oldest()
+	if err := os.Remove(filepath.Join(j.dir, s.name())); err != nil { // nor is one behind it removed then: no gap may be left
 		return fmt.Errorf("remove a segment of the journal: %w", err)
 	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.segments = j.segments[1:]
 	return nil
 }

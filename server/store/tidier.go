@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -29,6 +30,9 @@ type tidier struct {
 	limit   uint64 // bytes from which on it is tried now
 }
 
+// errNotCarried is why a segment stays: what is needed of it was perhaps not written again.
+var errNotCarried = errors.New("the journal could not be written to while its oldest segment was copied")
+
 // note notes that the database has everything before a position. That is safe along
 // with what is written next: if it is lost, something is applied once more.
 func (t *tidier) note(position uint64) {
@@ -47,13 +51,16 @@ func (t *tidier) run(ctx context.Context, position uint64) error {
 		if all <= t.limit || s.end > position || s.end == t.journal.End() {
 			return nil
 		}
-		before := t.journal.End()
+		before, lost := t.journal.End(), t.journal.lost()
 		if err := t.carry(s); err != nil {
 			return err
 		}
 		t.note(position)
 		if err := t.journal.Write(ctx, nil); err != nil {
 			return err
+		}
+		if t.journal.lost() > lost {
+			return errNotCarried
 		}
 		if err := t.journal.drop(); err != nil {
 			return err

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -121,6 +123,59 @@ func playTidied(t *testing.T, random *rand.Rand) {
 		if waits := want.holds("to0", n) || want.holds("to1", n) || want.holds("to2", n); waits == d.delivered[n] {
 			t.Errorf("letter %d waits: %v; the database says that it was delivered: %v", n, waits, d.delivered[n])
 		}
+	}
+}
+
+// fullDisk is a keeper that has a record written again while the disk takes nothing.
+type fullDisk struct {
+	t       *testing.T
+	journal *Journal
+	full    bool
+}
+
+func (k *fullDisk) last() uint64 { return 0 }
+
+func (k *fullDisk) carry(record []byte) error {
+	k.journal.Lazy(record)
+	if !k.full {
+		return nil
+	}
+	blocked := filepath.Join(k.journal.dir, segment{base: k.journal.End()}.name())
+	if err := os.Mkdir(blocked, 0o700); err != nil {
+		k.t.Fatal(err)
+	}
+	if err := k.journal.Write(k.t.Context(), []byte("somebody else's")); err == nil {
+		k.t.Error("it was written")
+	}
+	return os.Remove(blocked)
+}
+
+// TestTidierLosesNothing keeps a segment while a write fails that had what is needed
+// of it.
+func TestTidierLosesNothing(t *testing.T) {
+	j := openTestJournal(t, t.TempDir(), nil)
+	defer closeJournal(t, j)
+	j.segment = 1 // each record has a file of its own
+	needed := appendLetter(nil, ownedLetter{Owner: "bob", Letter: server.Letter{Number: 1}})
+	for _, record := range [][]byte{needed, packRefused(needed)} {
+		if err := j.Write(t.Context(), record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := &fullDisk{t, j, true}
+	tidy := tidier{journal: j, keeper: k}
+	if err := tidy.run(t.Context(), j.End()); !errors.Is(err, errNotCarried) {
+		t.Errorf("it went on: %v", err)
+	}
+	k.full = false
+	if err := tidy.run(t.Context(), j.End()); err != nil {
+		t.Error(err)
+	}
+	if s, _ := j.oldest(); s.base == 0 {
+		t.Error("the oldest segment stays")
+	}
+	if got := readAll(t, j, j.segments[0].base); !slices.Contains(got, string(needed)) {
+		t.Errorf("what is needed is not among %q", got)
 	}
 }
 
