@@ -49,6 +49,7 @@ var allowed = map[string][]string{
 	"reports":         {"reports/trace"},
 	"reports/trace":   {},
 	"internal/bench":  {"server", "server/kms", "server/store", "kurento", "signaling"},
+	"deploy/github":   {},
 	"internal/bubble": {},
 	"internal/serial": {},
 	"internal/netsim": {"internal/serial"},

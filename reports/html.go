@@ -91,10 +91,15 @@ func (p page) verdict(n map[Verdict]int) (word, class, why string) {
 		return "Nothing played", "skip", many(n[Skip]) + " skipped: " + p.Contents[0].Reason
 	case n[Pass] == 0:
 		return "Nothing played", "skip", "there is no scenario"
-	case n[Skip] > 0:
-		return "Passed", "pass", fmt.Sprintf("%s went as written, %d skipped", many(n[Pass]), n[Skip])
 	}
-	return "Passed", "pass", many(n[Pass]) + " went as written"
+	why = many(n[Pass]) + " went as written"
+	if p.notSeen() != "" {
+		why += ", as far as could be judged"
+	}
+	if n[Skip] > 0 {
+		why += fmt.Sprintf(", %d skipped", n[Skip])
+	}
+	return "Passed", "pass", why
 }
 
 // chapter is all that the page tells of one scenario.

@@ -27,7 +27,7 @@ func TestSkippedStepsAreTold(t *testing.T) {
 		"summary":  {func(b *bytes.Buffer) error { return Summary(b, half(), false) }, []string{"SKIP 3 expectations of 2 scenarios: no MySQL probe", "2 passed, 0 failed, 1 skipped; 3 expectations not judged\n"}},
 		"junit":    {func(b *bytes.Buffer) error { return JUnit(b, half()) }, []string{`skipped="1"`, "<system-out>skipped: busy.call:7: expect history 1v1: no MySQL probe"}},
 		"json":     {func(b *bytes.Buffer) error { return JSON(b, half()) }, []string{`"reason": "no MySQL probe"`}},
-		"html":     {func(b *bytes.Buffer) error { return HTML(b, t.TempDir(), half()) }, []string{"skipped: no MySQL probe", "2 of 3 steps skipped", "It was not judged: nothing could be looked at"}},
+		"html":     {func(b *bytes.Buffer) error { return HTML(b, t.TempDir(), half()) }, []string{"skipped: no MySQL probe", "2 of 3 steps skipped", "2 scenarios went as written, as far as could be judged, 1 skipped", "It was not judged: nothing could be looked at"}},
 		"markdown": {func(b *bytes.Buffer) error { return Markdown(b, half()) }, []string{"✅", "2 passed, 0 failed, 1 skipped; 3 expectations not judged", "- 1 scenario: nothing could be looked at", "- 3 expectations of 2 scenarios: no MySQL probe", "| server | at wss://staging/ws |"}},
 	} {
 		var b bytes.Buffer

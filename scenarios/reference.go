@@ -46,7 +46,7 @@ The virtual world lacks chromium, whose time is not its own; the local one lacks
 parts-control. A client of the profile chromium is a real browser, and needs it without saying so. With ` + "`-level 0`" + ` the server speaks level 0
 of the protocol, and the capabilities of level 1 are lacking. With ` + "`-kms`" + ` there are no kmsevents, kms-control, kms-faults and mixed, and files only of a Kurento on this machine. With ` + "`-turn`" + ` the secrets of the TURN
 server cannot be changed, and its allocations are listed with ` + "`-turn-log`" + ` only. The remote world has what the server says of itself, and skips
-by name what it cannot look at (docs/remote.md). A TURN server is there if the scenario needs one; clients of level 0, to whom
+by name what it cannot look at (docs/remote.md); what the containers world lacks is in docs/containers.md. A TURN server is there if the scenario needs one; clients of level 0, to whom
 nobody tells it, know it from the beginning.
 `
 

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/callbench/callbench/reports"
@@ -17,6 +18,7 @@ const (
 	SightTURN    = "turn"    // allocations
 	SightMetrics = "metrics" // how many calls, rooms and endpoints the server counts
 	SightEvents  = "events"  // what the system's parts say while they work
+	SightPast    = "past"    // where the scenario begins in what clients read of their past
 )
 
 // sightsOfClean are what clean looks at: it is judged by those that there are.
@@ -46,7 +48,7 @@ func (j *Judge) unseen(st Step) string {
 		}
 	}
 	if len(st.Actors) > 0 {
-		return ""
+		return j.blindToPast(st)
 	}
 	c := st.Clauses[0]
 	switch c.Verb {
@@ -62,6 +64,17 @@ func (j *Judge) unseen(st Step) string {
 		return ""
 	}
 	return j.blind[findExpectation(c.Verb, true).sees]
+}
+
+// blindToPast is why what a page of history holds says nothing: users that were there
+// before have a past, which is counted as well.
+func (j *Judge) blindToPast(st Step) string {
+	for _, c := range st.Clauses {
+		if c.Verb == pageExpectation.Name && slices.ContainsFunc(c.Fields, func(f Field) bool { return contains(pageFields, f.Key) }) {
+			return j.blind[SightPast]
+		}
+	}
+	return ""
 }
 
 // blindToAll is why none of several sights is there; "" if one is.

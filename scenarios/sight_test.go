@@ -42,6 +42,7 @@ func TestBlindStepsAreSkipped(t *testing.T) {
 		{"event of a client", "expect bob event call.incoming", []string{SightEvents, SightHistory}, "pass", ""},
 		{"clean without any probe", "expect clean", sightsOfClean, "skip", "no history probe; no redis probe; no kms probe; no turn probe; no metrics probe"},
 		{"clean with one", "expect clean", []string{SightHistory, SightKMS, SightTURN, SightMetrics}, "pass", ""},
+		{"counts of a past", "expect bob history calls count=1", []string{SightPast}, "skip", "no past probe"},
 		{"history beside another", "expect history 1v1", []string{SightRedis}, "pass", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 )
 
@@ -47,7 +48,7 @@ func Load(name string) (*Scenario, error) {
 
 // Find gives the scenarios that names stand for, checked and ready to be played,
 // with one for each case: a file by its path or one of the suite by its name, as
-// Load has them, or a single case of either by the name that reports give it,
+// Load has them, all files of a folder, or a single case of either by the name that reports give it,
 // such as lossy/loss=10. Without a name it is the whole suite.
 func Find(names ...string) ([]*Scenario, error) {
 	var list []*Scenario
@@ -65,6 +66,9 @@ func Find(names ...string) ([]*Scenario, error) {
 }
 
 func find(name string) ([]*Scenario, error) {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return findIn(name)
+	}
 	file, wanted := cutCase(name)
 	s, err := Load(file)
 	if err != nil {
@@ -81,6 +85,28 @@ func find(name string) ([]*Scenario, error) {
 		return nil, err
 	}
 	return []*Scenario{one}, nil
+}
+
+// findIn gives the scenarios of a folder, in the order of their names.
+func findIn(dir string) (list []*Scenario, err error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if f.IsDir() || !strings.HasSuffix(f.Name(), ".call") {
+			continue
+		}
+		found, err := find(filepath.Join(dir, f.Name()))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, found...)
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%s holds no scenario: a file whose name ends in .call", dir)
+	}
+	return list, nil
 }
 
 // cutCase splits the name of a case behind that of its file.

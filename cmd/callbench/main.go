@@ -37,6 +37,7 @@ type cli struct {
 	Mock    mockCmd    `cmd:"" help:"Serve a mock Kurento that fails on command."`
 	Serve   serveCmd   `cmd:"" help:"Run the reference server, with everything embedded that is not given, and a demo page."`
 	Doctor  doctorCmd  `cmd:"" help:"Check this machine and what flags name, and say what runs here prove and what they do not."`
+	Init    initCmd    `cmd:"" help:"Make a folder for scenarios of your own, with a workflow that plays them."`
 	Lines   linesCmd   `cmd:"" hidden:"" help:"Pass streams on to parts of a system in containers, and impair them as an address is told."`
 	Help    helpCmd    `cmd:"" help:"Explain a command or a topic: scenario, exit."`
 

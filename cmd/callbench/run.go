@@ -15,7 +15,7 @@ import (
 )
 
 type runCmd struct {
-	Scenarios []string      `arg:"" optional:"" name:"scenario" help:"Files, or names from the suite; one case of either as reports name it (lossy/loss=10); the whole suite if none."`
+	Scenarios []string      `arg:"" optional:"" name:"scenario" help:"Files, folders of them, or names from the suite; one case of either as reports name it (lossy/loss=10); the whole suite if none."`
 	World     string        `default:"virtual" enum:"virtual,local,containers,remote" help:"Where to play: virtual (in memory, virtual time), local (real sockets on loopback, real time), containers (every part real, in a container of its own) or remote (a server that somebody else runs, at -url)."`
 	Kms       string        `name:"kms" placeholder:"ws://HOST:PORT/kurento" help:"A real Kurento for the local world, instead of the mock; for containers instead of one in a container; of the remote world the one that is looked at."`
 	Turn      string        `name:"turn" placeholder:"turn:HOST:PORT" help:"A TURN server for the local world, such as Coturn, instead of the embedded one; for containers instead of one in a container; of the remote world the one that its server hands out."`

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"strconv"
 	"sync"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/callbench/callbench/kmsmock/clip"
 	"github.com/callbench/callbench/reports/trace"
 	"github.com/callbench/callbench/scenarios"
 	"github.com/callbench/callbench/scenarios/world/stack"
@@ -145,18 +143,6 @@ func (f *Fleet) look(ctx context.Context, room, recording, size string) []trace.
 	b, err := f.stack.Recording(ctx, room+"/"+recording+".webm")
 	written, err2 := strconv.Atoi(size)
 	return fileAttrs(b, errors.Join(err, err2), int64(written))
-}
-
-// fileAttrs tell what a recording's file is that was read, and how long it plays.
-func fileAttrs(b []byte, err error, size int64) []trace.Attr {
-	if errors.Is(err, fs.ErrNotExist) {
-		return []trace.Attr{trace.String("file", "absent")}
-	}
-	c, err2 := clip.Read(b)
-	if err != nil || err2 != nil || size != 0 && size != int64(len(b)) {
-		return []trace.Attr{trace.String("file", "broken")}
-	}
-	return []trace.Attr{trace.String("file", "plays"), trace.Float("plays", c.Length.Round(time.Millisecond).Seconds())}
 }
 
 // Part implements scenarios.PartsControl.

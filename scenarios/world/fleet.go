@@ -192,18 +192,22 @@ func (f *Fleet) accounts(s *scenarios.Scenario) []Account {
 // Stage plays on the fleet.
 func (f *Fleet) Stage(seed int64) scenarios.Stage {
 	t := f.target(nil, nil)
-	return scenarios.Stage{Name: "containers", Parts: t.parts(), Lacks: f.lacks, Blind: t.Probes.blind(),
-		Fit: func(s *scenarios.Scenario) (*scenarios.Scenario, string) {
-			if part := f.missing(s); part != "" {
-				return s, part + " runs elsewhere: it is not for the harness to stop"
-			}
-			t := f.target(nil, nil)
-			t.Accounts = f.accounts(s)
-			return t.fit(s)
-		},
+	blind := t.Probes.blind()
+	blind[scenarios.SightEvents] = "what the parts say while they work is in their containers' logs, not in the trace"
+	return scenarios.Stage{Name: "containers", Parts: t.parts(), Lacks: f.lacks, Blind: blind,
+		Fit: f.fit,
 		Open: func(ctx context.Context, s *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
 			return openContainers(ctx, f, s, seed, log)
 		}}
+}
+
+// fit gives a scenario users of its own, or says why it is not played.
+func (f *Fleet) fit(s *scenarios.Scenario) (fitted *scenarios.Scenario, lack string) {
+	if part := f.missing(s); part != "" {
+		return s, part + " runs elsewhere: it is not for the harness to stop"
+	}
+	t := Target{Accounts: f.accounts(s)}
+	return t.fit(s)
 }
 
 // missing is the first part that a scenario acts on and that is in no container; ""
@@ -243,6 +247,8 @@ func (f *Fleet) lacks(capability string) string {
 		return ""
 	}
 	switch capability {
+	case scenarios.Chromium:
+		return noChromium()
 	case "virtualtime":
 		return "the minutes would pass in real time"
 	case "kmsevents":

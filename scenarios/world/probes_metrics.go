@@ -3,9 +3,11 @@ package world
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -23,14 +25,14 @@ type metricsProbe struct {
 // gauges are what is there as long as a call is.
 var gauges = []string{"callbench_calls", "callbench_rooms", "callbench_media_endpoints"}
 
-func openMetricsProbe(ctx context.Context, url string) (*metricsProbe, error) {
-	p := &metricsProbe{url: url, client: new(http.Client)}
+func openMetricsProbe(ctx context.Context, address string) (*metricsProbe, error) {
+	p := &metricsProbe{url: address, client: new(http.Client)}
 	var err error
 	if p.before, err = p.read(ctx); err != nil {
 		return nil, err
 	}
 	if len(p.before) == 0 {
-		return nil, fmt.Errorf("%s has none of the metrics %s", withoutSecrets(url), strings.Join(gauges, ", "))
+		return nil, fmt.Errorf("%s has none of the metrics %s", withoutSecrets(address), strings.Join(gauges, ", "))
 	}
 	return p, nil
 }
@@ -42,6 +44,10 @@ func (p *metricsProbe) read(ctx context.Context) (map[string]float64, error) {
 		return nil, fmt.Errorf("%s is no http:// URL", withoutSecrets(p.url))
 	}
 	response, err := p.client.Do(request)
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = fmt.Errorf("get %s: %w", withoutSecrets(p.url), failed.Err)
+	}
 	if err != nil {
 		return nil, err
 	}

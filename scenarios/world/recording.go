@@ -62,11 +62,16 @@ func over(row server.RecordingHistory) bool {
 // look reads a recording's file: whether it plays, and for how long.
 func (y *system) look(row server.RecordingHistory) []trace.Attr {
 	b, err := os.ReadFile(y.recorder().File(row.File))
+	return fileAttrs(b, err, row.FileSize)
+}
+
+// fileAttrs tell what a recording's file is that was read, and how long it plays.
+func fileAttrs(b []byte, err error, size int64) []trace.Attr {
 	if errors.Is(err, fs.ErrNotExist) {
 		return []trace.Attr{trace.String("file", "absent")}
 	}
 	c, err2 := clip.Read(b)
-	if err != nil || err2 != nil || row.FileSize != 0 && row.FileSize != int64(len(b)) {
+	if err != nil || err2 != nil || size != 0 && size != int64(len(b)) {
 		return []trace.Attr{trace.String("file", "broken")}
 	}
 	return []trace.Attr{trace.String("file", "plays"), trace.Float("plays", c.Length.Round(time.Millisecond).Seconds())}

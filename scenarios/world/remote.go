@@ -63,7 +63,7 @@ type Remote struct {
 
 // RemoteStage plays on a system that somebody else runs.
 func RemoteStage(target Target, seed int64) scenarios.Stage {
-	return scenarios.Stage{Name: "remote", Parts: target.parts(), Lacks: target.lacks, Fit: target.fit, Blind: target.Probes.blind(),
+	return scenarios.Stage{Name: "remote", Parts: target.parts(), Lacks: target.lacks, Fit: target.fit, Blind: target.blind(),
 		Open: func(ctx context.Context, s *scenarios.Scenario, log *trace.Log) (scenarios.World, error) {
 			return NewRemote(ctx, s, target, seed, log)
 		}}
@@ -84,6 +84,13 @@ func (t *Target) parts() map[string]string {
 	return parts
 }
 
+// blind says what cannot be seen of the system.
+func (t *Target) blind() map[string]string {
+	blind := t.Probes.blind()
+	blind[scenarios.SightPast] = "users of a remote server have a past, which its pages of history count as well"
+	return blind
+}
+
 // withoutSecrets is a URL without what may be secret in it.
 func withoutSecrets(address string) string {
 	u, err := url.Parse(address)
@@ -98,6 +105,8 @@ var notOurs = map[string]string{
 	"virtualtime":    "the minutes would pass in real time",
 	"kmsevents":      "a remote media server tells nobody what it is asked for",
 	"kms-control":    "a remote media server does not fail when it is told to",
+	"kms-faults":     "a remote media server does not fail when it is told to",
+	"parts-control":  "the parts of a remote system are not stopped from here",
 	"redis-control":  "a remote Redis does not fail when it is told to",
 	"server-control": "a remote server is not killed from here",
 	"push":           "whom a remote server wakes is not told here",

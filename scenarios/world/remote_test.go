@@ -3,6 +3,8 @@ package world
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -191,5 +193,102 @@ func looks(t *testing.T, all probes, want map[string]int) {
 		if err := sleepFor(ctx, 50*time.Millisecond); err != nil {
 			t.Fatalf("left are %v, want %v: %v", got, want, found)
 		}
+	}
+}
+
+// Of each capability it is known whether a remote system has it, and what of that it
+// takes: whoever adds one says so here.
+func TestRemoteLacks(t *testing.T) {
+	never := []string{"virtualtime", "kmsevents", "kms-control", "kms-faults", "parts-control", "redis-control", "server-control", "push", "files", "rotation", "revocation", "blocks"}
+	level0 := 0
+	all := Target{URL: "ws://127.0.0.1:1/ws", Markers: true, Features: []string{"resume", "callid", "ack", "rooms", "history", "turn"},
+		Forge: func(scenarios.Client, string) (string, error) { return "", nil }, Probes: Probes{TURN: &TURN{URL: "turn:192.0.2.1", Log: "turn.log"}}}
+	for name, c := range map[string]struct {
+		target Target
+		lacks  []string // besides
+	}{
+		"everything":  {all, nil},
+		"nothing":     {Target{Features: []string{}}, []string{"tokens", "mixed", "resume", "callid", "ack", "rooms", "history", "turn", "allocations"}},
+		"not asked":   {Target{}, []string{"tokens", "mixed", "turn", "allocations"}},
+		"of level 0":  {Target{Level: &level0}, []string{"tokens", "mixed", "turn", "allocations"}}, // what level 0 lacks the scenario knows
+		"without log": {Target{Markers: true, Forge: all.Forge, Probes: Probes{TURN: &TURN{URL: "turn:192.0.2.1"}}}, []string{"allocations"}},
+	} {
+		for need := range scenarios.Capabilities {
+			if need == scenarios.Chromium {
+				continue // this machine's
+			}
+			want := slices.Contains(never, need) || slices.Contains(c.lacks, need)
+			if why := c.target.lacks(need); (why != "") != want {
+				t.Errorf("%s: %q is lacked because %q", name, need, why)
+			}
+		}
+	}
+}
+
+// A scenario that wants the server set otherwise is not played.
+func TestRemoteFits(t *testing.T) {
+	var target Target
+	for text, why := range map[string]string{
+		"set room_limit=2\n": "room_limit",
+		"set turn_ttl=20s\n": "turn_ttl",
+		"set level=0\n":      "level 1",
+		"set timeout=9s\n":   "",
+	} {
+		s, err := scenarios.Parse("x.call", "clients alice=electron\n"+text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, lack := target.fit(s); (lack != "") != (why != "") || !strings.Contains(lack, why) {
+			t.Errorf("%s: %q", text, lack)
+		}
+	}
+}
+
+// What somebody else's users do at the same time is no finding, and a part that gives
+// no answer is one.
+func TestProbesOfSharedSystem(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays in real time; run without -short")
+	}
+	l, target := abroad(t, "alice", "bob", "eve", "mallory")
+	s := &scenarios.Scenario{Clients: []scenarios.Client{{Name: "alice", User: "alice"}}}
+	all, err := openProbes(t.Context(), Probes{Redis: target.Probes.Redis}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = all.close() }()
+	callBetween(t, l, "eve", "mallory")()
+	hangUp := callBetween(t, l, "eve", "mallory")
+	looks(t, all, map[string]int{})
+	hangUp()
+	l.redis.SetError("LOADING Redis is loading the dataset in memory")
+	looks(t, all, map[string]int{"redis probe": 1})
+	l.redis.SetError("")
+	looks(t, all, map[string]int{})
+}
+
+// The server's own counts are a probe, if there are any.
+func TestMetricsProbe(t *testing.T) {
+	calls := 1
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" {
+			fmt.Fprintf(w, "# HELP callbench_calls Calls\ncallbench_calls{state=\"ringing\"} %d\ncallbench_calls{state=\"a } b\"} 2 1700000000\ncallbench_calls_ended_total 7\n", calls)
+		}
+	}))
+	defer web.Close()
+	p, err := openMetricsProbe(t.Context(), web.URL+"/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.close() }()
+	if found, err := p.look(t.Context()); err != nil || len(found) != 0 {
+		t.Errorf("%v %v", found, err)
+	}
+	calls = 3
+	if found, err := p.look(t.Context()); err != nil || len(found) != 1 || attr(found[0], "id") != "callbench_calls: 2 more than in the beginning" {
+		t.Errorf("%v %v", found, err)
+	}
+	if _, err := openMetricsProbe(t.Context(), web.URL+"/others?key=do-not-tell"); err == nil || !strings.Contains(err.Error(), "none of the metrics") || strings.Contains(err.Error(), "do-not-tell") {
+		t.Errorf("a page without them: %v", err)
 	}
 }

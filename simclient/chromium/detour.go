@@ -305,18 +305,23 @@ func (d *detour) server(address string) (string, error) {
 		return "", fmt.Errorf("TURN server %s: %w", rest, err)
 	}
 	addr, _ := netip.AddrFromSlice(ip.IP.To4())
-	conn, err := d.toward(netip.AddrPortFrom(addr, uint16(number)))
+	conn, err := d.reach(netip.AddrPortFrom(addr, uint16(number)), true) // from everywhere, or gathering would wait long for an answer
 	if err != nil {
 		return "", err
 	}
 	return "turn:" + loopback + ":" + port(conn) + "?transport=udp", nil
 }
 
-// toward is the inner socket that stands for an address outside.
+// toward is the inner socket that stands for an address outside, for who may come.
 func (d *detour) toward(outside netip.AddrPort) (net.PacketConn, error) {
+	return d.reach(outside, false)
+}
+
+// reach is toward, or with anyone for all addresses of the browser.
+func (d *detour) reach(outside netip.AddrPort, anyone bool) (net.PacketConn, error) {
 	return d.open(d.inner, outside, func() (net.PacketConn, error) { return net.ListenPacket("udp4", loopback+":0") },
 		func(own net.PacketConn, b []byte, from netip.AddrPort) {
-			if !d.mayCome(from) {
+			if !anyone && !d.mayCome(from) {
 				return
 			}
 			if via, err := d.from(from); err == nil {

@@ -8,6 +8,8 @@ export type * from './types.d.ts';
 export class Refused extends Error {
   constructor(code: string, message?: string, retryAfter?: number);
   code: string;
+  /** The server's own words, for people. */
+  detail: string;
   /** Seconds after which the request may be repeated; 0 if the server does not say. */
   retryAfter: number;
 }

@@ -47,6 +47,8 @@ export class Leg {
   watch() {
     const { pc } = this;
     pc.onicecandidate = (e) => this.ifCurrent(() => this.localCandidate(e.candidate));
+    pc.onicecandidateerror = (e) => this.ifCurrent(() => this.event('ice.error', { code: e.errorCode, text: e.errorText, url: e.url }));
+    pc.onicegatheringstatechange = () => this.ifCurrent(() => this.event('ice.gathering', { state: pc.iceGatheringState }));
     pc.oniceconnectionstatechange = () => this.ifCurrent(() => this.onICE());
     pc.onconnectionstatechange = () => this.ifCurrent(() => this.onState());
     pc.ontrack = (e) => this.ifCurrent(() => {

@@ -216,7 +216,7 @@ export class Session {
     const p = i < 0 ? null : this.pending.splice(i, 1)[0];
     const error = f.type === 'error' ? refusal(f) : null;
     if (error && !(p && this.owner.moot({ ...p.frame, about: p.about }, error))) {
-      this.event('error', { code: error.code, message: error.message, request: f.id ?? '' });
+      this.event('error', { code: error.code, message: error.detail, request: f.id ?? '' });
     }
     if (error && this.state === 'greeting') {
       this.refused = error;

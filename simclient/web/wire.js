@@ -17,6 +17,7 @@ export class Refused extends Error {
     super(message ? `${code}: ${message}` : code);
     this.name = 'Refused';
     this.code = code;
+    this.detail = message;
     this.retryAfter = retryAfter;
   }
 }

@@ -118,8 +118,8 @@ func (p *Part) start(ctx context.Context) error {
 }
 
 // await waits until the part answers.
-func (p *Part) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+func (p *Part) await(outer context.Context) error {
+	ctx, cancel := context.WithTimeout(outer, startLimit)
 	defer cancel()
 	for {
 		err := p.look(ctx)
@@ -131,6 +131,9 @@ func (p *Part) await(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			if outer.Err() != nil {
+				return fmt.Errorf("wait for %s: %w", p.name, context.Cause(outer))
+			}
 			return fmt.Errorf("%s does not answer after %v: %w; its log is %s", p.name, startLimit, err, p.logFile())
 		case <-time.After(readyEvery):
 		}

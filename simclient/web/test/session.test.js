@@ -45,11 +45,11 @@ test('requests are answered by their ids, and refusals are told', async () => {
   const a = client.message('bob', 'one');
   const b = client.message('bob', 'two');
   const [one, two] = server.frames.filter((f) => f.type === 'message');
-  await server.refuse(two, 'user_unavailable');
+  await server.refuse(two, 'user_unavailable', 'not there');
   await server.ack(one);
   assert.equal(await a, one.data.messageId);
   await assert.rejects(b, { code: 'user_unavailable' });
-  assert.equal(last('error').code, 'user_unavailable');
+  assert.deepEqual([last('error').code, last('error').message], ['user_unavailable', 'not there']);
   assert.notEqual(one.data.messageId, two.data.messageId);
 });
 
