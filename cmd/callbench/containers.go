@@ -22,17 +22,22 @@ type containerFlags struct {
 	Servers int `default:"1" placeholder:"N" help:"How many signaling servers in containers are behind the balancer."`
 }
 
-// first is the first flag that only the containers world has a use for, if it is given.
-func (f *containerFlags) first() string {
+// first is the first flag that only containers have a use for, if it is given.
+func (f *imageFlags) first() string {
 	switch {
 	case len(f.Image) > 0:
 		return "image"
 	case len(f.StandIn) > 0:
 		return "stand-in"
-	case f.Servers != 1:
-		return "servers"
 	}
 	return ""
+}
+
+func (f *containerFlags) first() string {
+	if name := f.imageFlags.first(); name != "" || f.Servers == 1 {
+		return name
+	}
+	return "servers"
 }
 
 // images are those that flags and environment name.
