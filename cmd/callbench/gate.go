@@ -27,16 +27,9 @@ type gateCmd struct {
 
 // Run implements `callbench gate`.
 func (c *gateCmd) Run(ctx context.Context, out *console) (err error) {
-	names := c.Scenarios
-	if len(names) == 0 {
-		names = scenarios.Gate()
-	}
-	list, err := scenarios.Find(names...)
+	list, err := c.list()
 	if err != nil {
 		return err
-	}
-	if c.Timeout <= 0 {
-		return errors.New("-timeout must be positive")
 	}
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return fmt.Errorf("make the report's folder: %w", err)
@@ -60,6 +53,17 @@ func (c *gateCmd) Run(ctx context.Context, out *console) (err error) {
 	}
 	fmt.Fprintf(out, "gate: %s\n", proof)
 	return c.play(ctx, out, fleet, list, proof, watch)
+}
+
+// list is what has to pass.
+func (c *gateCmd) list() ([]*scenarios.Scenario, error) {
+	if c.Timeout <= 0 {
+		return nil, errors.New("-timeout must be positive")
+	}
+	if len(c.Scenarios) == 0 {
+		return scenarios.Find(scenarios.Gate()...)
+	}
+	return scenarios.Find(c.Scenarios...)
 }
 
 // play plays the list, all of which must pass: what is skipped has not.

@@ -15,7 +15,7 @@ type mockCmd struct {
 	Listen          string        `default:"127.0.0.1:8888" help:"Address for clients; 127.0.0.1:0 is a free port."`
 	Control         bool          `help:"Let clients of other machines use the control endpoint."`
 	Interfaces      []string      `placeholder:"NAME,…" help:"Network interfaces for media; all but the loopback one if not given."`
-	Seed            uint64        `help:"Decides ids and all chance."`
+	Seed            *uint64       `placeholder:"N" help:"Decides ids and all chance; if not given, other ids at each start, as those of a Kurento are."`
 	Timing          string        `enum:"recorded,fast" default:"recorded" help:"Delays of answers and events: recorded from Kurento, or fast (none)."`
 	NoNagle         bool          `help:"Do not hold the second of two small frames back for 40 ms."`
 	Shuffle         bool          `help:"Let events overtake each other and the answer to their cause."`
@@ -81,6 +81,14 @@ func (c *mockCmd) check() error {
 	return nil
 }
 
+// seed is the one that was given, or one of this start.
+func (c *mockCmd) seed() uint64 {
+	if c.Seed == nil {
+		return uint64(time.Now().UnixNano())
+	}
+	return *c.Seed
+}
+
 // reached is where programs on this machine reach a listener: one on all
 // addresses at the loopback one.
 func reached(ln net.Listener) string {
@@ -92,7 +100,7 @@ func reached(ln net.Listener) string {
 }
 
 func (c *mockCmd) config(out *console) kmsmock.Config {
-	cfg := kmsmock.Config{Interfaces: c.Interfaces, Seed: c.Seed, NoNagle: c.NoNagle, Shuffle: c.Shuffle, Warm: c.Warm, NoCrash: c.NoCrash,
+	cfg := kmsmock.Config{Interfaces: c.Interfaces, Seed: c.seed(), NoNagle: c.NoNagle, Shuffle: c.Shuffle, Warm: c.Warm, NoCrash: c.NoCrash,
 		ResumablePlayer: c.ResumablePlayer, FileRoot: c.FileRoot,
 		CollectorPeriod: c.GcPeriod, DisableRequestCache: c.NoRequestCache, Control: c.Control, Faults: kmsmock.Faults{ThreadLimit: c.ThreadLimit}}
 	if c.Timing == "fast" {
