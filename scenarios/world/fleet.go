@@ -84,7 +84,7 @@ func (f *Fleet) ready(ctx context.Context) error {
 	f.dirty = ""
 	f.mu.Unlock()
 	if why == "" {
-		if err := f.stack.Mend(); err != nil {
+		if err := f.stack.Mend(ctx); err != nil {
 			why = err.Error()
 		}
 	}
