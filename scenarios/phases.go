@@ -64,7 +64,7 @@ var phaseRules = []phaseRule{
 	{name: "kms_create", begin: []moment{{kind: "call.start", server: true}, {kind: "frame.in", key: "frame", value: "rtc/answer", server: true}, {kind: "leg.rebuild", server: true}},
 		end: moment{kind: "leg.created", server: true}, view: ofServer, again: true},
 	{name: "kms_process_offer", begin: []moment{{kind: "call.offer", server: true}}, end: moment{kind: "call.answer", server: true}, view: ofServer, again: true},
-	{name: "kms_gather", begin: []moment{{kind: "kms.request", key: "operation", value: "gatherCandidates", server: true}},
+	{name: "kms_gather", begin: []moment{{kind: "call.offer", server: true}}, // candidates are asked for along with the answer
 		end: moment{kind: "kms.event", key: "type", value: "IceGatheringDone", server: true}, view: ofServer, again: true},
 	{name: "ice_gathering", begin: sent("offer"), end: moment{kind: "ice.gathered"}, again: true},
 	{name: "ice_connect", begin: []moment{{kind: "ice.state", key: "state", value: "checking"}}, end: moment{kind: "ice.state", key: "state", value: "connected"}},
