@@ -66,9 +66,9 @@ type Client struct {
 	told   chan struct{} // closed when the tab has told everything
 	hear   sync.Once
 	once   sync.Once
-	asked  signaling.HistoryQuery // the last one, for the page behind it
 
 	mu      sync.Mutex
+	asked   signaling.HistoryQuery // the last one, for the page behind it
 	buried  bool
 	streams []*websocket.Conn // on which the tab tells
 	group   sync.WaitGroup    // of who reads them
@@ -117,6 +117,7 @@ func (c *Client) open() error {
 	}
 	seed := fnv.New32a()
 	fmt.Fprintf(seed, "%d\x00%s\x00%s", c.cfg.Seed, c.cfg.User, c.cfg.Device)
+	c.log.Info("app.opened", "browser", c.browser.Version())
 	_, err = c.evaluate(ctx, "callbench.start", map[string]any{"url": address, "device": c.cfg.Device, "relay": c.cfg.Relay, "seed": seed.Sum32()})
 	return err
 }

@@ -21,14 +21,13 @@ import (
 
 // spec says what a part is run with.
 type spec struct {
-	image      Image
-	entrypoint []string // nil is the image's own
-	command    []string
-	env        map[string]string
-	files      []testcontainers.ContainerFile
-	binds      []string // volume:folder
-	port       string   // what clients of this machine may need: 6379/tcp
-	caps       caps
+	image   Image
+	command []string // nil is the image's own
+	env     map[string]string
+	files   []testcontainers.ContainerFile
+	binds   []string // volume:folder
+	port    string   // what clients of this machine may need: 6379/tcp
+	caps    caps
 	// ready looks once whether the part answers.
 	ready func(context.Context, *Part) error
 	// version asks the part what it is.
@@ -69,40 +68,19 @@ type Part struct {
 // Name is what scripts call the part.
 func (p *Part) Name() string { return p.name }
 
+// Dead tells whether the part was killed, and not started again.
+func (p *Part) Dead() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dead
+}
+
 // Address is where the part is in the stack's network, for as long as the stack is there.
 func (p *Part) Address() netip.Addr { return p.address }
 
 // start makes the container and waits until it answers.
-func (p *Part) start(ctx context.Context) error {
-	s := p.spec
-	pids := s.caps.pids
-	opts := []testcontainers.ContainerCustomizer{
-		testcontainers.WithLogger(tclog.NewNoopLogger()),
-		testcontainers.WithName(p.stack.run + "-" + p.name),
-		testcontainers.WithLabels(p.stack.labels(p.name)),
-		testcontainers.WithEnv(s.env),
-		testcontainers.WithFiles(s.files...),
-		testcontainers.WithExposedPorts(s.port),
-		tcnetwork.WithNetwork([]string{p.name}, p.stack.private.net),
-		testcontainers.WithEndpointSettingsModifier(func(all map[string]*network.EndpointSettings) {
-			for _, e := range all {
-				e.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: p.address}
-			}
-		}),
-		testcontainers.WithHostConfigModifier(func(h *container.HostConfig) {
-			h.Binds = s.binds
-			h.PortBindings = network.PortMap{network.MustParsePort(s.port): {{HostIP: netip.MustParseAddr("127.0.0.1")}}}
-			h.Resources = container.Resources{NanoCPUs: int64(min(s.caps.cpus, float64(p.stack.engine.CPUs)) * 1e9), Memory: s.caps.memory, PidsLimit: &pids}
-		}),
-	}
-	if s.entrypoint != nil {
-		opts = append(opts, testcontainers.WithEntrypoint(s.entrypoint...))
-	}
-	if s.command != nil {
-		opts = append(opts, testcontainers.WithCmd(s.command...))
-	}
-	var err error
-	p.box, err = testcontainers.Run(ctx, s.image.Name, opts...)
+func (p *Part) start(ctx context.Context) (err error) {
+	p.box, err = testcontainers.Run(ctx, p.spec.image.Name, p.options()...)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
@@ -110,11 +88,44 @@ func (p *Part) start(ctx context.Context) error {
 	if err := p.await(ctx); err != nil {
 		return err
 	}
-	p.version, err = s.version(ctx, p)
+	p.version, err = p.spec.version(ctx, p)
 	if err != nil {
 		return fmt.Errorf("ask %s for its version: %w", p.name, err)
 	}
 	return nil
+}
+
+// options are what the container is made with. Of its ports none but one is published,
+// and that on loopback: an image may name many.
+func (p *Part) options() []testcontainers.ContainerCustomizer {
+	s := p.spec
+	all := []testcontainers.ContainerCustomizer{
+		testcontainers.WithLogger(tclog.NewNoopLogger()),
+		testcontainers.WithName(p.stack.run + "-" + p.name),
+		testcontainers.WithLabels(p.stack.labels(p.name)),
+		testcontainers.WithEnv(s.env),
+		testcontainers.WithFiles(s.files...),
+		testcontainers.WithExposedPorts(s.port),
+		tcnetwork.WithNetwork([]string{p.name}, p.stack.private.net),
+		testcontainers.WithEndpointSettingsModifier(func(ends map[string]*network.EndpointSettings) {
+			for _, e := range ends {
+				e.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: p.address}
+			}
+		}),
+		testcontainers.WithHostConfigModifier(p.host),
+	}
+	if s.command != nil {
+		all = append(all, testcontainers.WithCmd(s.command...))
+	}
+	return all
+}
+
+// host says what the container has of its machine.
+func (p *Part) host(h *container.HostConfig) {
+	c := p.spec.caps
+	h.Binds = p.spec.binds
+	h.PortBindings = network.PortMap{network.MustParsePort(p.spec.port): {{HostIP: netip.MustParseAddr("127.0.0.1")}}}
+	h.Resources = container.Resources{NanoCPUs: int64(min(c.cpus, float64(p.stack.engine.CPUs)) * 1e9), Memory: c.memory, PidsLimit: &c.pids}
 }
 
 // await waits until the part answers.

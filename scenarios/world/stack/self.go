@@ -65,7 +65,7 @@ func (e *Engine) self(ctx context.Context) (Image, error) {
 // has just looked for it may need it yet.
 const (
 	selfLabel = "org.callbench.self"
-	selfLife  = time.Hour
+	selfLife  = 10 * time.Minute
 )
 
 // dropOld removes images of other binaries that nobody uses any more.

@@ -184,14 +184,18 @@ func (s *Stack) Line(name string) (*Line, error) {
 	return nil, fmt.Errorf("no line goes to %s, only to %s", name, strings.Join([]string{Kurento, MySQL, Redis}, ", "))
 }
 
-// Mend undoes all that was done to parts and lines.
-func (s *Stack) Mend() error {
+// Mend undoes all that was done to parts and lines, and waits until the servers have
+// all that they stand on.
+func (s *Stack) Mend(ctx context.Context) error {
 	var errs []error
 	for _, p := range s.parts {
 		errs = append(errs, p.mend())
 	}
 	for _, l := range s.lines {
 		errs = append(errs, l.mend())
+	}
+	for _, p := range s.ServerParts() {
+		errs = append(errs, p.await(ctx))
 	}
 	return errors.Join(errs...)
 }
