@@ -110,7 +110,7 @@ func (c *call) describe(err error) error {
 	}
 	what := c.method
 	if r, ok := c.params.(request); ok {
-		what += words(r.Operation, r.Type)
+		what += words(r.purpose, r.Operation, r.Type)
 		if r.Object != "" {
 			what += " on " + string(r.Object)
 		}
@@ -159,8 +159,8 @@ func (c *call) observe(err error) {
 		return
 	}
 	name := c.method
-	if r, ok := c.params.(request); ok && r.Operation != "" {
-		name = r.Operation
+	if r, ok := c.params.(request); ok && r.Operation+r.purpose != "" {
+		name = r.Operation + r.purpose // it has one of them
 	}
 	c.link.cfg.Observe(name, time.Since(c.began), err)
 }
@@ -266,7 +266,7 @@ func (c *Client) ReleaseAll(ctx context.Context, objects ...ObjectID) error {
 		c.listeners.forget(object)
 		operations[i] = Operation{Method: methodRelease, Params: request{Object: object}}
 	}
-	results, err := c.Transaction(ctx, operations...)
+	results, err := c.transact(ctx, "releaseAll", operations, func(*call) {})
 	for i, r := range results {
 		if r.Err != nil {
 			err = fmt.Errorf("kurento: %s %s: %w", methodRelease, objects[i], r.Err)
@@ -336,11 +336,11 @@ type OperationResult struct {
 // Transaction sends operations as one request. KMS stops after the first that
 // fails, whose result is the last one returned, and undoes nothing.
 func (c *Client) Transaction(ctx context.Context, operations ...Operation) ([]OperationResult, error) {
-	return c.transact(ctx, operations, func(*call) {})
+	return c.transact(ctx, "", operations, func(*call) {})
 }
 
-// transact is Transaction; late is told if ctx has ended before the answer came.
-func (c *Client) transact(ctx context.Context, operations []Operation, late func(*call)) ([]OperationResult, error) {
+// transact is Transaction for a purpose; late is told if ctx has ended before the answer came.
+func (c *Client) transact(ctx context.Context, purpose string, operations []Operation, late func(*call)) ([]OperationResult, error) {
 	type member struct {
 		ID      int    `json:"id"` // must be the position
 		JSONRPC string `json:"jsonrpc"`
@@ -353,7 +353,7 @@ func (c *Client) transact(ctx context.Context, operations []Operation, late func
 	}
 	ctx, cancel := c.withDeadline(ctx)
 	defer cancel()
-	call, err := c.start(ctx, methodTransaction, request{Operations: members})
+	call, err := c.start(ctx, methodTransaction, request{Operations: members, purpose: purpose})
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,9 @@ type Config struct {
 	// kms.event; nil discards them.
 	Log *slog.Logger
 	// Observe is told of every request that was answered or given up: its
-	// operation if it is an invoke, its method otherwise, and how long that took.
+	// operation if it is an invoke, what it is for if it is a transaction of this
+	// package's (createCall, createEndpoint, join, negotiate, releaseAll), its method
+	// otherwise, and how long that took.
 	// It returns quickly. Nil observes nothing.
 	Observe func(method string, took time.Duration, err error)
 	// Session is the id of a session to take over, of another process or of an

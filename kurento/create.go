@@ -19,7 +19,7 @@ func (p MediaPipeline) CreateEndpoint(ctx context.Context, opts WebRtcEndpointOp
 	if peer != "" {
 		join = []Operation{joining(newRef(0), peer), joining(peer, newRef(0))}
 	}
-	ids, err := p.client.createObserved(ctx, []request{webRtcEndpoint(p.id, opts)}, handler, types, join...)
+	ids, err := p.client.createObserved(ctx, "createEndpoint", []request{webRtcEndpoint(p.id, opts)}, handler, types, join...)
 	if err != nil {
 		return WebRtcEndpoint{}, err
 	}
@@ -29,7 +29,7 @@ func (p MediaPipeline) CreateEndpoint(ctx context.Context, opts WebRtcEndpointOp
 // CreateCall creates a pipeline with an endpoint as MediaPipeline.CreateEndpoint
 // does, all in one transaction.
 func (c *Client) CreateCall(ctx context.Context, opts WebRtcEndpointOptions, handler func(Event), types ...EventType) (MediaPipeline, WebRtcEndpoint, error) {
-	ids, err := c.createObserved(ctx, []request{{Type: "MediaPipeline"}, webRtcEndpoint(newRef(0), opts)}, handler, types)
+	ids, err := c.createObserved(ctx, "createCall", []request{{Type: "MediaPipeline"}, webRtcEndpoint(newRef(0), opts)}, handler, types)
 	if err != nil {
 		return MediaPipeline{}, WebRtcEndpoint{}, err
 	}
@@ -49,7 +49,7 @@ func webRtcEndpoint(pipeline ObjectID, opts WebRtcEndpointOptions) request {
 // createObserved creates objects, the first of which holds the others, subscribes to
 // the last, and does what else there is, in one transaction. What was created is released if not
 // all of it could be done, also where the answer comes after ctx has ended.
-func (c *Client) createObserved(ctx context.Context, creates []request, handler func(Event), types []EventType, more ...Operation) ([]ObjectID, error) {
+func (c *Client) createObserved(ctx context.Context, purpose string, creates []request, handler func(Event), types []EventType, more ...Operation) ([]ObjectID, error) {
 	ctx, cancel := c.withDeadline(ctx)
 	defer cancel()
 	s := &Subscription{client: c, handler: handler, types: types, ids: make([]string, len(types))}
@@ -60,7 +60,7 @@ func (c *Client) createObserved(ctx context.Context, creates []request, handler 
 	operations = append(operations, s.operations(newRef(len(creates)-1))...)
 	operations = append(operations, more...)
 	losses := c.listeners.await()
-	results, err := c.transact(ctx, operations, func(call *call) { c.releaseLate(call, firstCreated) })
+	results, err := c.transact(ctx, purpose, operations, func(call *call) { c.releaseLate(call, firstCreated) })
 	var ids []ObjectID
 	if err == nil {
 		ids, err = created(creates, results)

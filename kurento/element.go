@@ -38,7 +38,7 @@ func (e MediaElement) Connect(ctx context.Context, sink ObjectID, kinds ...Media
 // Join lets media of all kinds flow between this element and another, both ways, in
 // one transaction.
 func (e MediaElement) Join(ctx context.Context, other ObjectID) error {
-	results, err := e.client.Transaction(ctx, joining(e.id, other), joining(other, e.id))
+	results, err := e.client.transact(ctx, "join", []Operation{joining(e.id, other), joining(other, e.id)}, func(*call) {})
 	for _, r := range results {
 		if r.Err != nil {
 			err = fmt.Errorf("kurento: join %s and %s: %w", e.id, other, r.Err)
@@ -127,9 +127,10 @@ func (e WebRtcEndpoint) ProcessOffer(ctx context.Context, offer string) (answer 
 // Negotiate is ProcessOffer and GatherCandidates in one transaction: candidates may
 // come before the answer. An error beside an answer is that of gathering.
 func (e WebRtcEndpoint) Negotiate(ctx context.Context, offer string) (answer string, err error) {
-	results, err := e.client.Transaction(ctx,
-		Operation{Method: methodInvoke, Params: request{Object: e.id, Operation: "processOffer", OperationParams: map[string]string{"offer": offer}}},
-		Operation{Method: methodInvoke, Params: request{Object: e.id, Operation: "gatherCandidates"}})
+	results, err := e.client.transact(ctx, "negotiate", []Operation{
+		{Method: methodInvoke, Params: request{Object: e.id, Operation: "processOffer", OperationParams: map[string]string{"offer": offer}}},
+		{Method: methodInvoke, Params: request{Object: e.id, Operation: "gatherCandidates"}},
+	}, func(*call) {})
 	if err != nil {
 		return "", err
 	}

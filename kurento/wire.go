@@ -36,6 +36,8 @@ type request struct {
 	SessionID         string   `json:"sessionId,omitempty"`
 	Release           bool     `json:"release,omitempty"`
 	Operations        any      `json:"operations,omitempty"`
+
+	purpose string // of Operations, for who measures and reads errors
 }
 
 // reply is the result of most methods. Value is a pointer to what is wanted,
