@@ -50,7 +50,7 @@ fuzz: ## every fuzz test for FUZZTIME
 	  echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
 
 build: ## the binary, which needs no library
-	CGO_ENABLED=0 $(GO) build -o callbench ./cmd/callbench
+	CGO_ENABLED=0 $(GO) build -trimpath -o callbench ./cmd/callbench
 
 IMAGE ?= callbench/kmsmock
 image: ## the mock media server as a container image; DOCKER_HOST chooses the engine

@@ -2,18 +2,24 @@ package kurento
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
+
+	"github.com/goccy/go-json"
 )
 
 // CreateEndpoint creates an endpoint in the pipeline whose events of these types
 // go to handler, as Client.Subscribe says, in one transaction: there is the
-// endpoint with all of them, or nothing.
-func (p MediaPipeline) CreateEndpoint(ctx context.Context, opts WebRtcEndpointOptions, handler func(Event), types ...EventType) (WebRtcEndpoint, error) {
-	ids, err := p.client.createObserved(ctx, []request{webRtcEndpoint(p.id, opts)}, handler, types)
+// endpoint with all of them, or nothing. It is joined with peer, as MediaElement.Join
+// does, unless that is empty.
+func (p MediaPipeline) CreateEndpoint(ctx context.Context, opts WebRtcEndpointOptions, peer ObjectID, handler func(Event), types ...EventType) (WebRtcEndpoint, error) {
+	var join []Operation
+	if peer != "" {
+		join = []Operation{joining(newRef(0), peer), joining(peer, newRef(0))}
+	}
+	ids, err := p.client.createObserved(ctx, []request{webRtcEndpoint(p.id, opts)}, handler, types, join...)
 	if err != nil {
 		return WebRtcEndpoint{}, err
 	}
@@ -40,10 +46,10 @@ func webRtcEndpoint(pipeline ObjectID, opts WebRtcEndpointOptions) request {
 	}{pipeline, opts}}
 }
 
-// createObserved creates objects, the first of which holds the others, and
-// subscribes to the last, in one transaction. What was created is released if not
+// createObserved creates objects, the first of which holds the others, subscribes to
+// the last, and does what else there is, in one transaction. What was created is released if not
 // all of it could be done, also where the answer comes after ctx has ended.
-func (c *Client) createObserved(ctx context.Context, creates []request, handler func(Event), types []EventType) ([]ObjectID, error) {
+func (c *Client) createObserved(ctx context.Context, creates []request, handler func(Event), types []EventType, more ...Operation) ([]ObjectID, error) {
 	ctx, cancel := c.withDeadline(ctx)
 	defer cancel()
 	s := &Subscription{client: c, handler: handler, types: types, ids: make([]string, len(types))}
@@ -52,6 +58,7 @@ func (c *Client) createObserved(ctx context.Context, creates []request, handler 
 		operations = append(operations, Operation{Method: methodCreate, Params: create})
 	}
 	operations = append(operations, s.operations(newRef(len(creates)-1))...)
+	operations = append(operations, more...)
 	losses := c.listeners.await()
 	results, err := c.transact(ctx, operations, func(call *call) { c.releaseLate(call, firstCreated) })
 	var ids []ObjectID
@@ -63,9 +70,8 @@ func (c *Client) createObserved(ctx context.Context, creates []request, handler 
 		return nil, c.undo(ctx, ids, err)
 	}
 	s.object = ids[len(ids)-1]
-	err = s.note(results[len(ids):])
-	if err == nil && len(results) < len(operations) {
-		err = fmt.Errorf("kurento: %s %s: %w", methodSubscribe, types[len(results)-len(ids)], errNoResult)
+	if err = s.note(results[len(ids):min(len(results), len(ids)+len(types))]); err == nil {
+		err = complete(results, operations)
 	}
 	if err != nil {
 		c.listeners.relent()
@@ -93,6 +99,18 @@ func created(creates []request, results []OperationResult) (ids []ObjectID, err 
 		ids = append(ids, id)
 	}
 	return ids, nil
+}
+
+// complete returns the error of the last result, or of one that is missing.
+func complete(results []OperationResult, operations []Operation) error {
+	last := len(results) - 1
+	switch err := results[last].Err; {
+	case err != nil:
+		return fmt.Errorf("kurento: %s: %w", operations[last].Method, err)
+	case len(results) < len(operations):
+		return fmt.Errorf("kurento: %s: %w", operations[last+1].Method, errNoResult)
+	}
+	return nil
 }
 
 // errNoResult says that KMS has left out the result of an operation.

@@ -2,12 +2,13 @@ package kurento
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/goccy/go-json"
 
 	"github.com/callbench/callbench/internal/serial"
 )

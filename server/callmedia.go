@@ -5,6 +5,15 @@ import (
 	"time"
 )
 
+// peerOf implements host.
+func (c *call) peerOf(l *leg) *leg {
+	other := c.peer(l.member)
+	if other == nil || l.member.port != nil || other.leg == nil || other.leg.dead || other.leg.endpoint == nil {
+		return nil
+	}
+	return other.leg
+}
+
 // wire implements host: the two legs of a call are joined both ways. If the other
 // one is not made yet, or being made anew, it will do the same when it is.
 func (c *call) wire(l *leg, then func(error)) {
@@ -12,7 +21,7 @@ func (c *call) wire(l *leg, then func(error)) {
 	if other := c.peer(l.member); other != nil {
 		peer = other.leg
 	}
-	alone := peer == nil || peer.dead || peer.endpoint == nil
+	alone := peer == nil || peer == l.joined || peer.dead || peer.endpoint == nil
 	if alone {
 		peer = nil
 	}

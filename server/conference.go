@@ -342,6 +342,9 @@ func (c *conference) leave(r request) {
 	c.remove(m, signaling.ReasonLeft, func() { r.ack(nil) })
 }
 
+// peerOf implements host.
+func (c *conference) peerOf(*leg) *leg { return nil }
+
 // endsWith implements host: who comes in may keep a conference that empties.
 func (c *conference) endsWith(*member) bool { return false }
 

@@ -89,7 +89,7 @@ func (m *fakeMedia) NewCall(ctx context.Context, on func(server.MediaEvent)) (se
 	if err != nil {
 		return nil, nil, err
 	}
-	e, err := p.NewEndpoint(ctx, on)
+	e, err := p.NewEndpoint(ctx, nil, on)
 	if err != nil {
 		m.j.add("kms undo pipeline %s", p.ID())
 		m.drop(p.ID())
@@ -135,7 +135,20 @@ func (p *fakePipeline) object(ctx context.Context, what, letter string) (fakeEle
 	return fakeElement{m, what, id}, nil
 }
 
-func (p *fakePipeline) NewEndpoint(ctx context.Context, on func(server.MediaEvent)) (server.Endpoint, error) {
+func (p *fakePipeline) NewEndpoint(ctx context.Context, peer server.Endpoint, on func(server.MediaEvent)) (server.Endpoint, error) {
+	e, err := p.newEndpoint(ctx, on)
+	if err != nil || peer == nil {
+		return e, err
+	}
+	if err := e.Join(ctx, peer); err != nil {
+		p.media.j.add("kms undo endpoint %s", e.ID())
+		p.media.drop(e.ID())
+		return nil, err
+	}
+	return e, nil
+}
+
+func (p *fakePipeline) newEndpoint(ctx context.Context, on func(server.MediaEvent)) (server.Endpoint, error) {
 	made, err := p.object(ctx, "endpoint", "e")
 	if err != nil {
 		return nil, err
@@ -444,7 +457,7 @@ func TestFakeRecorder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := p.NewEndpoint(ctx, func(server.MediaEvent) {})
+		e, err := p.NewEndpoint(ctx, nil, func(server.MediaEvent) {})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,6 +30,7 @@ var errLegGone = errors.New("the leg was released")
 type leg struct {
 	member      *member
 	endpoint    Endpoint // nil until it is made
+	joined      *leg     // whose endpoint its own was joined with when it was made; nil if none
 	ready       bool     // it is connected to the other member's, if that has one
 	dead        bool     // it was released or replaced
 	offer       *offer   // nil until the member sent one
@@ -98,6 +99,8 @@ func (r *room) newLeg(m *member, old *leg, then func(error)) {
 func (r *room) makeLeg(l, old *leg, then func(error)) {
 	m, in := l.member, r.pipeline // when it is lost meanwhile the leg is in vain, and its endpoint must not come into the next one
 	var made Endpoint
+	on := func(e MediaEvent) { r.queue.Do(func() { r.mediaEvent(l, e) }) }
+	peer := r.host.peerOf(l)
 	r.do(createEndpoint, l.party(), func(ctx context.Context) (err error) {
 		if old != nil && old.endpoint != nil {
 			if err := old.endpoint.Release(ctx); err != nil {
@@ -107,9 +110,19 @@ func (r *room) makeLeg(l, old *leg, then func(error)) {
 		if l.gone.Load() {
 			return errLegGone
 		}
-		made, err = in.NewEndpoint(ctx, func(e MediaEvent) { r.queue.Do(func() { r.mediaEvent(l, e) }) })
+		if peer != nil {
+			r.trail.add(partyServer, partyMedia, "connect endpoints")
+			if made, err = in.NewEndpoint(ctx, peer.endpoint, on); err == nil || !peer.gone.Load() {
+				return err
+			}
+			peer = nil // it is being made anew, and will join with this one
+		}
+		made, err = in.NewEndpoint(ctx, nil, on)
 		return err
-	}, func(err error) { r.legMade(l, made, err, then) })
+	}, func(err error) {
+		l.joined = peer
+		r.legMade(l, made, err, then)
+	})
 }
 
 func (r *room) legMade(l *leg, made Endpoint, err error, then func(error)) {

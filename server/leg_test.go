@@ -143,10 +143,11 @@ func TestOffersOvertakeEachOther(t *testing.T) {
 		if f, ok := bob.answer(other); !ok || f.Type != signaling.TypeAck {
 			t.Errorf("bob's offer was answered %s %s", f.Kind(), f.Data)
 		}
-		if objects := w.media.left(); len(objects) != 3 {
-			t.Errorf("on the media server: %q", objects)
+		objects := w.media.left()
+		if len(objects) != 3 {
+			t.Fatalf("on the media server: %q", objects)
 		}
-		w.journal.inOrder(t, "kms connect p1.e4>", "kms release endpoint")
+		w.journal.inOrder(t, "kms connect "+objects[2]+">"+objects[1], "kms connect "+objects[1]+">"+objects[2])
 	})
 }
 

@@ -33,8 +33,9 @@ type Pipeline interface {
 	ID() string
 	// NewEndpoint makes an endpoint for one member. Its events go to on, one
 	// at a time and in the order in which they arrived, until it is released;
-	// the first may come before NewEndpoint returns. on returns quickly.
-	NewEndpoint(ctx context.Context, on func(MediaEvent)) (Endpoint, error)
+	// the first may come before NewEndpoint returns. on returns quickly. If there is
+	// a peer the endpoint is joined with it, or not made.
+	NewEndpoint(ctx context.Context, peer Endpoint, on func(MediaEvent)) (Endpoint, error)
 	// Endpoint takes over an endpoint of the pipeline that exists already, with
 	// its connections and as far negotiated as it is. That its member is
 	// connected, and what flows out of it, is told again if it is so; other

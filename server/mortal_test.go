@@ -115,11 +115,11 @@ type mortalPipeline struct {
 	life *life
 }
 
-func (m mortalPipeline) NewEndpoint(ctx context.Context, on func(server.MediaEvent)) (server.Endpoint, error) {
+func (m mortalPipeline) NewEndpoint(ctx context.Context, peer server.Endpoint, on func(server.MediaEvent)) (server.Endpoint, error) {
 	if err := m.life.err(); err != nil {
 		return nil, err
 	}
-	e, err := m.Pipeline.NewEndpoint(ctx, on)
+	e, err := m.Pipeline.NewEndpoint(ctx, peer, on)
 	return mortalEndpoint{e, m.life}, err
 }
 

@@ -44,6 +44,9 @@ type room struct {
 // host is what makes a room a call or a conference. Its methods are called on the
 // room's queue, but for those that say otherwise.
 type host interface {
+	// peerOf is the leg whose endpoint that of a leg is to be joined with when it is
+	// made, nil if there is none.
+	peerOf(l *leg) *leg
 	// wire connects a leg that was made with those that it hears and is heard
 	// by, and continues.
 	wire(l *leg, then func(error))

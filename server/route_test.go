@@ -13,7 +13,7 @@ import (
 type still struct{ passed int }
 
 func (m *still) NewPipeline(context.Context) (Pipeline, error) { return m, nil }
-func (m *still) NewEndpoint(context.Context, func(MediaEvent)) (Endpoint, error) {
+func (m *still) NewEndpoint(context.Context, Endpoint, func(MediaEvent)) (Endpoint, error) {
 	return m, nil
 }
 func (m *still) NewCall(context.Context, func(MediaEvent)) (Pipeline, Endpoint, error) {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -45,6 +46,9 @@ func (r *room) mediaEvent(l *leg, e MediaEvent) {
 
 // legLog notes an event of the media server as leg.ice, leg.dtls and so on.
 func (r *room) legLog(l *leg, e MediaEvent, attrs ...any) {
+	if !r.log.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
 	attrs = append(attrs, "user", l.member.user, "session", l.member.session.id, "endpoint", l.endpointID(), "state", e.State)
 	if e.Kind == MediaTranscoding && e.State == StateTranscoding || e.Kind == MediaFailure {
 		r.log.Warn("leg."+e.Kind.String(), attrs...)

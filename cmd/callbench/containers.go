@@ -22,6 +22,24 @@ type containerFlags struct {
 	Servers int `default:"1" placeholder:"N" help:"How many signaling servers in containers are behind the balancer."`
 }
 
+// first is the first flag that only containers have a use for, if it is given.
+func (f *imageFlags) first() string {
+	switch {
+	case len(f.Image) > 0:
+		return "image"
+	case len(f.StandIn) > 0:
+		return "stand-in"
+	}
+	return ""
+}
+
+func (f *containerFlags) first() string {
+	if name := f.imageFlags.first(); name != "" || f.Servers == 1 {
+		return name
+	}
+	return "servers"
+}
+
 // images are those that flags and environment name.
 func (f *imageFlags) images() (stack.Images, error) {
 	return stack.ChooseImages(f.Image, f.StandIn, os.Getenv)

@@ -68,6 +68,9 @@ func (c *doctorCmd) Run(ctx context.Context, out *console) error {
 	if c.Calls < 1 {
 		return fmt.Errorf("-calls must be at least 1")
 	}
+	if name := c.imageFlags.first(); name != "" && c.World != "containers" {
+		return fmt.Errorf("-%s is of the containers world; add -world containers", name)
+	}
 	return c.report(out, c.examine(ctx, thisMachine()))
 }
 

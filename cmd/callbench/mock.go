@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"time"
 
@@ -15,7 +16,7 @@ type mockCmd struct {
 	Listen          string        `default:"127.0.0.1:8888" help:"Address for clients; 127.0.0.1:0 is a free port."`
 	Control         bool          `help:"Let clients of other machines use the control endpoint."`
 	Interfaces      []string      `placeholder:"NAME,…" help:"Network interfaces for media; all but the loopback one if not given."`
-	Seed            *uint64       `placeholder:"N" help:"Decides ids and all chance; if not given, other ids at each start, as those of a Kurento are."`
+	Seed            uint64        `help:"Decides ids and all chance; 0: another one at each start, as a Kurento that is started again has other ids."`
 	Timing          string        `enum:"recorded,fast" default:"recorded" help:"Delays of answers and events: recorded from Kurento, or fast (none)."`
 	NoNagle         bool          `help:"Do not hold the second of two small frames back for 40 ms."`
 	Shuffle         bool          `help:"Let events overtake each other and the answer to their cause."`
@@ -39,6 +40,9 @@ func (c *mockCmd) Run(ctx context.Context, out *console) (err error) {
 	if c.Record != "" {
 		return c.record(ctx, out)
 	}
+	for c.Seed == 0 {
+		c.Seed = rand.Uint64()
+	}
 	s, err := kmsmock.New(c.config(out))
 	if err != nil {
 		return err
@@ -49,7 +53,7 @@ func (c *mockCmd) Run(ctx context.Context, out *console) (err error) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ln) }()
-	fmt.Fprintf(out, "kurento    ws://%s/kurento\ncontrol    http://%s/_control\n", reached(ln), reached(ln))
+	fmt.Fprintf(out, "kurento    ws://%s/kurento\ncontrol    http://%s/_control\nseed       %d\n", reached(ln), reached(ln), c.Seed)
 	select {
 	case <-ctx.Done():
 	case err = <-served:
@@ -81,14 +85,6 @@ func (c *mockCmd) check() error {
 	return nil
 }
 
-// seed is the one that was given, or one of this start.
-func (c *mockCmd) seed() uint64 {
-	if c.Seed == nil {
-		return uint64(time.Now().UnixNano())
-	}
-	return *c.Seed
-}
-
 // reached is where programs on this machine reach a listener: one on all
 // addresses at the loopback one.
 func reached(ln net.Listener) string {
@@ -100,7 +96,7 @@ func reached(ln net.Listener) string {
 }
 
 func (c *mockCmd) config(out *console) kmsmock.Config {
-	cfg := kmsmock.Config{Interfaces: c.Interfaces, Seed: c.seed(), NoNagle: c.NoNagle, Shuffle: c.Shuffle, Warm: c.Warm, NoCrash: c.NoCrash,
+	cfg := kmsmock.Config{Interfaces: c.Interfaces, Seed: c.Seed, NoNagle: c.NoNagle, Shuffle: c.Shuffle, Warm: c.Warm, NoCrash: c.NoCrash,
 		ResumablePlayer: c.ResumablePlayer, FileRoot: c.FileRoot,
 		CollectorPeriod: c.GcPeriod, DisableRequestCache: c.NoRequestCache, Control: c.Control, Faults: kmsmock.Faults{ThreadLimit: c.ThreadLimit}}
 	if c.Timing == "fast" {

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/callbench/callbench/kurento"
 )
 
 // startMockCommand runs `callbench mock` on a free port until the test ends,
@@ -57,6 +59,27 @@ func TestMockServes(t *testing.T) {
 	b, err := io.ReadAll(resp.Body)
 	if err != nil || !strings.Contains(string(b), `"shuffle":true`) {
 		t.Errorf("state %s, %v", b, err)
+	}
+}
+
+// TestMockSeed starts mocks as a media server is started again: it is another one, by
+// what it tells of itself, unless the same seed is asked for.
+func TestMockSeed(t *testing.T) {
+	id := func(args ...string) string {
+		t.Helper()
+		url, _ := startMockCommand(t, append([]string{"-timing", "fast"}, args...)...)
+		client, err := kurento.Dial(t.Context(), kurento.Config{URL: url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		return client.ServerID() + " " + client.Session()
+	}
+	if was, is := id(), id(); was == is {
+		t.Errorf("started again, it still is %s", was)
+	}
+	if was, is := id("-seed", "7"), id("-seed", "7"); was != is {
+		t.Errorf("with one seed it is %s and then %s", was, is)
 	}
 }
 

@@ -45,6 +45,43 @@ func (c *runCmd) Run(ctx context.Context, out *console) (err error) {
 		}
 		return nil
 	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	outside, err := c.turn()
+	if err != nil {
+		return err
+	}
+	stage, done, err := c.stage(ctx, out, list, outside)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	if err := os.MkdirAll(c.Out, 0o755); err != nil {
+		return fmt.Errorf("make the report's folder: %w", err)
+	}
+	if c.Level != nil && *c.Level == 0 {
+		for i, s := range list {
+			list[i] = s.AtLevel(0)
+		}
+	}
+	progress := &progress{out: out, total: len(list)}
+	runner := world.Runner{World: c.World, KMS: c.Kms, TURN: outside, Stage: stage, Seed: c.Seed, Dir: c.Out, Timeout: c.Timeout, Jobs: c.Jobs, Begin: progress.begin, End: progress.end}
+	run, err := runner.Run(ctx, list)
+	if err != nil && len(run.Scenarios) == 0 {
+		return err
+	}
+	failed := finish(out, c.Out, run, c.Verbose)
+	if err != nil { // what was played until then is reported, and is no pass
+		fmt.Fprintln(out.err, "callbench: not all was played:", err)
+		return errFailed
+	}
+	return failed
+}
+
+// check refuses flags that cannot be meant, or that would do nothing, and sets those
+// that depend on the world.
+func (c *runCmd) check() error {
 	if c.Kms != "" && c.World == "virtual" {
 		return fmt.Errorf("-kms is a real server and the virtual world has no real sockets; add -world local")
 	}
@@ -60,23 +97,8 @@ func (c *runCmd) Run(ctx context.Context, out *console) (err error) {
 	if c.Jobs > 1 && c.World == "remote" {
 		return fmt.Errorf("-j %d: scenarios share the remote server's users; they are played one at a time", c.Jobs)
 	}
-	outside, err := c.turn()
-	if err != nil {
-		return err
-	}
-	var stage *scenarios.Stage
-	if c.World != "containers" {
-		if stage, err = c.remote(ctx, list, outside); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(c.Out, 0o755); err != nil {
-		return fmt.Errorf("make the report's folder: %w", err)
-	}
-	if c.Level != nil && *c.Level == 0 {
-		for i, s := range list {
-			list[i] = s.AtLevel(0)
-		}
+	if name := c.containerFlags.first(); name != "" && c.World != "containers" {
+		return fmt.Errorf("-%s is of the containers world; add -world containers", name)
 	}
 	switch {
 	case c.Timeout < 0:
@@ -86,31 +108,26 @@ func (c *runCmd) Run(ctx context.Context, out *console) (err error) {
 	case c.Timeout == 0:
 		c.Timeout = 15 * time.Minute
 	}
-	if c.World == "containers" {
-		given, err := c.given()
-		if err != nil {
-			return err
-		}
-		fleet, err := c.fleet(ctx, out, given, c.Out)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, fleet.Close()) }()
-		of := fleet.Stage(c.Seed)
-		stage = &of
+	return nil
+}
+
+// stage is what is played on, nil if this process makes it for each scenario, and how
+// that ends.
+func (c *runCmd) stage(ctx context.Context, out *console, list []*scenarios.Scenario, outside *world.TURN) (stage *scenarios.Stage, done func() error, err error) {
+	if c.World != "containers" {
+		stage, err = c.remote(ctx, list, outside)
+		return stage, func() error { return nil }, err
 	}
-	progress := &progress{out: out, total: len(list)}
-	runner := world.Runner{World: c.World, KMS: c.Kms, TURN: outside, Stage: stage, Seed: c.Seed, Dir: c.Out, Timeout: c.Timeout, Jobs: c.Jobs, Begin: progress.begin, End: progress.end}
-	run, err := runner.Run(ctx, list)
-	if err != nil && len(run.Scenarios) == 0 {
-		return err
+	given, err := c.given()
+	if err != nil {
+		return nil, nil, err
 	}
-	failed := finish(out, c.Out, run, c.Verbose)
-	if err != nil { // what was played until then is reported, and is no pass
-		fmt.Fprintln(out.err, "callbench: not all was played:", err)
-		return errFailed
+	fleet, err := c.fleet(ctx, out, given, c.Out)
+	if err != nil {
+		return nil, nil, err
 	}
-	return failed
+	of := fleet.Stage(c.Seed)
+	return &of, fleet.Close, nil
 }
 
 // turn is the TURN server that -turn names; nil is the embedded one.

@@ -37,13 +37,12 @@ say() { printf '%5ss  %s\n' "$SECONDS" "$1"; }
 # setting says what this machine's apt is told of a name.
 setting() { command -v apt-config >/dev/null || return 0; local v=''; eval "$(apt-config shell v "$1")"; printf '%s' "$v"; }
 
-# mirror is where this machine gets the packages of the suite from, if it has any of them, else Debian's own.
+# mirror is where this machine gets the packages of the suite from; empty, which leaves it to debootstrap, if it has none of them.
 mirror() {
   [ -z "${MIRROR:-}" ] || { echo "$MIRROR"; return; }
-  command -v apt-get >/dev/null || { echo http://deb.debian.org/debian; return; }
+  command -v apt-get >/dev/null || return 0
   apt-get indextargets --format '$(CODENAME) $(SUITE) $(COMPONENT) $(SITE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-    awk -v suite="$suite" '$1 == suite && $3 == "main" && $5 !~ /security/ { sub("/$", "", $5); print $5; exit }' | grep . ||
-    echo http://deb.debian.org/debian
+    awk -v suite="$suite" '$1 == suite && $3 == "main" && $5 !~ /security/ { sub("/$", "", $5); print $5; exit }'
 }
 
 # bootstrap makes the base image of packages alone, in about half a minute.
@@ -52,7 +51,8 @@ bootstrap() {
   [ "$(id -u)" = 0 ] || { echo "debootstrap wants root; or name an image of Debian $suite with -base" >&2; exit 1; }
   local from root=$work/root
   from=$(mirror)
-  debootstrap --variant=minbase "$suite" "$root" "$from" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
+  debootstrap --variant=minbase "$suite" "$root" ${from:+"$from"} >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
+  from=${from:-$(awk '$1 == "deb" { print $2; exit }' "$root/etc/apt/sources.list")}
   { echo "deb $from $suite main"; echo "deb $from $suite-updates main"; echo "deb ${from%/debian}/debian-security $suite-security main"; } >"$root/etc/apt/sources.list"
   # Where this machine's apt does not ask whether an index is recent, as with a snapshot of a mirror, the images' need not.
   { apt-config dump | grep -E '^Acquire::(Check-Valid-Until|Check-Date|Retries) ' || true; } >"$root/etc/apt/apt.conf.d/50host"

@@ -47,7 +47,7 @@ func engine(t *testing.T) (*client.Client, string) {
 func idle(t *testing.T) io.Reader {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "idle")
-	build := exec.Command("go", "build", "-o", path, "./testdata/idle")
+	build := exec.Command("go", "build", "-trimpath", "-o", path, "./testdata/idle")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)

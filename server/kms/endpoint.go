@@ -17,10 +17,14 @@ type endpoint struct {
 }
 
 // NewEndpoint implements server.Pipeline.
-func (p *pipeline) NewEndpoint(ctx context.Context, on func(server.MediaEvent)) (server.Endpoint, error) {
+func (p *pipeline) NewEndpoint(ctx context.Context, peer server.Endpoint, on func(server.MediaEvent)) (server.Endpoint, error) {
 	losses := p.media.lossesSoFar()
 	w := &watcher{}
-	k, err := p.kurento.CreateEndpoint(ctx, p.media.options, w.handle(on), subscribed...)
+	var with kurento.ObjectID
+	if peer != nil {
+		with = kurento.ObjectID(peer.ID())
+	}
+	k, err := p.kurento.CreateEndpoint(ctx, p.media.options, with, w.handle(on), subscribed...)
 	if err != nil {
 		return nil, wrap(err)
 	}

@@ -40,7 +40,7 @@ func (r *rig) full() server.Pipeline {
 	p, _, _ := r.legs()
 	_, err := p.NewRecorder(r.t.Context(), "file:///r.webm", r.log.recorded("r"))
 	must(r.t, err)
-	c, err := p.NewEndpoint(r.t.Context(), r.log.add("c"))
+	c, err := p.NewEndpoint(r.t.Context(), nil, r.log.add("c"))
 	must(r.t, err)
 	must(r.t, c.Release(r.t.Context()))
 	return p
@@ -88,7 +88,7 @@ func TestMediaServerRestarts(t *testing.T) {
 		if told := r.log.told(); !slices.Equal(told, allLost) {
 			t.Errorf("after a second %q were told", told)
 		}
-		if _, err := p.NewEndpoint(t.Context(), r.log.add("d")); !errors.Is(err, server.ErrMediaGone) {
+		if _, err := p.NewEndpoint(t.Context(), nil, r.log.add("d")); !errors.Is(err, server.ErrMediaGone) {
 			t.Errorf("an endpoint in a pipeline of the server before: %v", err)
 		}
 		time.Sleep(time.Minute)
@@ -110,7 +110,7 @@ func TestMediaServerComesBack(t *testing.T) {
 		if told := r.log.told(); len(told) != 0 {
 			t.Errorf("%q were told", told)
 		}
-		must(t, second(p.NewEndpoint(t.Context(), r.log.add("d"))))
+		must(t, second(p.NewEndpoint(t.Context(), nil, r.log.add("d"))))
 	})
 }
 
@@ -179,7 +179,8 @@ func TestReleasedBySomebodyElse(t *testing.T) {
 		must(t, err)
 		must(t, r.other().MediaPipeline(kurento.ObjectID(p.ID())).Release(ctx))
 		for what, op := range map[string]func() error{
-			"endpoint":    func() error { return second(p.NewEndpoint(ctx, r.log.add("c"))) },
+			"endpoint":    func() error { return second(p.NewEndpoint(ctx, nil, r.log.add("c"))) },
+			"with a peer": func() error { return second(p.NewEndpoint(ctx, a, r.log.add("c"))) },
 			"mixer":       func() error { return second(p.NewMixer(ctx)) },
 			"port":        func() error { return second(mixer.NewPort(ctx)) },
 			"recorder":    func() error { return second(p.NewRecorder(ctx, "file:///s.webm", r.log.recorded("s"))) },
@@ -284,7 +285,7 @@ func TestOverloaded(t *testing.T) {
 		for what, op := range map[string]func() error{
 			"pipeline": func() error { return second(r.media.NewPipeline(ctx)) },
 			"call":     func() error { _, _, err := r.media.NewCall(ctx, r.log.add("c")); return err },
-			"endpoint": func() error { return second(p.NewEndpoint(ctx, r.log.add("c"))) },
+			"endpoint": func() error { return second(p.NewEndpoint(ctx, nil, r.log.add("c"))) },
 			"mixer":    func() error { return second(p.NewMixer(ctx)) },
 			"port":     func() error { return second(mixer.NewPort(ctx)) },
 			"recorder": func() error { return second(p.NewRecorder(ctx, "file:///r.webm", r.log.recorded("r"))) },

@@ -110,9 +110,9 @@ func (r *rig) legs() (p server.Pipeline, a, b server.Endpoint) {
 	ctx := r.t.Context()
 	p, err := r.media.NewPipeline(ctx)
 	must(r.t, err)
-	a, err = p.NewEndpoint(ctx, r.log.add("a"))
+	a, err = p.NewEndpoint(ctx, nil, r.log.add("a"))
 	must(r.t, err)
-	b, err = p.NewEndpoint(ctx, r.log.add("b"))
+	b, err = p.NewEndpoint(ctx, nil, r.log.add("b"))
 	must(r.t, err)
 	must(r.t, a.Connect(ctx, b))
 	must(r.t, b.Connect(ctx, a))
@@ -250,7 +250,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("connecting with a released endpoint: %v", err)
 		}
 		must(t, p.Release(ctx))
-		if _, err := p.NewEndpoint(ctx, r.log.add("c")); !errors.Is(err, server.ErrMediaGone) {
+		if _, err := p.NewEndpoint(ctx, nil, r.log.add("c")); !errors.Is(err, server.ErrMediaGone) {
 			t.Errorf("an endpoint in a released pipeline: %v", err)
 		}
 		r.empty()
@@ -271,7 +271,8 @@ func TestOneRoundTrip(t *testing.T) {
 			do   func() error
 		}{
 			{"call", func() (err error) { p, a, err = r.media.NewCall(ctx, r.log.add("a")); return err }},
-			{"endpoint", func() (err error) { b, err = p.NewEndpoint(ctx, r.log.add("b")); return err }},
+			{"endpoint", func() (err error) { b, err = p.NewEndpoint(ctx, nil, r.log.add("b")); return err }},
+			{"endpoint with a peer", func() error { return second(p.NewEndpoint(ctx, a, r.log.add("c"))) }},
 			{"join", func() error { return a.Join(ctx, b) }},
 			{"negotiate", func() error { return second(b.Negotiate(ctx, sessionFingerprintDown(r.offer()))) }},
 			{"release", func() error { return a.Release(ctx) }},
@@ -309,7 +310,7 @@ func TestMediaServerDies(t *testing.T) {
 		if took := time.Since(start); took != 0 {
 			t.Errorf("hanging up waited %v for a media server that is gone", took)
 		}
-		c, err := p.NewEndpoint(shortly(t), r.log.add("c"))
+		c, err := p.NewEndpoint(shortly(t), nil, r.log.add("c"))
 		if !errors.Is(err, server.ErrMediaGone) {
 			t.Errorf("an endpoint without a media server: %v, %v", c, err)
 		}
@@ -320,7 +321,7 @@ func TestMediaServerDies(t *testing.T) {
 		}
 		p2, err := r.media.NewPipeline(t.Context())
 		must(t, err)
-		_, err = p2.NewEndpoint(t.Context(), r.log.add("d"))
+		_, err = p2.NewEndpoint(t.Context(), nil, r.log.add("d"))
 		must(t, err)
 		must(t, r.mock.Close())
 		r.start()

@@ -189,7 +189,7 @@ func (a *actor) connect(p server.Pipeline) {
 	t := a.s.t
 	t.Helper()
 	l := &leg{candidates: make(chan server.Candidate, 256), flows: make(chan string, 64)}
-	e, err := p.NewEndpoint(t.Context(), l.hear)
+	e, err := p.NewEndpoint(t.Context(), nil, l.hear)
 	must(t, err)
 	l.Endpoint = e
 	a.leg, a.up = l, make(chan struct{})

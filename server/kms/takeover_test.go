@@ -20,7 +20,7 @@ func TestServiceTakeOver(t *testing.T) {
 		must(t, err)
 		a := s.actor(p, "ann", cast{audio: media.ClipOpus, video: media.ClipVP8, from: []string{"ben"}})
 		b := s.actor(p, "ben", cast{audio: media.ClipOpus, video: media.ClipVP8, from: []string{"ann"}})
-		idle, err := p.NewEndpoint(ctx, func(server.MediaEvent) {})
+		idle, err := p.NewEndpoint(ctx, nil, func(server.MediaEvent) {})
 		must(t, err)
 		must(t, a.leg.Connect(ctx, b.leg))
 		a.send()

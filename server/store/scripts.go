@@ -210,9 +210,12 @@ func (c change) refusal(answer string) error {
 }
 
 func (c change) args(what string) ([]any, error) {
-	text, err := json.Marshal(c.room)
-	if err != nil {
-		return nil, err
+	var text []byte
+	if c.room.Type != "" { // a leave needs no more of the room than its id
+		var err error
+		if text, err = json.Marshal(c.room); err != nil {
+			return nil, err
+		}
 	}
 	state, leg := roomFields(c.room), legFields(c.leg)
 	if c.list != nil {

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/chromedp/cdproto/browser"
@@ -33,12 +32,10 @@ func Find() (string, error) {
 // Browser is one Chromium. Each client has a tab of its own in it, with a profile
 // of its own.
 type Browser struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-	dir    string // of the profile
-	pages  *pages
-
-	mu      sync.Mutex
+	ctx     context.Context
+	cancel  context.CancelFunc
+	dir     string // of the profile
+	pages   *pages
 	version string
 }
 
@@ -112,11 +109,7 @@ func (b *Browser) wrap(cmd *exec.Cmd) {
 }
 
 // Version is the browser's name and version, such as HeadlessChrome/156.0.8078.79.
-func (b *Browser) Version() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.version
-}
+func (b *Browser) Version() string { return b.version }
 
 // Close ends the browser, and its tabs. It returns when its processes have ended.
 func (b *Browser) Close() error {

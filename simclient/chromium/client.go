@@ -117,6 +117,7 @@ func (c *Client) open() error {
 	}
 	seed := fnv.New32a()
 	fmt.Fprintf(seed, "%d\x00%s\x00%s", c.cfg.Seed, c.cfg.User, c.cfg.Device)
+	c.log.Info("app.opened", "browser", c.browser.Version())
 	_, err = c.evaluate(ctx, "callbench.start", map[string]any{"url": address, "device": c.cfg.Device, "relay": c.cfg.Relay, "seed": seed.Sum32()})
 	return err
 }

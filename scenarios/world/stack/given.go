@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -11,13 +12,19 @@ import (
 
 // check refuses what no container can reach.
 func (g Given) check() error {
+	if u, err := url.Parse(g.Kurento); g.Kurento != "" && (err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" || u.User != nil) {
+		return errors.New("-kms is a ws:// or wss:// URL without name and password, such as ws://192.0.2.1:8888/kurento")
+	}
+	if _, _, err := net.SplitHostPort(g.Redis); g.Redis != "" && err != nil { // what it is may have a password in it
+		return errors.New("-redis is HOST:PORT for containers")
+	}
 	if g.MySQL != "" {
 		if _, err := mysql.ParseDSN(g.MySQL); err != nil {
 			return fmt.Errorf("-mysql: %w", err)
 		}
 	}
 	if (g.TURN == "") != (g.Secret == "") {
-		return fmt.Errorf("-turn and the TURN server's secret go together")
+		return errors.New("-turn and the TURN server's secret go together")
 	}
 	for flag, host := range map[string]string{"-kms": hostOfURL(g.Kurento), "-redis": hostOf(g.Redis), "-mysql": hostOf(hostOfDSN(g.MySQL)), "-turn": hostOf(turnHost(g.TURN))} {
 		if host == "localhost" || net.ParseIP(host).IsLoopback() {

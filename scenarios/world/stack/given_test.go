@@ -12,6 +12,9 @@ func TestGiven(t *testing.T) {
 	}{
 		{Given{}, ""},
 		{Given{Kurento: "ws://kms.example:8888/kurento", Redis: "10.0.0.1:6379", MySQL: "u:p@tcp(db:3306)/calls", TURN: "turn:10.0.0.2:3478?transport=udp", Secret: "s"}, ""},
+		{Given{Kurento: "10.0.0.1:8888"}, "-kms is a ws:// or wss:// URL"},
+		{Given{Kurento: "ws://a:secret@10.0.0.1:8888/kurento"}, "without name and password"},
+		{Given{Redis: "redis://:secret@10.0.0.1:6379/0"}, "-redis is HOST:PORT"},
 		{Given{Kurento: "ws://127.0.0.1:8888/kurento"}, "-kms: 127.0.0.1 is the container itself"},
 		{Given{Redis: "localhost:6379"}, "-redis: localhost is the container itself"},
 		{Given{MySQL: "u:p@tcp(127.0.0.1:3306)/calls"}, "-mysql: 127.0.0.1 is the container itself"},

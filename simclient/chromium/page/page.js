@@ -173,7 +173,8 @@ async function perform(method, args) {
     return { value: value ?? null };
   } catch (e) {
     const error = /** @type {any} */ (e);
-    return { code: error.name === 'Refused' ? error.code : '', error: error.message || String(error) };
+    if (error.name === 'Refused') return { code: error.code, error: error.detail };
+    return { code: '', error: error.message || String(error) };
   }
 }
 
