@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,24 +79,29 @@ func (c *gateCmd) play(ctx context.Context, out *console, fleet *world.Fleet, li
 	}
 	watch.lap("play")
 	failed := finish(out, c.Out, run, c.Verbose)
-	skipped := 0
-	for _, s := range run.Scenarios {
-		if s.Verdict == reports.Skip {
-			skipped++
-		}
-	}
+	skipped := unjudged(run)
 	switch {
 	case err != nil:
 		fmt.Fprintln(out, "gate: closed: not all was played:", err)
 	case failed != nil:
 		fmt.Fprintln(out, "gate: closed")
 	case skipped > 0:
-		fmt.Fprintf(out, "gate: closed: %d scenarios were skipped\n", skipped)
+		fmt.Fprintf(out, "gate: closed: %d scenarios were skipped, or not judged in all that they expect\n", skipped)
 	default:
 		fmt.Fprintln(out, "gate: open")
 		return nil
 	}
 	return errFailed
+}
+
+// unjudged counts the scenarios that were skipped, or of which some expectation was.
+func unjudged(run reports.Run) (n int) {
+	for _, s := range run.Scenarios {
+		if s.Verdict == reports.Skip || slices.ContainsFunc(s.Steps, func(st reports.Step) bool { return st.Verdict == reports.Skip }) {
+			n++
+		}
+	}
+	return n
 }
 
 // stopwatch tells where time went.

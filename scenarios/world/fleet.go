@@ -94,12 +94,24 @@ func (f *Fleet) ready(ctx context.Context) error {
 	if why == "" {
 		return nil
 	}
+	if err := f.renew(ctx, why); err != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.dirty = why // the next scenario tries again
+		return fmt.Errorf("build the system anew: %w", err)
+	}
+	return nil
+}
+
+// renew builds the system anew.
+func (f *Fleet) renew(ctx context.Context, why string) error {
 	f.say("building the system anew: %s", why)
-	if err := f.db.Close(); err != nil && ctx.Err() != nil {
-		return err
+	if f.db != nil {
+		_ = f.db.Close() // what it could not write is of the system that goes
+		f.db = nil
 	}
 	if err := f.stack.Renew(ctx); err != nil {
-		return fmt.Errorf("build the system anew: %w", err)
+		return err
 	}
 	return f.settleIn(ctx)
 }

@@ -24,11 +24,14 @@ type historyProbe struct {
 	db    *sql.DB
 	ours  map[string]bool // users
 	after int64           // the last room that was there in the beginning
-	call  int64           // the same of calls; negative if there is no such table, which the design does not have
+	call  int64           // the same of calls; negative if there is no such table with our columns: the design does not have it
 }
 
-// noSuchTable is MySQL's error ER_NO_SUCH_TABLE.
-const noSuchTable = 1146
+// MySQL's errors ER_NO_SUCH_TABLE and ER_BAD_FIELD_ERROR.
+const (
+	noSuchTable  = 1146
+	noSuchColumn = 1054
+)
 
 // errDSN keeps to itself what the DSN was, in which there may be a password.
 var errDSN = errors.New("the address of MySQL is not as user:password@tcp(HOST:PORT)/database")
@@ -47,15 +50,24 @@ func openHistoryProbe(ctx context.Context, dsn string, ours map[string]bool) (*h
 	if err := p.db.QueryRowContext(ctx, "SELECT COALESCE(MAX(id), 0) FROM rooms").Scan(&p.after); err != nil {
 		return nil, errors.Join(fmt.Errorf("read the table rooms: %w", err), p.db.Close())
 	}
-	var refused *mysql.MySQLError
-	err = p.db.QueryRowContext(ctx, "SELECT COALESCE(MAX(id), 0) FROM calls").Scan(&p.call)
-	if errors.As(err, &refused) && refused.Number == noSuchTable {
-		p.call, err = -1, nil
-	}
-	if err != nil {
+	if err := p.openCalls(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("read the table calls: %w", err), p.db.Close())
 	}
 	return p, nil
+}
+
+// openCalls finds the last call that was there in the beginning. A table that is not
+// there, or whose columns are another product's, is looked at no more.
+func (p *historyProbe) openCalls(ctx context.Context) error {
+	err := p.db.QueryRowContext(ctx, "SELECT COALESCE(MAX(id), 0) FROM calls").Scan(&p.call)
+	if err == nil {
+		_, err = p.calls(ctx)
+	}
+	var refused *mysql.MySQLError
+	if errors.As(err, &refused) && (refused.Number == noSuchTable || refused.Number == noSuchColumn) {
+		p.call, err = -1, nil
+	}
+	return err
 }
 
 // mysqlAddress is where MySQL is, without user and password.

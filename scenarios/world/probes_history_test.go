@@ -16,11 +16,12 @@ import (
 )
 
 // foreignTables are the design's tables as another server may have made them: times
-// are milliseconds, what is not needed is NULL, and there is no table of calls.
+// are milliseconds, what is not needed is NULL, and calls are about something else.
 var foreignTables = []string{
 	"CREATE TABLE rooms (id BIGINT AUTO_INCREMENT PRIMARY KEY, roomId VARCHAR(64), roomType VARCHAR(16), creator VARCHAR(64), createdTime BIGINT, endedTime BIGINT NULL, status VARCHAR(16), metadata TEXT NULL)",
 	"CREATE TABLE room_members (id BIGINT AUTO_INCREMENT PRIMARY KEY, roomId VARCHAR(64), userId VARCHAR(64), joinTime BIGINT, leaveTime BIGINT NULL, role VARCHAR(16), duration INT)",
 	"CREATE TABLE recordings (id BIGINT AUTO_INCREMENT PRIMARY KEY, roomId VARCHAR(64), recordingFile VARCHAR(128), startTime BIGINT, endTime BIGINT NULL, duration INT, fileSize BIGINT NULL, participants TEXT NULL, status VARCHAR(16))",
+	"CREATE TABLE calls (id BIGINT AUTO_INCREMENT PRIMARY KEY, support_case VARCHAR(64))",
 }
 
 // foreignDatabase makes them in a database of the test's own.

@@ -82,10 +82,12 @@ func (c *Client) RefreshToken(ctx context.Context) error { return c.do(ctx, "ref
 // AskHistory asks for a page of what is over; without What for the page behind
 // the last one.
 func (c *Client) AskHistory(ctx context.Context, q signaling.HistoryQuery) error {
-	if q.What != "" {
-		c.asked = q
+	if q.What == "" {
+		c.mu.Lock()
+		q = c.asked
+		c.mu.Unlock()
 	}
-	value, err := c.perform(ctx, "history", c.asked)
+	value, err := c.perform(ctx, "history", q)
 	if err != nil {
 		return err
 	}
@@ -93,7 +95,10 @@ func (c *Client) AskHistory(ctx context.Context, q signaling.HistoryQuery) error
 	if err := json.Unmarshal(value, &page); err != nil {
 		return fmt.Errorf("%s: read the history's page: %w", c.cfg.User, err)
 	}
-	c.asked.Cursor = page.Next
+	q.Cursor = page.Next
+	c.mu.Lock()
+	c.asked = q
+	c.mu.Unlock()
 	return nil
 }
 

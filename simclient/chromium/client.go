@@ -66,9 +66,9 @@ type Client struct {
 	told   chan struct{} // closed when the tab has told everything
 	hear   sync.Once
 	once   sync.Once
-	asked  signaling.HistoryQuery // the last one, for the page behind it
 
 	mu      sync.Mutex
+	asked   signaling.HistoryQuery // the last one, for the page behind it
 	buried  bool
 	streams []*websocket.Conn // on which the tab tells
 	group   sync.WaitGroup    // of who reads them

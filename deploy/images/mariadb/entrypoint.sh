@@ -23,6 +23,7 @@ if [ ! -e "$data/.made" ]; then # else what a first start that was broken off ha
   mariadb-install-db --no-defaults --datadir="$data" --auth-root-authentication-method=normal --skip-test-db >/tmp/install.log 2>&1 || { cat /tmp/install.log >&2; exit 1; }
   touch "$data/.made"
 fi
+install -m 600 /dev/null /tmp/first.sql # passwords are in it
 {
   echo "ALTER USER root@localhost IDENTIFIED BY $(quoted "${MYSQL_ROOT_PASSWORD:-}");"
   echo "CREATE USER IF NOT EXISTS root@'%';"

@@ -50,6 +50,15 @@ func hostOfURL(address string) string {
 	return u.Hostname()
 }
 
+// addressOf is the address of a host, or the host itself if nobody knows it.
+func addressOf(host string) string {
+	a, err := net.ResolveIPAddr("ip4", host)
+	if host == "" || err != nil {
+		return host
+	}
+	return a.String()
+}
+
 // hostOfDSN is host and port of a database; a DSN holds a password, too.
 func hostOfDSN(dsn string) string {
 	c, err := mysql.ParseDSN(dsn)

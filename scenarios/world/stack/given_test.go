@@ -31,3 +31,11 @@ func TestGiven(t *testing.T) {
 		}
 	}
 }
+
+func TestAddressOf(t *testing.T) {
+	for host, want := range map[string]string{"localhost": "127.0.0.1", "10.0.0.1": "10.0.0.1", "": "", "no host": "no host"} {
+		if got := addressOf(host); got != want {
+			t.Errorf("%q: %q, want %q", host, got, want)
+		}
+	}
+}

@@ -162,7 +162,7 @@ verbose
 `
 
 func (s *Stack) coturn(p *Part) spec {
-	peer := hostOfURL(s.cfg.Given.Kurento)
+	peer := addressOf(hostOfURL(s.cfg.Given.Kurento)) // Coturn knows no names
 	if peer == "" {
 		peer = s.parts[0].address.String()
 	}
