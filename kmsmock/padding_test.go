@@ -48,8 +48,9 @@ func TestPaddingIsNotLost(t *testing.T) {
 		l.packets = nil
 		l.mu.Unlock()
 		for range 5 {
+			p.pause() // a track is written to by one at a time
 			must(t, p.video.GeneratePadding(3))
-			time.Sleep(200 * time.Millisecond)
+			play(peers, 200*time.Millisecond)
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
