@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,12 +18,14 @@ func TestDebtsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := stillServer(t)
 		defer s.Close()
-		away, paid := true, 0
+		var away atomic.Bool
+		var paid atomic.Int64
+		away.Store(true)
 		pay := func(context.Context) error {
-			if away {
+			if away.Load() {
 				return errors.New("away")
 			}
-			paid++
+			paid.Add(1)
 			return nil
 		}
 		for range maxDebts + 3 {
@@ -33,10 +36,10 @@ func TestDebtsAreForgotten(t *testing.T) {
 		if !strings.Contains(page.Body.String(), "\ncallbench_state_forgotten_total 3\n") {
 			t.Error("those that were too many are not counted")
 		}
-		away = false
+		away.Store(false)
 		time.Sleep(time.Minute)
-		if paid != maxDebts {
-			t.Errorf("%d removals are done", paid)
+		if n := paid.Load(); n != maxDebts {
+			t.Errorf("%d removals are done", n)
 		}
 	})
 }
