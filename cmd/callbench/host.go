@@ -65,7 +65,7 @@ func (h *host) media(ctx context.Context, url string, lostAfter time.Duration) (
 		return nil, fmt.Errorf("connect to the media server: %w", err)
 	}
 	h.stop = append(h.stop, m.Close)
-	h.checks = append(h.checks, server.Check{Name: "media server", Ask: m.Ping})
+	h.checks = append(h.checks, server.Check{Name: "media server", Ask: m.Ping, Spare: true})
 	return m, nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"syscall"
@@ -39,6 +40,21 @@ func TestServiceRedisFails(t *testing.T) {
 			t.Fatal(err)
 		}
 	}, func() {})
+}
+
+// TestServiceMediaServerAway kills the media server: clients are still let in, by
+// balancers that ask too, for messages and presence need none. That it is missing is
+// told.
+func TestServiceMediaServerAway(t *testing.T) {
+	media := newKurentoPart(t)
+	addr, _ := served(t, "-kms", "ws://"+media.addr+"/kurento")
+	told := func(what string) bool {
+		code, body := get(t, "http://"+addr+"/readyz")
+		return code == http.StatusOK && strings.Contains(body, `"media server":"`+what+`"`)
+	}
+	until(t, "the media server is there", func() bool { return told("ok") })
+	media.kill()
+	until(t, "the media server is told to be missing, and all else is well", func() bool { return told("not there") })
 }
 
 // outages are what Redis goes through while two couples talk.
