@@ -11,7 +11,7 @@ import (
 	"github.com/callbench/callbench/scenarios/world/stack"
 )
 
-// linesCmd is what runs in one of the containers of a system, between servers and
+// linesCmd is what runs in one of the containers of a system, before Coturn and between servers and
 // what they stand on.
 type linesCmd struct {
 	Control string   `required:"" placeholder:"HOST:PORT" help:"Where orders come in."`

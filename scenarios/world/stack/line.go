@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Line is the way from the servers to a part.
+// Line is the way from the servers to a part, or from clients to Coturn.
 type Line struct {
 	name string
 	url  string // of its control
@@ -32,8 +32,17 @@ func (l *Line) Reset() error { return l.tell(order{Do: "reset"}) }
 // SetDelay makes each way take so long.
 func (l *Line) SetDelay(d time.Duration) error { return l.tell(order{Do: "delay", Delay: d}) }
 
+// SetLoss loses so many percent of datagrams each way.
+func (l *Line) SetLoss(percent float64) error { return l.tell(order{Do: "loss", Loss: percent}) }
+
 // mend undoes all that.
-func (l *Line) mend() error { return errors.Join(l.Restore(), l.SetDelay(0)) }
+func (l *Line) mend() error {
+	err := errors.Join(l.Restore(), l.SetDelay(0))
+	if l.name == Coturn {
+		err = errors.Join(err, l.SetLoss(0))
+	}
+	return err
+}
 
 func (l *Line) tell(o order) error {
 	body, err := json.Marshal(o)

@@ -138,7 +138,10 @@ func TestLinesRefuse(t *testing.T) {
 	if err := other.Cut(); err == nil || !strings.Contains(err.Error(), "there is no line to coturn") {
 		t.Errorf("a line that is none: %v", err)
 	}
-	for _, bad := range []string{"redis", "redis=127.0.0.1:0", "redis=nowhere:x=127.0.0.1:1"} {
+	if err := line.SetLoss(5); err == nil || !strings.Contains(err.Error(), "streams lose nothing") {
+		t.Errorf("loss on a line of streams: %v", err)
+	}
+	for _, bad := range []string{"redis", "redis=127.0.0.1:0", "redis=nowhere:x=127.0.0.1:1", "coturn=udp:nowhere:x=127.0.0.1:1", "coturn=udp:127.0.0.1:0=127.0.0.1"} {
 		if l, err := OpenLines([]string{bad}); err == nil {
 			l.Close()
 			t.Errorf("%q was opened", bad)

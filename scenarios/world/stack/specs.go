@@ -182,18 +182,22 @@ func (s *Stack) targets() map[string]string {
 		t[Kurento] = net.JoinHostPort(u.Hostname(), u.Port())
 	}
 	t[Redis], t[MySQL] = a.Redis, hostOfDSN(a.MySQL)
+	if !s.elsewhere(Coturn) {
+		t[Coturn] = turnHost(a.TURN)
+	}
 	return t
 }
 
-// linePorts are where the lines listen.
-func linePorts() map[string]int {
-	return map[string]int{Kurento: kurentoPort, Redis: redisPort, MySQL: mysqlPort}
+// lineEnds are where the lines listen.
+func lineEnds() map[string]string {
+	at := func(port int) string { return "0.0.0.0:" + strconv.Itoa(port) }
+	return map[string]string{Kurento: at(kurentoPort), Redis: at(redisPort), MySQL: at(mysqlPort), Coturn: udpMark + at(turnPort)}
 }
 
 func (s *Stack) linesSpec() spec {
 	command := []string{"lines", "-control", "0.0.0.0:" + strconv.Itoa(linesPort)}
 	for name, to := range s.targets() {
-		command = append(command, "-line", fmt.Sprintf("%s=0.0.0.0:%d=%s", name, linePorts()[name], to))
+		command = append(command, "-line", fmt.Sprintf("%s=%s=%s", name, lineEnds()[name], to))
 	}
 	return spec{image: s.found[Server], command: command, port: port(linesPort, "tcp"), caps: caps{1, 256 * mib, 256}, ready: linesReady, version: callbenchVersion}
 }
@@ -206,11 +210,15 @@ func (s *Stack) server(p, lines *Part) spec {
 		u.Host = lines.at(kurentoPort)
 		kms = u.String()
 	}
+	relay := a.TURN
+	if _, ok := s.targets()[Coturn]; ok {
+		relay = s.turnURL(lines) // what servers tell clients
+	}
 	dsn, _ := mysql.ParseDSN(a.MySQL)
 	dsn.Addr = lines.at(mysqlPort)
 	env := map[string]string{"CALLBENCH_LISTEN": "0.0.0.0:" + strconv.Itoa(webPort), "CALLBENCH_KMS": kms, "CALLBENCH_REDIS": lines.at(redisPort),
 		"CALLBENCH_MYSQL": dsn.FormatDSN(), "CALLBENCH_DATA": "journal", "CALLBENCH_RECORDINGS": "/recordings", "CALLBENCH_RECORD_URI": "file:///recordings",
-		"CALLBENCH_NODE": p.name, "CALLBENCH_TURN": a.TURN, "CALLBENCH_TURN_SECRET": a.Secret, "CALLBENCH_SECRET": s.secrets.token,
+		"CALLBENCH_NODE": p.name, "CALLBENCH_TURN": relay, "CALLBENCH_TURN_SECRET": a.Secret, "CALLBENCH_SECRET": s.secrets.token,
 		"CALLBENCH_ADMIN": "0.0.0.0:" + strconv.Itoa(adminPort), "CALLBENCH_ADMIN_TOKEN": s.secrets.admin, "CALLBENCH_LOG_LEVEL": "DEBUG",
 		"CALLBENCH_TRUSTED_PROXIES": s.private.subnet.String(), "CALLBENCH_MYSQL_REFRESH": RelationsRefresh.String()}
 	return spec{image: s.found[Server], command: []string{"serve", "-users="}, env: env, binds: []string{s.files + ":/recordings"}, port: port(webPort, "tcp"),

@@ -176,12 +176,15 @@ func (s *Stack) ServerParts() []*Part {
 	return slices.DeleteFunc(slices.Clone(s.parts), func(p *Part) bool { return !strings.HasPrefix(p.name, Server) })
 }
 
-// Line is the way from the servers to a part.
+// Line is the way from the servers to a part, or from clients to Coturn.
 func (s *Stack) Line(name string) (*Line, error) {
 	if l := s.lines[name]; l != nil {
 		return l, nil
 	}
-	return nil, fmt.Errorf("no line goes to %s, only to %s", name, strings.Join([]string{Kurento, MySQL, Redis}, ", "))
+	if name == Coturn {
+		return nil, errors.New("no line goes to a TURN server that runs elsewhere")
+	}
+	return nil, fmt.Errorf("no line goes to %s, only to %s", name, strings.Join([]string{Coturn, Kurento, MySQL, Redis}, ", "))
 }
 
 // Mend undoes all that was done to parts and lines, and waits until the servers have
