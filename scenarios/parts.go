@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"time"
 )
 
@@ -32,19 +33,24 @@ type Part interface {
 	Partition(bool) error
 }
 
-// Line is the way from the servers to a part that they stand on.
+// Line is the way from the servers to a part that they stand on, or from clients to Coturn.
 type Line interface {
 	Cut() error
 	Restore() error
 	Reset() error
 	SetDelay(time.Duration) error
+	// SetLoss loses so many percent of datagrams each way.
+	SetLoss(percent float64) error
 }
 
 // partName is what parts can be called.
 var partName = regexp.MustCompile(`^(kurento|coturn|redis|mysql|haproxy|server[0-9]*)$`)
 
 // lineNames are the parts that lines lead to.
-var lineNames = []string{"kurento", "redis", "mysql"}
+var lineNames = []string{"coturn", "kurento", "redis", "mysql"}
+
+// udpLine is the one whose datagrams can be lost, and have no connection.
+const udpLine = "coturn"
 
 // partVerbs are the actions on parts that run by themselves.
 var partVerbs = []Verb{
@@ -53,8 +59,8 @@ var partVerbs = []Verb{
 			"resume lets it go on, kill ends it as kill -9 does, start starts it again and waits until it answers, restart does both, partition takes it off the network and heal puts it back; needs parts-control",
 		Fields: []FieldSpec{{Name: "after", Kind: Duration, Help: "how long after the kill restart starts it; 1s if not set"}}},
 	{Name: "line", Usage: "<part> [cut|restore|reset]", World: true, Min: 1, Max: 2, world: actOnLine, target: checkLine,
-		Help:   "acts on the way from the servers to kurento, redis or mysql: cut stalls everything, restore ends that, reset breaks the connections; needs parts-control",
-		Fields: []FieldSpec{{Name: "delay", Kind: Duration, Help: "one-way delay from now on"}}},
+		Help:   "acts on the way from the servers to kurento, redis or mysql: cut stalls everything, restore ends that, reset breaks the connections; or on that of clients' datagrams to coturn, which cut drops; needs parts-control",
+		Fields: []FieldSpec{{Name: "delay", Kind: Duration, Help: "one-way delay from now on"}, {Name: "loss", Kind: Number, Help: "of line coturn: share of datagrams lost each way from now on, 0 to 100 percent"}}},
 }
 
 // partActions are what part does, by its word.
@@ -123,6 +129,20 @@ func actOnLine(w World, _ *Scenario, c Clause) error {
 			return err
 		}
 	}
+	return shapeLine(l, c)
+}
+
+// shapeLine sets what has a number.
+func shapeLine(l Line, c Clause) error {
+	if v := c.Get("loss"); v != "" {
+		percent, err := strconv.ParseFloat(v, 64)
+		if err != nil {
+			return fmt.Errorf("loss: %w", err)
+		}
+		if err := l.SetLoss(percent); err != nil {
+			return err
+		}
+	}
 	if c.Get("delay") == "" {
 		return nil
 	}
@@ -140,8 +160,17 @@ func checkLine(s *Scenario, st Step, c Clause) error {
 	if what := arg(c, 1); what != "" && lineActions[what] == nil {
 		return fmt.Errorf("line cannot %q%s", what, suggest(what, sortedKeys(lineActions)))
 	}
-	if arg(c, 1) == "" && c.Get("delay") == "" {
-		return fmt.Errorf("line needs cut, restore, reset or delay=")
+	if arg(c, 1) == "" && c.Get("delay") == "" && c.Get("loss") == "" {
+		return fmt.Errorf("line needs cut, restore, reset, delay= or loss=")
+	}
+	if err := checkLoss(c); err != nil {
+		return err
+	}
+	switch udp := c.Args[0] == udpLine; {
+	case c.Get("loss") != "" && !udp:
+		return fmt.Errorf("loss= is of line %s: streams lose nothing", udpLine)
+	case arg(c, 1) == "reset" && udp:
+		return fmt.Errorf("line %s has no connection to reset", udpLine)
 	}
 	return s.requires(needPartsControl, "line")
 }

@@ -71,6 +71,7 @@ func (p page) Cut() error                     { return p.n.note("%s cut", p.what
 func (p page) Restore() error                 { return p.n.note("%s restore", p.what) }
 func (p page) Reset() error                   { return p.n.note("%s reset", p.what) }
 func (p page) SetDelay(d time.Duration) error { return p.n.note("%s delay %v", p.what, d) }
+func (p page) SetLoss(percent float64) error  { return p.n.note("%s loss %v", p.what, percent) }
 
 // line is a client's network in a notebook.
 type line struct {
@@ -202,6 +203,7 @@ func TestVerbsAct(t *testing.T) {
 		"line mysql restore":                                             "line mysql restore",
 		"line kurento reset":                                             "line kurento reset",
 		"line kurento delay=50ms":                                        "line kurento delay 50ms",
+		"line coturn loss=5":                                             "line coturn loss 5",
 		"bob.phone reject":                                               "bob.phone reject",
 		"bob.phone busy":                                                 "bob.phone busy",
 		"alice cancel":                                                   "alice cancel",

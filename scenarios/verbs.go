@@ -288,11 +288,18 @@ func checkSend(_ *Scenario, st Step, c Clause) error {
 	return nil
 }
 
+// checkLoss refuses a share that is none.
+func checkLoss(c Clause) error {
+	v := c.Get("loss")
+	if percent, err := number(v); v != "" && err == nil && (percent < 0 || percent > 100) {
+		return fmt.Errorf("loss=%s: loss is 0 to 100 percent", v)
+	}
+	return nil
+}
+
 func checkNet(s *Scenario, _ Step, c Clause) error {
-	if v := c.Get("loss"); v != "" {
-		if percent, err := number(v); err == nil && (percent < 0 || percent > 100) {
-			return fmt.Errorf("loss=%s: loss is 0 to 100 percent", v)
-		}
+	if err := checkLoss(c); err != nil {
+		return err
 	}
 	if _, err := s.ResolveAll(strings.Split(c.Args[0], ",")); err != nil {
 		return err
