@@ -227,10 +227,11 @@ const crowd = 8
 
 // crowded reports whether in a scenario so much is asked for in one instant that its
 // order is chance, as it is on a real network: by a crowd, by everybody when the media
-// server has lost the media of all, or of several connections with a Redis that has
-// come back.
+// server has lost the media of all or the server takes several rooms over, or of several
+// connections with a Redis that has come back.
 func crowded(s *scenarios.Scenario) bool {
-	return len(s.Clients) > crowd || strings.HasPrefix(s.Name, "kms-restart-in-") || slices.Contains(s.Needs, "redis-control")
+	return len(s.Clients) > crowd || strings.HasPrefix(s.Name, "kms-restart-in-") || s.Name == "server-restart-rooms" ||
+		slices.Contains(s.Needs, "redis-control")
 }
 
 func repeat(t *testing.T, s *scenarios.Scenario, keep func(trace.Event, trace.Attr) bool) {
