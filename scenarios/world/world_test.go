@@ -226,12 +226,11 @@ func TestRepeats(t *testing.T) {
 const crowd = 8
 
 // crowded reports whether in a scenario so much is asked for in one instant that its
-// order is chance, as it is on a real network: by a crowd, by everybody when the media
-// server has lost the media of all or the server takes several rooms over, or of several
-// connections with a Redis that has come back.
+// order is chance, as it is on a real network: by a crowd, or by all who go on with
+// what they had when a media server, a Redis or a server is back.
 func crowded(s *scenarios.Scenario) bool {
-	return len(s.Clients) > crowd || strings.HasPrefix(s.Name, "kms-restart-in-") || s.Name == "server-restart-rooms" ||
-		slices.Contains(s.Needs, "redis-control")
+	control := func(need string) bool { return strings.HasSuffix(need, "-control") }
+	return len(s.Clients) > crowd || slices.ContainsFunc(s.Needs, control)
 }
 
 func repeat(t *testing.T, s *scenarios.Scenario, keep func(trace.Event, trace.Attr) bool) {
