@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -38,22 +37,6 @@ func echoDatagrams(t *testing.T) (address string) {
 	return c.LocalAddr().String()
 }
 
-func openUDPLine(t *testing.T) (*Line, string) {
-	t.Helper()
-	lines, err := OpenLines([]string{"coturn=udp:127.0.0.1:0=" + echoDatagrams(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lines.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	control := httptest.NewServer(lines)
-	t.Cleanup(control.Close)
-	return &Line{name: "coturn", url: control.URL}, lines.Address("coturn")
-}
-
 func dialUDP(t *testing.T, address string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("udp4", address)
@@ -82,7 +65,7 @@ func answered(t *testing.T, c net.Conn, word string, limit time.Duration) error 
 }
 
 func TestLineOfDatagrams(t *testing.T) {
-	line, address := openUDPLine(t)
+	line, address := openLine(t, "coturn", "udp:127.0.0.1:0", echoDatagrams(t))
 	c := dialUDP(t, address)
 	obeyed := func(err error) {
 		t.Helper()
@@ -114,7 +97,7 @@ func TestLineOfDatagrams(t *testing.T) {
 
 // Some of what is sent is lost, and not all.
 func TestLineOfDatagramsLoses(t *testing.T) {
-	line, address := openUDPLine(t)
+	line, address := openLine(t, "coturn", "udp:127.0.0.1:0", echoDatagrams(t))
 	if err := line.SetLoss(50); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +124,7 @@ func TestLineOfDatagramsLoses(t *testing.T) {
 
 // Answers go to who asked.
 func TestLineOfDatagramsKeepsClientsApart(t *testing.T) {
-	_, address := openUDPLine(t)
+	_, address := openLine(t, "coturn", "udp:127.0.0.1:0", echoDatagrams(t))
 	clients := []net.Conn{dialUDP(t, address), dialUDP(t, address)}
 	for round := range 20 {
 		for n, c := range clients {

@@ -34,10 +34,11 @@ func echo(t *testing.T) (address string) {
 	return ln.Addr().String()
 }
 
-// openLine is a line to an address, where it listens, and the lines it is of.
-func openLine(t *testing.T, to string) (*Line, string) {
+// openLine is a line, for streams or, behind udp:, for datagrams, to an address, and
+// where it listens.
+func openLine(t *testing.T, name, listen, to string) (*Line, string) {
 	t.Helper()
-	lines, err := OpenLines([]string{"redis=127.0.0.1:0=" + to})
+	lines, err := OpenLines([]string{name + "=" + listen + "=" + to})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func openLine(t *testing.T, to string) (*Line, string) {
 	})
 	control := httptest.NewServer(lines)
 	t.Cleanup(control.Close)
-	return &Line{name: "redis", url: control.URL}, lines.Address("redis")
+	return &Line{name: name, url: control.URL}, lines.Address(name)
 }
 
 func dial(t *testing.T, address string) net.Conn {
@@ -75,7 +76,7 @@ func said(t *testing.T, c net.Conn, limit time.Duration) error {
 }
 
 func TestLine(t *testing.T) {
-	line, address := openLine(t, echo(t))
+	line, address := openLine(t, "redis", "127.0.0.1:0", echo(t))
 	c := dial(t, address)
 	if err := said(t, c, 5*time.Second); err != nil {
 		t.Fatal(err)
@@ -118,7 +119,7 @@ func TestLine(t *testing.T) {
 
 // Whoever comes while the other end is away is sent away.
 func TestLineToNowhere(t *testing.T) {
-	_, address := openLine(t, "127.0.0.1:1")
+	_, address := openLine(t, "redis", "127.0.0.1:0", "127.0.0.1:1")
 	c, err := net.Dial("tcp", address)
 	if err == nil { // it may be reset before the dial has returned
 		defer c.Close()
@@ -130,7 +131,7 @@ func TestLineToNowhere(t *testing.T) {
 }
 
 func TestLinesRefuse(t *testing.T) {
-	line, _ := openLine(t, echo(t))
+	line, _ := openLine(t, "redis", "127.0.0.1:0", echo(t))
 	if err := line.tell(order{Do: "burn"}); err == nil || !strings.Contains(err.Error(), "not burn") {
 		t.Errorf("an order that is none: %v", err)
 	}
